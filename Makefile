@@ -1,0 +1,42 @@
+# Every target does its own set-up: a machine with Python 3.11 or newer and make is enough.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-long lint board clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+install: $(READY)  ## make .venv and install the pinned dependencies
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "gan_runner needs Python 3.11 to 3.13; name one with make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,sweep]"
+	@touch $@
+
+train: $(READY)  ## train; make train ARGS="loss=wgan_gp seed=1"
+	$(BIN)/python -m gan_runner $(ARGS)
+
+test: lint  ## lint, types and every test
+	$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-long: $(READY)  ## the long forms of the tests
+	$(BIN)/python -m pytest -m long $(ARGS)
+
+lint: $(READY)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+board: $(READY)  ## TensorBoard on outputs/
+	$(BIN)/tensorboard --logdir outputs $(ARGS)
+
+clean:  ## remove .venv and caches; outputs/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find gan_runner tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,3 @@
+from gan_runner.main import main
+
+main()

@@ -1,0 +1,130 @@
+"""Rules across objects, so that they hold for users' classes too. All violations are reported together."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gan_runner.errors import ConfigError
+from gan_runner.loss.constraint import WeightClipping
+from gan_runner.loss.penalty import GradientPenalty
+from gan_runner.run import Run
+
+
+def batch_coupled(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers in which one sample's output depends on the others: batch norm, or `batch_coupled = True`."""
+    return [
+        (path, layer)
+        for path, layer in network.named_modules()
+        if isinstance(layer, _BatchNorm) or getattr(layer, "batch_coupled", False)
+    ]
+
+
+def check(run: Run) -> None:
+    """ConfigError with one sentence for each rule that the run breaks."""
+    sentences = [sentence for rule in RULES for sentence in rule(run)]
+    if sentences:
+        raise ConfigError(*sentences)
+
+
+def batches_divide(run: Run) -> Iterator[str]:
+    parts = run.settings.accumulate
+    for name in ("batch_size", "generator_batch_size"):
+        size = getattr(run.settings, name)
+        if size % parts:
+            yield f"train.{name}={size} does not divide into train.accumulate={parts} parts; use a multiple of {parts}."
+
+
+def penalties_see_single_samples(run: Run) -> Iterator[str]:
+    coupled = batch_coupled(run.discriminator.network)
+    names = [name for name, penalty in run.objective.penalties.items() if penalty.per_sample]
+    if coupled and names:
+        path, layer = coupled[0]
+        yield (
+            f"loss.penalties.{names[0]} differentiates each sample alone, but model.discriminator has a layer that "
+            f"couples the batch: {path} ({type(layer).__name__}); set model.discriminator.norm=layer (or none)."
+        )
+
+
+def one_lipschitz_bound(run: Run) -> Iterator[str]:
+    gradient = [name for name, p in run.objective.penalties.items() if isinstance(p, GradientPenalty)]
+    if gradient and isinstance(run.objective.constraint, WeightClipping):
+        yield (
+            f"loss.constraint clips weights while loss.penalties.{gradient[0]} penalizes gradients; keep one of them: "
+            f"loss.constraint=null or loss.penalties={{}}."
+        )
+
+
+def accumulation_needs_a_mean(run: Run) -> Iterator[str]:
+    if run.settings.accumulate > 1 and run.objective.batch_statistics:
+        yield "train.accumulate must be 1 with this loss: a term of it depends on the whole batch, so parts differ."
+
+
+def schedules_have_a_length(run: Run) -> Iterator[str]:
+    if run.length is None:
+        for name, schedule in run.schedules().items():
+            if schedule.needs_length:
+                yield (
+                    f"{name} needs to know its length, and train.total_seconds does not say it; give the schedule its "
+                    f"own steps, or train.total_steps as well."
+                )
+
+
+def networks_fit_the_data(run: Run) -> Iterator[str]:
+    """A probe: two samples through both networks."""
+    spec, noise = run.real.spec, run.noise("probe", 0, 2)
+    labels = torch.zeros(2, dtype=torch.long, device=run.device.torch) if spec.num_classes else None
+    generator, discriminator = run.ema.network, run.discriminator.network
+    training = discriminator.training
+    with torch.no_grad():
+        images = generator(run.latent.sample(noise), labels)
+        if images.shape != (2, *spec.shape):
+            yield (
+                f"model.generator makes images of shape {tuple(images.shape[1:])}, the dataset has {spec.shape}; "
+                f"take the size from the spec that the constructor is given."
+            )
+            return
+        if spec.value_range is not None and not within(images, *spec.value_range):
+            yield f"model.generator leaves the range {spec.value_range} of the data; end it with a tanh or the like."
+        score = discriminator.eval().forward(images.float(), labels)
+        discriminator.train(training)
+    if score.shape != (2,):
+        yield f"model.discriminator returns shape {tuple(score.shape)} for 2 images; it should be (2,), a score each."
+
+
+def within(images: torch.Tensor, low: float, high: float) -> bool:
+    return bool(images.min() >= low and images.max() <= high)
+
+
+RULES = (
+    batches_divide,
+    penalties_see_single_samples,
+    one_lipschitz_bound,
+    accumulation_needs_a_mean,
+    schedules_have_a_length,
+    networks_fit_the_data,
+)
+
+
+def advise(run: Run) -> list[str]:
+    """What is allowed and seldom meant."""
+    return [sentence for rule in ADVICE for sentence in rule(run)]
+
+
+def momentum_with_clipping(run: Run) -> Iterator[str]:
+    group = run.discriminator.optimizer.param_groups[0]
+    momentum = group.get("momentum") or group.get("betas", (0.0,))[0]
+    if isinstance(run.objective.constraint, WeightClipping) and momentum:
+        yield (
+            f"weight clipping with momentum {momentum} is known to be unstable (Arjovsky et al. 2017); "
+            f"optimizer=rmsprop is the published choice."
+        )
+
+
+def a_trained_critic(run: Run) -> Iterator[str]:
+    if run.objective.adversarial.estimate == "wasserstein" and run.objective.n_critic == 1:
+        yield "loss.n_critic=1 leaves a Wasserstein discriminator far from its optimum; 5 is the published choice."
+
+
+ADVICE = (momentum_with_clipping, a_trained_critic)

@@ -1,0 +1,31 @@
+"""MNIST through torchvision, downloaded only where its files are absent."""
+
+from pathlib import Path
+
+import torch
+
+from gan_runner.dataset.images import ImageDataset
+from gan_runner.errors import ConfigError
+
+FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
+SPLITS = {"train": 50_000, "validation": 10_000, "test": 10_000}  # as in Goodfellow et al. 2014
+
+
+class MNIST(ImageDataset):
+    """70,000 gray 28x28 digits; the last 10,000 of the training file are the validation split."""
+
+    def __init__(self, root: str):
+        """root: the folder that holds MNIST/raw."""
+        from torchvision.datasets import MNIST as Torchvision
+
+        try:
+            parts = [Torchvision(root, train=train, download=True) for train in (True, False)]
+        except (OSError, RuntimeError) as error:  # URLError is an OSError
+            raise ConfigError(
+                f"dataset.root={root}: MNIST is not in {Path(root) / 'MNIST' / 'raw'} and could not be downloaded "
+                f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); put {FILES} "
+                f"(also as .gz) there, or name the folder that has them with dataset.root= or GAN_RUNNER_DATA."
+            ) from error
+        images = torch.cat([part.data for part in parts]).unsqueeze(1)
+        labels = torch.cat([part.targets for part in parts]).to(torch.int64)
+        super().__init__(images, labels, SPLITS, tuple("0123456789"))

@@ -1,0 +1,109 @@
+"""Where and how to compute: device, precision, memory format, compilation, determinism."""
+
+import contextlib
+import os
+import platform
+import resource
+import sys
+from contextlib import AbstractContextManager
+
+import torch
+from torch import nn
+
+from gan_runner.errors import choose, require
+from gan_runner.noise import seed_of
+
+DTYPES = {"auto": None, "fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+KINDS = {"auto": None, "cpu": False, "cuda": True}
+
+
+class Device:
+    """kind auto: CUDA if there is one, else the CPU. precision auto: bf16 or fp16 on CUDA, fp32 on a CPU.
+
+    penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
+    """
+
+    def __init__(
+        self,
+        kind: str = "auto",
+        precision: str = "auto",
+        penalty_precision: str = "auto",
+        compile: bool = False,
+        channels_last: bool = False,
+        deterministic: bool = False,
+    ):
+        choose("precision", precision, DTYPES)
+        choose("penalty_precision", penalty_precision, {"auto": None, "fp32": None})
+        usable = torch.cuda.is_available()
+        cuda = choose("kind", kind, KINDS)
+        require(usable or not cuda, "kind=cuda, but this machine has no usable CUDA GPU; use device=auto or device=cpu")
+        self.torch = torch.device("cuda" if cuda or (cuda is None and usable) else "cpu")
+        self.precision = self.best_precision() if precision == "auto" else precision
+        require(
+            self.torch.type == "cuda" or self.precision not in ("fp16", "tf32"),
+            f"precision={precision} needs a CUDA GPU; on a CPU use fp32 or bf16",
+        )
+        self.penalty_precision = penalty_precision
+        self.compile, self.channels_last, self.deterministic = compile, channels_last, deterministic
+
+    def best_precision(self) -> str:
+        if self.torch.type == "cpu":
+            return "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+    def configure(self) -> None:
+        """Sets what torch keeps per process, to the same values whatever ran before."""
+        tf32 = self.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.benchmark = not self.deterministic
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(self.deterministic)
+
+    def place(self, module: nn.Module) -> None:
+        """Moves a network here, in place. Compilation leaves its forward eager and its state dict as it is."""
+        module.to(self.torch)
+        if self.channels_last:
+            module.to(memory_format=torch.channels_last)
+        if self.compile:
+            module.compile()
+
+    def autocast(self) -> AbstractContextManager[object]:
+        dtype = DTYPES[self.precision]
+        return torch.autocast(self.torch.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
+
+    def penalty_autocast(self) -> AbstractContextManager[object]:
+        """Inside autocast(): double backward in fp16 loses small gradients, so it leaves autocast; bf16 may stay."""
+        if self.precision == "fp16" or self.penalty_precision == "fp32":
+            return torch.autocast(self.torch.type, enabled=False)
+        return contextlib.nullcontext()
+
+    def scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.torch.type, enabled=self.precision == "fp16")
+
+    def seed(self, *key: int | str) -> None:
+        """Seeds what draws from torch's own generators: initialisation, and dropout inside a network."""
+        number = seed_of(*key)
+        torch.default_generator.manual_seed(number)
+        if self.torch.type == "cuda":
+            torch.cuda.manual_seed(number)
+
+    def peak_memory_mb(self) -> float:
+        """Since the start of the process; of the GPU's memory, or of the process on a CPU."""
+        if self.torch.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.torch) / 2**20
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+    @property
+    def name(self) -> str:
+        return torch.cuda.get_device_name(self.torch) if self.torch.type == "cuda" else processor_name()
+
+
+def processor_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,63 @@
+"""The averaged generator, which samples and metrics are taken from."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+RAMP_UP = 0.05  # of the images so far: the half-life grows with the run until it is reached (StyleGAN2)
+
+
+class EMA:
+    """Exponential moving average of parameters: beta = 0.5^(images per step / half-life). Half-life 0: the live ones.
+
+    Batch-norm statistics are not averaged; they are estimated anew for the averaged weights before each use.
+    """
+
+    def __init__(self, network: nn.Module, half_life_images: float):
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.half_life_images = half_life_images
+        self.pairs = [list(self.network.parameters()), list(network.parameters())]
+
+    def beta(self, images_per_step: int, images: int) -> float:
+        half_life = min(self.half_life_images, RAMP_UP * images)
+        return 0.5 ** (images_per_step / half_life) if half_life > 0 else 0.0
+
+    @torch.no_grad()
+    def update(self, images_per_step: int, images: int) -> None:
+        """After a step: `images` real images have been shown by now."""
+        averaged, live = self.pairs
+        torch._foreach_lerp_(averaged, live, 1 - self.beta(images_per_step, images))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: parameter.detach() for name, parameter in self.network.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        parameters = dict(self.network.named_parameters())
+        if parameters.keys() != state.keys():
+            raise KeyError(f"averaged parameters differ: {sorted(parameters.keys() ^ state.keys())}")
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(state[name])
+
+
+@torch.no_grad()
+def estimate_batch_statistics(network: nn.Module, inputs: Iterable[tuple[Tensor, Tensor | None]]) -> None:
+    """Sets the running statistics of every batch norm to those of these inputs; leaves the network in eval mode."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    network.eval()
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over the batches
+        norm.train()
+    for z, labels in inputs:
+        network(z, labels)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()

@@ -1,0 +1,41 @@
+"""What a result depends on beside the configuration: versions, processor, threads, commit."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gan_runner.device import Device
+
+LIBRARIES = ("torch", "torchvision", "numpy", "hydra-core")
+
+
+def environment(device: Device) -> dict[str, Any]:
+    """Recorded in the summary; a resume is bit for bit only where these agree."""
+    import gan_runner
+
+    return {
+        "device": device.name,
+        "device_kind": device.torch.type,
+        "precision": device.precision,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "gan_runner": gan_runner.__version__,
+        **{name: version(name) for name in LIBRARIES},
+        "git_commit": git_commit(),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of this code, where it runs from a checkout."""
+    here = Path(__file__).parent.parent
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,50 @@
+"""What can end a run, and the exit code of each. Anything else is our bug: a traceback and exit code 1."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """The user's mistakes: one sentence each, naming the setting and the fix."""
+
+    exit_code = 2
+
+    def __init__(self, *sentences: str):
+        super().__init__("\n".join(sentences))
+        self.sentences = sentences
+
+
+class Diverged(Exception):
+    """A loss, score, gradient or weight is no longer finite."""
+
+    exit_code = 3
+
+
+class Stopped(Exception):
+    """A signal asked the run to stop; it did, after a checkpoint."""
+
+    def __init__(self, signum: int, sentence: str):
+        super().__init__(sentence)
+        self.exit_code = 128 + signum
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' (did you mean ...?)' when a known word is close, else ''."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def choose(name: str, value: str, table: Mapping[str, T]) -> T:
+    """table[value], or a ValueError that lists what there is."""
+    if value not in table:
+        raise ValueError(f"{name}={value!r} is none of {', '.join(table)}{nearest(str(value), table)}")
+    return table[value]
+
+
+def require(condition: bool, sentence: str) -> None:
+    """ValueError(sentence) unless the condition holds; the sentence begins with `setting=value`."""
+    if not condition:
+        raise ValueError(sentence)

@@ -1,0 +1,183 @@
+"""The run folder: its name, its identity, its lock and its summary."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gan_runner.errors import ConfigError
+from gan_runner.files import write_atomically
+
+# Settings that do not change the result, and so are part of neither the name nor the identity of a run.
+WITHOUT_EFFECT = (
+    *("train.total_*", "train.*_every", "train.keep_checkpoints", "train.grid", "train.select_by"),
+    *("train.on_divergence", "train.fresh", "dataset.root", "dataset.cache_dir", "device.kind"),
+    *("metric", "metric.*", "study", "name", "hydra", "hydra.*"),
+)
+LONGEST = 200  # bytes of a folder's name, of the 255 that file systems allow
+SAFE = "letters, digits and = , . _ + -"
+
+
+def flatten(config: Any, path: str = "") -> dict[str, Any]:
+    """Nested mappings -> dotted key: value. An empty mapping stays a value."""
+    if not isinstance(config, Mapping) or not config:
+        return {path: config}
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        leaves |= flatten(value, f"{path}.{key}" if path else str(key))
+    return leaves
+
+
+def canonical(value: Any) -> Any:
+    """1 and 1.0 are one value; so are a list and a tuple."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    return value
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved settings that change the result, flat, by dotted key."""
+    leaves = flatten(config)
+    return {
+        key: canonical(value)
+        for key, value in sorted(leaves.items())
+        if not any(fnmatchcase(key, pattern) for pattern in WITHOUT_EFFECT)
+    }
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity(config), default=str).encode()).hexdigest()[:16]
+
+
+def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """'key: stored value, asked value' for each setting that differs."""
+    one, other = identity(stored), identity(asked)
+    return [
+        f"{key} was {show(one.get(key, 'absent'))}, now {show(other.get(key, 'absent'))}"
+        for key in sorted(one.keys() | other.keys())
+        if one.get(key, ...) != other.get(key, ...)
+    ]
+
+
+def show(value: Any) -> str:
+    """A value as it is typed on the command line; equal values look alike."""
+    value = canonical(value)
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(show(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{show(item)}' for key, item in value.items())}}}"
+    return str(value)
+
+
+def folder_name(settings: list[str]) -> str:
+    """A safe file name from `key=value` strings; nothing left is `default`."""
+    name = escape(",".join(sorted(settings))) or "default"
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:10]
+    return f"{name[: LONGEST - len(digest) - 1].rstrip('%')}-{digest}"
+
+
+def escape(name: str) -> str:
+    """Percent-encodes every byte outside letters, digits and =,._+- (and a leading dot); two names never become one."""
+    safe = re.sub(rb"[^A-Za-z0-9=,._+-]", lambda match: b"%%%02X" % ord(match[0]), os.fsencode(name)).decode()
+    return re.sub(r"^\.", "%2E", safe)
+
+
+def chosen_name(setting: str, value: Any) -> str:
+    """A folder name that the user typed himself: refused rather than changed when it is not safe."""
+    name = str(value)
+    if not re.fullmatch(rf"(?!\.)[A-Za-z0-9=,._+-]{{1,{LONGEST}}}", name):
+        raise ConfigError(
+            f"{setting}={name[:80]!r} is no folder name; use 1 to {LONGEST} of {SAFE}, not beginning with a dot."
+        )
+    return name
+
+
+class RunFolder:
+    """Paths of one run. Nothing is created before `claim`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.config = path / "config.yaml"
+        self.summary = path / "summary.json"
+
+    def check_identity(self, config: Mapping[str, Any]) -> None:
+        """Refuses to go on with another configuration than the one that began the folder."""
+        if not self.config.exists():
+            return
+        stored = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        changed = differences(stored, config)
+        if changed:
+            raise ConfigError(
+                f"{self.path} holds another configuration: {'; '.join(changed)}. "
+                f"Give this run a name of its own with name=..., or start it over with train.fresh=true."
+            )
+
+    @contextlib.contextmanager
+    def claim(self, config: Mapping[str, Any], fresh: bool) -> Iterator[None]:
+        """Makes the folder and holds it against other processes; fresh: moves what was there aside first."""
+        with self.locked():
+            if fresh and self.config.exists():
+                self.move_aside()
+            else:
+                self.check_identity(config)
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+            write_atomically(self.config, lambda file: file.write(text.encode()))
+            yield
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds `.lock` through one handle that is kept open; who holds it stands in `.owner`."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        owner = self.path / ".owner"
+        with open(self.path / ".lock", "a", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+                raise ConfigError(
+                    f"{self.path} is in use by {holder}; wait for it, or give this run another folder with name=..."
+                ) from None
+            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            try:
+                yield
+            finally:
+                owner.unlink(missing_ok=True)
+
+    def move_aside(self) -> None:
+        """Moves everything but the lock to outputs/.old/NAME-N."""
+        old = self.path.parent / ".old"
+        number = 1
+        while (target := old / f"{self.path.name}-{number}").exists():
+            number += 1
+        target.mkdir(parents=True)
+        for path in self.path.iterdir():
+            if path.name not in (".lock", ".owner"):
+                path.rename(target / path.name)
+
+    def read_summary(self) -> dict[str, Any]:
+        """summary.json, or nothing where there is none."""
+        if not self.summary.exists():
+            return {}
+        content: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
+        return content
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        text = json.dumps(summary, indent=2) + "\n"
+        write_atomically(self.summary, lambda file: file.write(text.encode()))

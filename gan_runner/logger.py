@@ -1,0 +1,92 @@
+"""Where the numbers and pictures of a run go: TensorBoard, metrics.jsonl and PNG files."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from gan_runner.spec import ImageSpec
+
+CELL = 32  # pixels: smaller images are enlarged by a whole factor to at least this height
+
+
+class Logger:
+    """Holds every step once: what an earlier process logged at or after `purge_from` is superseded."""
+
+    def __init__(self, folder: Path, purge_from: int):
+        self.folder = folder
+        self.metrics = folder / "metrics.jsonl"
+        keep_before(self.metrics, purge_from)
+        wait_for_a_later_second(folder)
+        self.board = SummaryWriter(str(folder), purge_step=purge_from)
+        self.lines = open(self.metrics, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+        self.board._get_file_writer().add_summary(summary, step)
+        self.lines.write(json.dumps({"step": step, **values}) + "\n")
+        self.lines.flush()
+
+    def image(self, tag: str, name: str, step: int, grid: np.ndarray) -> None:
+        """A grid (H, W, C) uint8, to TensorBoard and to samples/NAME.png."""
+        path = self.folder / "samples" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(grid.squeeze(2) if grid.shape[2] == 1 else grid).save(path)
+        self.board.add_image(tag, grid, step, dataformats="HWC")
+
+    def text(self, tag: str, text: str, step: int) -> None:
+        self.board.add_text(tag, text, step)
+
+    def flush(self) -> None:
+        self.board.flush()
+        self.lines.flush()
+
+    def close(self) -> None:
+        self.board.close()
+        self.lines.close()
+
+
+def keep_before(path: Path, step: int) -> None:
+    """Drops the lines of a JSONL file from `step` on, and a last line that was cut short."""
+    if not path.exists():
+        return
+    kept = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if step_of(line) < step]
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except json.JSONDecodeError:
+        return float("inf")
+
+
+def wait_for_a_later_second(folder: Path) -> None:
+    """TensorBoard reads event files in the order of the second in their names, so two must not share one."""
+    stamps = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    newest = max((int(stamp) for stamp in stamps if stamp.isdigit()), default=0)
+    ahead = newest + 1 - time.time()
+    if 0 < ahead <= 1:
+        time.sleep(ahead)
+
+
+def image_grid(images: Tensor, spec: ImageSpec, columns: int) -> np.ndarray:
+    """Images (N, C, H, W) in spec.value_range -> one picture (H', W', C) uint8, one pixel of black between them."""
+    assert spec.value_range is not None
+    low, high = spec.value_range
+    pixels = ((images.detach().float().cpu() - low) * (255 / (high - low))).round().clamp(0, 255)
+    factor = max(1, -(-CELL // spec.height))
+    cells = pixels.byte().numpy().repeat(factor, axis=2).repeat(factor, axis=3)
+    count, channels, height, width = cells.shape
+    rows = -(-count // columns)
+    grid = np.zeros((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), np.uint8)
+    for index, cell in enumerate(cells):
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
+        grid[top : top + height, left : left + width] = cell.transpose(1, 2, 0)
+    return grid

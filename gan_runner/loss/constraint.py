@@ -1,0 +1,26 @@
+"""Bounds on the discriminator's weights."""
+
+import torch
+from torch import nn
+
+from gan_runner.errors import require
+
+
+class WeightClipping:
+    """Clamps every parameter to [-bound, bound], gains and biases too, after each update (Arjovsky et al. 2017).
+
+    After, not before as in the authors' code, so that the discriminator that is read keeps the bound.
+    """
+
+    def __init__(self, bound: float = 0.01):
+        require(bound > 0, f"bound={bound} must be positive")
+        self.bound = bound
+
+    def prepare(self, discriminator: nn.Module) -> None:
+        """Nothing to prepare."""
+
+    @torch.no_grad()
+    def enforce(self, discriminator: nn.Module) -> None:
+        parameters = list(discriminator.parameters())
+        torch._foreach_clamp_min_(parameters, -self.bound)
+        torch._foreach_clamp_max_(parameters, self.bound)

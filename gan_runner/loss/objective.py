@@ -1,0 +1,111 @@
+"""A loss as it is published: adversarial term, penalties, constraint, and how often the discriminator moves."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from gan_runner.errors import choose, require
+from gan_runner.loss.adversarial import ESTIMATES
+from gan_runner.noise import Noise
+from gan_runner.protocols import Adversarial, Constraint, Penalty, Stats
+from gan_runner.schedule import Progress, Schedule
+from gan_runner.spec import Batch, scores
+
+NEEDED = ("paired", "batch_statistics", "zero_is_boundary", "estimate", "discriminator", "generator")
+FIRST, EVERY = 25, 500  # the generator steps with a burst: the first 25 and every 500th (WassersteinGAN/main.py)
+
+
+class Objective:
+    """n_critic discriminator updates per generator update, each on adversarial + sum of weighted penalties."""
+
+    def __init__(
+        self,
+        adversarial: Adversarial,
+        penalties: Mapping[str, Penalty] | None = None,
+        constraint: Constraint | None = None,
+        n_critic: int = 1,
+        n_critic_burst: int | None = None,
+        discriminator_norm: str = "none",
+    ):
+        """n_critic_burst: discriminator updates in the first 25 and every 500th generator step, as WGAN's authors had.
+
+        discriminator_norm is what networks that leave their normalisation open read from the configuration.
+        """
+        missing = [name for name in NEEDED if not hasattr(adversarial, name)]
+        require(not missing, f"adversarial={type(adversarial).__name__} lacks {', '.join(missing)}: give it to the class")
+        if adversarial.estimate is not None:
+            choose("adversarial.estimate", adversarial.estimate, ESTIMATES)
+        require(n_critic >= 1, f"n_critic={n_critic} must be at least 1")
+        require(n_critic_burst is None or n_critic_burst >= 1, f"n_critic_burst={n_critic_burst} must be at least 1")
+        self.adversarial, self.penalties, self.constraint = adversarial, dict(penalties or {}), constraint
+        self.n_critic, self.n_critic_burst = n_critic, n_critic_burst
+        self.discriminator_norm = discriminator_norm
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Is the loss more than a mean over samples, so that a batch cannot be accumulated from parts?"""
+        return any(getattr(term, "batch_statistics", False) for term in (self.adversarial, *self.penalties.values()))
+
+    def n_critic_at(self, step: int) -> int:
+        """Discriminator updates in generator step `step`, counted from 0."""
+        burst = step < FIRST or step % EVERY == 0
+        return self.n_critic_burst if burst and self.n_critic_burst else self.n_critic
+
+    def discriminator_updates(self, steps: int) -> int:
+        """Discriminator updates in the first `steps` generator steps."""
+        bursts = min(steps, FIRST) + max(steps - 1, 0) // EVERY
+        return steps * self.n_critic + bursts * ((self.n_critic_burst or self.n_critic) - self.n_critic)
+
+    def discriminator(self, network: nn.Module, real: Batch, fake: Batch) -> tuple[Tensor, Stats]:
+        """Adversarial loss of the discriminator. Real and fake pass apart: joint batch statistics would leak which."""
+        real_scores, fake_scores = scores(network, real), scores(network, fake)
+        loss = self.adversarial.discriminator(real_scores, fake_scores)
+        return loss, self.observe(loss.detach(), real_scores.detach(), fake_scores.detach())
+
+    def observe(self, loss: Tensor, real: Tensor, fake: Tensor) -> Stats:
+        real_mean, fake_mean = real.mean(), fake.mean()
+        stats = {"loss/adversarial": loss, "score/real": real_mean, "score/fake": fake_mean}
+        stats["score/gap"] = real_mean - fake_mean
+        if self.adversarial.zero_is_boundary:
+            stats["accuracy/real"] = (real > 0).float().mean()
+            stats["accuracy/fake"] = (fake < 0).float().mean()
+        if self.adversarial.estimate is not None:
+            tag, formula = ESTIMATES[self.adversarial.estimate]
+            stats[tag] = formula(loss)
+        return stats
+
+    def penalty(
+        self, network: nn.Module, real: Batch, fake: Batch, noise: Noise, update: int, progress: Progress
+    ) -> tuple[Tensor | float, Stats]:
+        """Weighted sum of the penalties that are due at discriminator update `update`."""
+        total: Tensor | float = 0.0
+        stats: Stats = {}
+        for name, term in self.penalties.items():
+            if update % term.every:
+                continue
+            weight = term.weight(progress) if isinstance(term.weight, Schedule) else term.weight
+            value, observed = term(network, real, fake, noise.scoped(name))
+            weighted = weight * term.every * value
+            total = total + weighted
+            stats[f"penalty/{name}"] = weighted.detach()
+            stats |= {f"{tag}/{name}": number for tag, number in observed.items()}
+        return total, stats
+
+    def generator(self, network: nn.Module, fake: Batch, real: Batch | None) -> tuple[Tensor, Stats]:
+        real_scores = scores(network, real) if self.adversarial.paired and real is not None else None
+        loss = self.adversarial.generator(scores(network, fake), real_scores)
+        return loss, {"loss/generator": loss.detach()}
+
+    def enforce(self, network: nn.Module) -> None:
+        if self.constraint is not None:
+            self.constraint.enforce(network)
+
+    def schedules(self) -> dict[str, Schedule]:
+        """What changes as training goes on, by its name under `schedule/`."""
+        return {n: p.weight for n, p in self.penalties.items() if isinstance(p.weight, Schedule)}
+
+    def prepare(self, network: nn.Module) -> None:
+        if self.constraint is not None:
+            self.constraint.prepare(network)
+
+

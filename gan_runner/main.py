@@ -1,0 +1,185 @@
+"""The door to training: composes a configuration, names the run, builds it and trains it."""
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gan_runner.errors import ConfigError, Diverged, Stopped
+from gan_runner.folder import RunFolder, chosen_name, folder_name, identity, show
+
+OUTPUTS = Path("outputs")
+PACKAGE = Path(__file__).resolve().parent
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+
+ENDINGS = (ConfigError, Diverged, Stopped)
+
+log = logging.getLogger("gan_runner")
+
+
+def main() -> None:
+    """The command line. Exit codes: 0 done, 1 our bug, 2 the user's mistake, 3 diverged, 128+N stopped by signal N."""
+    find_users_classes()
+    traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
+    try:
+        job()
+    except SystemExit as ending:
+        if not isinstance(ending.__cause__, ENDINGS):
+            raise
+        tell(ending.__cause__, traceback_wanted)
+    except (*ENDINGS, HydraException, OmegaConfBaseException) as error:
+        tell(error, traceback_wanted)
+
+
+def tell(error: BaseException, traceback_wanted: bool) -> None:
+    """One sentence and the exit code, or the traceback for who asked for it."""
+    if traceback_wanted:
+        raise error
+    if isinstance(error, ENDINGS):
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    print(one_sentence(error), file=sys.stderr)
+    sys.exit(ConfigError.exit_code)
+
+
+def find_users_classes() -> None:
+    """A user's own classes are found in the working directory and beside his own configuration."""
+    for flag, value in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        if flag in ("--config-dir", "-cd"):
+            sys.path.append(os.path.abspath(value))
+        elif flag.startswith("--config-dir="):
+            sys.path.append(os.path.abspath(flag.split("=", 1)[1]))
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+def one_sentence(error: BaseException) -> str:
+    """Hydra's message of several lines as one."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def job(cfg: DictConfig) -> None:
+    """One run, alone or as a job of a sweep, where it raises and never exits."""
+    try:
+        carry_out(cfg)
+    except ENDINGS as error:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise
+        raise SystemExit(error.exit_code) from error  # passes through Hydra without a word of its own
+
+
+def carry_out(cfg: DictConfig) -> None:
+    config = resolve(cfg)
+    folder = RunFolder(OUTPUTS / study(config) / run_name(cfg, config))
+    if not config["train"].get("fresh"):
+        folder.check_identity(config)
+        if is_finished(folder, config):
+            log.info("%s is finished; train.total_steps= goes on, train.fresh=true starts over", folder.path)
+            return
+    train(folder, config)
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+def study(config: Mapping[str, Any]) -> str:
+    return "" if config["study"] is None else chosen_name("study", config["study"])
+
+
+def train(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    from gan_runner.build import build  # torch: not needed to print help or to see that a run is finished
+    from gan_runner.compat import advise
+    from gan_runner.session import Session
+
+    run = build(config)
+    command = shlex.join(["python", "-m", "gan_runner", *HydraConfig.get().overrides.task])
+    with folder.claim(config, run.settings.fresh), log_file(folder.path / "train.log"):
+        log.info("%s on %s in %s: %s", command, run.device.name, run.device.precision, folder.path)
+        Session(run, folder, config, command, advise(run)).train()
+        log.info("done: %s; see it with `make board`", folder.path)
+
+
+class log_file:  # noqa: N801 (used like contextlib's managers)
+    """Sends what the run says to a file as well."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> None:
+        self.handler = logging.FileHandler(self.path, encoding="utf-8")
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(self.handler)
+
+    def __exit__(self, *error: object) -> None:
+        log.removeHandler(self.handler)
+        self.handler.close()
+
+
+def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:
+    summary = folder.read_summary()
+    if summary.get("status") != "completed":
+        return False
+    done = {"total_steps": summary["steps"], "total_images": summary["images"], "total_seconds": summary["seconds"]}
+    totals = config["train"]
+    return any(isinstance(totals.get(key), int | float) and value >= totals[key] for key, value in done.items())
+
+
+# ---- the name of a run: what was typed, without what changes nothing
+
+
+def run_name(cfg: DictConfig, config: Mapping[str, Any]) -> str:
+    if config["name"] is not None:
+        return chosen_name("name", config["name"])
+    hydra_config = HydraConfig.get()
+    typed = {override.key_or_group: override for override in parse(hydra_config.overrides.task)}
+
+    def composed(overrides: list[str]) -> dict[str, Any]:
+        from hydra import compose
+
+        return identity(resolve(compose(hydra_config.job.config_name, overrides)))
+
+    kept = with_effect({key: str(override.input_line) for key, override in typed.items()}, composed)
+    return folder_name([setting(typed[key], cfg) for key in kept])
+
+
+def parse(overrides: list[str]) -> list[Override]:
+    return list(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+def with_effect(typed: dict[str, str], composed: Callable[[list[str]], dict[str, Any]]) -> list[str]:
+    """The keys of the overrides without which another configuration is composed."""
+    kept = dict(sorted(typed.items()))
+    target = composed(list(kept.values()))
+    for key in list(kept):
+        without = [text for other, text in kept.items() if other != key]
+        if composed(without) == target:
+            del kept[key]
+    return list(kept)
+
+
+def setting(override: Override, cfg: DictConfig) -> str:
+    """key=value with the value as it was composed: 1e-4 and 0.0001 read alike."""
+    key = override.get_key_element().lstrip("+")
+    if override.is_delete():
+        return f"~{key.lstrip('~')}"
+    value = OmegaConf.select(cfg, override.key_or_group)
+    composed = override.value() if isinstance(value, DictConfig) else OmegaConf.to_container(OmegaConf.create([value]))[0]
+    return f"{key}={show(composed)}"

@@ -1,0 +1,46 @@
+"""Means over the steps between two log lines, summed on the device and read once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_runner.protocols import Stats
+
+
+class Meter:
+    """One vector of sums for each set of tags that came together, so that a step costs one stack and one addition."""
+
+    def __init__(self) -> None:
+        self.sums: dict[tuple[str, ...], Tensor] = {}
+        self.counts: dict[tuple[str, ...], int] = {}
+
+    def add(self, stats: Stats) -> None:
+        tags = tuple(stats)
+        values = torch.stack([value.float() for value in stats.values()])
+        self.sums[tags] = self.sums[tags] + values if tags in self.sums else values
+        self.counts[tags] = self.counts.get(tags, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        """Tag -> mean since the last reset. This is where the host waits for the device."""
+        totals: dict[str, float] = {}
+        counts: dict[str, int] = {}
+        for tags, sums in self.sums.items():
+            for tag, value in zip(tags, sums.tolist(), strict=True):
+                totals[tag] = totals.get(tag, 0.0) + value
+                counts[tag] = counts.get(tag, 0) + self.counts[tags]
+        return {tag: total / counts[tag] for tag, total in totals.items()}
+
+    def reset(self) -> None:
+        self.sums.clear()
+        self.counts.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"|".join(tags): [self.counts[tags], sums] for tags, sums in self.sums.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        self.reset()
+        for key, (count, sums) in state.items():
+            tags = tuple(key.split("|"))
+            self.counts[tags], self.sums[tags] = count, sums.to(device)

@@ -1,0 +1,63 @@
+"""Blocks that the networks share."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from gan_runner.errors import choose
+from gan_runner.spec import full_precision
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky_relu": partial(nn.LeakyReLU, 0.2),
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+}
+
+# Normalisations of a fully connected layer. Instance norm needs pixels to average over, so it is not among them.
+VECTOR_NORMS = {"none": None, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "weight": None}
+
+
+def dense_block(width_in: int, width_out: int, norm: str, activation: str) -> list[nn.Module]:
+    """Linear, normalisation, activation. He initialisation, zero biases."""
+    layer = nn.Linear(width_in, width_out)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)
+    make_norm = choose("norm", norm, VECTOR_NORMS)
+    block: list[nn.Module] = [weight_norm(layer) if norm == "weight" else layer]
+    if make_norm is not None:
+        block.append(make_norm(width_out))
+    block.append(choose("activation", activation, ACTIVATIONS)())
+    return block
+
+
+def dense_output(width_in: int, width_out: int) -> nn.Linear:
+    """Linear. Glorot initialisation, zero biases."""
+    layer = nn.Linear(width_in, width_out)
+    nn.init.xavier_normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ToRange(nn.Module):
+    """tanh, scaled to the range of the data, in float32 at least; the identity where the range is unbounded."""
+
+    def __init__(self, value_range: tuple[float, float] | None):
+        super().__init__()
+        self.value_range = value_range
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = full_precision(x)
+        if self.value_range is None:
+            return x
+        low, high = self.value_range
+        y = torch.tanh(x)
+        return y if (low, high) == (-1.0, 1.0) else low + (high - low) * (y + 1) / 2
+
+    def extra_repr(self) -> str:
+        return f"value_range={self.value_range}"

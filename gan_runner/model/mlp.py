@@ -1,0 +1,57 @@
+"""Fully connected networks, for images of any size and for points."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from gan_runner.errors import require
+from gan_runner.model.latent import Latent
+from gan_runner.model.layers import ToRange, dense_block, dense_output
+from gan_runner.spec import ImageSpec
+
+
+def hidden_layers(width_in: int, widths: Sequence[int], norm: str, activation: str) -> list[nn.Module]:
+    require(all(width >= 1 for width in widths), f"widths={list(widths)} must all be at least 1")
+    pairs = zip([width_in, *widths], widths, strict=False)
+    return [layer for pair in pairs for layer in dense_block(*pair, norm, activation)]
+
+
+class MLPGenerator(nn.Module):
+    """z (B, Z) -> images (B, C, H, W) in spec.value_range; labels are not used."""
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        latent: Latent,
+        widths: Sequence[int] = (256, 512),
+        activation: str = "relu",
+        norm: str = "batch",
+    ):
+        super().__init__()
+        self.shape = spec.shape
+        hidden = hidden_layers(latent.dim, widths, norm, activation)
+        last = dense_output([latent.dim, *widths][-1], spec.size)
+        self.layers = nn.Sequential(*hidden, last, ToRange(spec.value_range))
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.layers(z)
+        return images.unflatten(1, self.shape)
+
+
+class MLPDiscriminator(nn.Module):
+    """images (B, C, H, W) -> raw scores (B,); labels are not used."""
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        widths: Sequence[int] = (512, 256),
+        activation: str = "leaky_relu",
+        norm: str = "none",
+    ):
+        super().__init__()
+        hidden = hidden_layers(spec.size, widths, norm, activation)
+        self.layers = nn.Sequential(*hidden, dense_output([spec.size, *widths][-1], 1))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        score: Tensor = self.layers(images.flatten(1))
+        return score.squeeze(1)

@@ -1,0 +1,47 @@
+"""Random numbers as a pure function of a key, so that a checkpoint needs no random state."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+def seed_of(*key: int | str) -> int:
+    """63-bit hash of a key. (A sum such as seed + step would make seeds share their noise.)"""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The randomness of one update: drawn for the whole batch, then cut, so that splitting does not change it.
+
+    One scope gives one draw: `noise.scoped("latent").normal(dim)` is the same tensor whenever it is asked for.
+    """
+
+    key: tuple[int | str, ...]
+    size: int  # samples in the whole batch
+    device: torch.device
+    part: int = 0  # which of the equal parts of the batch this is
+    parts: int = 1
+
+    def scoped(self, name: str) -> "Noise":
+        return replace(self, key=(*self.key, name))
+
+    def split(self, parts: int) -> "list[Noise]":
+        return [replace(self, part=part, parts=parts) for part in range(parts)]
+
+    def rows(self, whole: Tensor) -> Tensor:
+        """This part of a tensor drawn for the whole batch."""
+        return whole.chunk(self.parts)[self.part] if self.parts > 1 else whole
+
+    def generator(self) -> torch.Generator:
+        return torch.Generator(device=self.device).manual_seed(seed_of(*self.key))
+
+    def normal(self, *shape: int) -> Tensor:
+        """(rows, *shape) from N(0, 1), float32."""
+        return self.rows(torch.randn(self.size, *shape, generator=self.generator(), device=self.device))
+
+    def uniform(self, *shape: int) -> Tensor:
+        """(rows, *shape) from U[0, 1), float32."""
+        return self.rows(torch.rand(self.size, *shape, generator=self.generator(), device=self.device))

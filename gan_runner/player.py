@@ -1,0 +1,87 @@
+"""One side of the game. Scaling, accumulation, reduction and stepping live here and nowhere else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gan_runner.device import Device
+from gan_runner.protocols import Stats
+from gan_runner.schedule import Progress, Schedule
+
+Part = TypeVar("Part")
+
+
+class Player:
+    """A network, frozen except while it is updated, with its optimizer and gradient scaler.
+
+    Frozen, so that the other player's step builds no graph for these weights and computes no gradient of them.
+    """
+
+    def __init__(self, name: str, network: nn.Module, optimizer: Optimizer, schedule: Schedule, device: Device):
+        self.name, self.network, self.optimizer, self.schedule, self.device = name, network, optimizer, schedule, device
+        self.scaler = device.scaler()
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.trainable = [p for p in network.parameters() if p.requires_grad]
+        self.thaw(False)
+
+    def thaw(self, trainable: bool) -> None:
+        for parameter in self.trainable:
+            parameter.requires_grad_(trainable)
+
+    def update(
+        self,
+        terms: Callable[[Part], tuple[Tensor, Stats]],
+        parts: Sequence[Part],
+        progress: Progress,
+        seed: tuple[int | str, ...],
+    ) -> Stats:
+        """One optimizer step on the mean of terms(part), which returns a loss and what to log of it."""
+        self.set_rate(progress)
+        self.device.seed(*seed)
+        self.thaw(True)
+        observed = [self.backward(terms, part, len(parts)) for part in parts]
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.trainable if p.grad is not None]
+        stats = mean(observed) | {f"grad_norm/{self.name}": torch.nn.utils.get_total_norm(gradients)}
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.thaw(False)
+        return stats
+
+    def backward(self, terms: Callable[[Part], tuple[Tensor, Stats]], part: Part, parts: int) -> Stats:
+        with self.device.autocast():
+            loss, stats = terms(part)
+        self.scaler.scale(loss / parts).backward()
+        return stats
+
+    def set_rate(self, progress: Progress) -> None:
+        factor = self.schedule(progress)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last update."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def mean(observed: list[Stats]) -> Stats:
+    if len(observed) == 1:
+        return observed[0]
+    return {tag: torch.stack([stats[tag] for stats in observed]).mean() for tag in observed[0]}

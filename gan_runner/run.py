@@ -1,0 +1,263 @@
+"""The run: the step, and everything that a checkpoint must hold."""
+
+import bisect
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gan_runner.dataset.images import ImageDataset
+from gan_runner.device import Device
+from gan_runner.ema import EMA, estimate_batch_statistics
+from gan_runner.errors import ConfigError, require
+from gan_runner.loss.objective import Objective
+from gan_runner.meter import Meter
+from gan_runner.model.latent import Latent
+from gan_runner.noise import Noise, seed_of
+from gan_runner.player import Player
+from gan_runner.protocols import Stateful, Stats
+from gan_runner.schedule import Progress, Schedule
+from gan_runner.spec import Batch, full_precision
+
+STATISTICS_BATCHES = 16  # batches of noise from which batch-norm statistics of the averaged generator are estimated
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long, in what batches, and how often; the group `train`. All "every" are in generator updates."""
+
+    total_steps: int | None = None  # generator updates; the first of the three totals that is reached ends the run
+    total_images: int | None = None  # real images shown to the discriminator
+    total_seconds: float | None = None  # of training, over all sessions
+    batch_size: int = 64  # real images in one discriminator update
+    generator_batch_size: int = 64
+    accumulate: int = 1  # parts that a batch is computed in
+    ema_half_life_images: float = 10_000  # 0: off
+    log_every: int = 50
+    sample_every: int = 500
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    grid: int = 64  # images in a sample grid
+    fresh: bool = False  # start over, moving the old folder aside
+
+    def __post_init__(self) -> None:
+        totals = (self.total_steps, self.total_images, self.total_seconds)
+        require(any(totals), "total_steps=null leaves the run without an end; give total_steps, _images or _seconds")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name in ("ema_half_life_images", "fresh") else 1e-9
+            if value is not None and value < least:
+                raise ValueError(f"{field.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
+
+    def reached(self, steps: int, images: int, seconds: float) -> bool:
+        """Has the run come to its end?"""
+        pairs = ((steps, self.total_steps), (images, self.total_images), (seconds, self.total_seconds))
+        return any(total is not None and done >= total for done, total in pairs)
+
+
+class Part(NamedTuple):
+    """What one micro-batch of an update is computed from."""
+
+    real: Batch | None
+    noise: Noise
+
+
+class Run:
+    """One training run: networks, objective and data meet in `step`. The loop around it is a Session."""
+
+    def __init__(
+        self,
+        *,
+        generator: Player,
+        discriminator: Player,
+        objective: Objective,
+        latent: Latent,
+        dataset: ImageDataset,
+        ema: EMA,
+        device: Device,
+        settings: Settings,
+        seed: int,
+    ):
+        self.generator, self.discriminator = generator, discriminator
+        self.objective, self.latent, self.dataset = objective, latent, dataset
+        self.ema, self.device, self.settings, self.seed = ema, device, settings, seed
+        self.real = dataset.split("train")
+        self.meter = Meter()
+        self.steps = 0  # generator updates done
+        self.seconds = 0.0  # of training, over all sessions; kept by the session
+        self.length = self.nominal_length()
+        self.open_streams()
+
+    # ---- positions, all of them functions of `steps`
+
+    @property
+    def images(self) -> int:
+        """Real images shown to the discriminator so far."""
+        return self.objective.discriminator_updates(self.steps) * self.settings.batch_size
+
+    def nominal_length(self) -> int | None:
+        """Generator updates until the totals, for the schedules; None when time alone ends the run."""
+        lengths = [self.settings.total_steps] if self.settings.total_steps else []
+        if self.settings.total_images:
+            needed = math.ceil(self.settings.total_images / self.settings.batch_size)
+            updates = self.objective.discriminator_updates
+            lengths.append(bisect.bisect_left(range(needed), needed, key=updates))
+        return min(lengths, default=None)
+
+    def open_streams(self) -> None:
+        """Real images for both players, from where `steps` says they are."""
+        start = self.steps * self.settings.generator_batch_size
+        self.real_batches = self.stream(self.settings.batch_size, self.images, "discriminator")
+        self.generator_batches = self.stream(self.settings.generator_batch_size, start, "generator")
+        self.waited = 0.0  # seconds spent on data since the last log line
+
+    def stream(self, size: int, start: int, player: str) -> Iterator[Batch]:
+        return self.real.batches(size, self.device.torch, start, seed_of(self.seed, player))
+
+    def next(self, batches: Iterator[Batch]) -> Batch:
+        asked = time.perf_counter()
+        batch = next(batches)
+        self.waited += time.perf_counter() - asked
+        return batch
+
+    def noise(self, purpose: str, number: int, size: int) -> Noise:
+        return Noise((self.seed, purpose, number), size, self.device.torch)
+
+    # ---- the step
+
+    def step(self) -> Stats:
+        """One generator update, after its discriminator updates."""
+        stats: Stats = {}
+        progress = Progress(self.steps, self.length)
+        first = self.objective.discriminator_updates(self.steps)
+        for update in range(first, first + self.objective.n_critic_at(self.steps)):
+            stats = self.update_discriminator(update, progress)
+        stats |= self.update_generator(progress)
+        before, self.steps = self.images, self.steps + 1
+        self.ema.update(self.images - before, self.images)
+        return stats
+
+    def update_discriminator(self, update: int, progress: Progress) -> Stats:
+        real = self.next(self.real_batches)
+        noise = self.noise("discriminator", update, self.settings.batch_size)
+        terms = partial(self.discriminator_terms, update, progress)
+        stats = self.discriminator.update(terms, self.parts(real, noise), progress, noise.scoped("dropout").key)
+        self.objective.enforce(self.discriminator.network)
+        return stats
+
+    def update_generator(self, progress: Progress) -> Stats:
+        labelled = self.real.labels is not None
+        real = self.next(self.generator_batches) if labelled or self.objective.adversarial.paired else None
+        noise = self.noise("generator", self.steps, self.settings.generator_batch_size)
+        return self.generator.update(
+            self.generator_terms, self.parts(real, noise), progress, noise.scoped("dropout").key
+        )
+
+    def parts(self, real: Batch | None, noise: Noise) -> list[Part]:
+        count = self.settings.accumulate
+        reals = real.split(count) if real is not None else [None] * count
+        return [Part(*pair) for pair in zip(reals, noise.split(count), strict=True)]
+
+    def fake(self, real: Batch | None, noise: Noise) -> Batch:
+        """Fakes take the labels of the real batch."""
+        labels = real.labels if real is not None else None
+        z = self.latent.sample(noise.scoped("latent"))
+        return Batch(full_precision(self.generator.network(z, labels)), labels)
+
+    def discriminator_terms(self, update: int, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
+        real, noise = part
+        assert real is not None
+        network = self.discriminator.network
+        fake = self.fake(real, noise)
+        loss, stats = self.objective.discriminator(network, real, fake)
+        with self.device.penalty_autocast():
+            penalty, observed = self.objective.penalty(network, real, fake, noise, update, progress)
+        total = loss + penalty
+        return total, {"loss/discriminator": total.detach(), **stats, **observed}
+
+    def generator_terms(self, part: Part) -> tuple[Tensor, Stats]:
+        fake = self.fake(part.real, part.noise)
+        return self.objective.generator(self.discriminator.network, fake, part.real)
+
+    # ---- what the session asks
+
+    def finished(self) -> bool:
+        return self.settings.reached(self.steps, self.images, self.seconds)
+
+    def schedules(self) -> dict[str, Schedule]:
+        """All that change as training goes on, by the setting that holds them."""
+        weights = {f"loss.penalties.{name}.weight": at for name, at in self.objective.schedules().items()}
+        return {"optimizer.schedule": self.generator.schedule, **weights}
+
+    def check_length(self) -> None:
+        """After a resume: schedules run over the length of the first start, and no further."""
+        asked = self.nominal_length()
+        if self.length is None or (asked is not None and asked <= self.length):
+            return
+        for name, schedule in self.schedules().items():
+            if schedule.needs_length:
+                raise ConfigError(
+                    f"{name} ends at step {self.length}, the length that this run was started with; to train longer, "
+                    f"begin a new run and give the schedule its own length with {name}.steps=..."
+                )
+
+    @torch.no_grad()
+    def samples(self, noise: Noise, labels: Tensor | None) -> Tensor:
+        """Images of the averaged generator, its batch-norm statistics estimated with seeded noise."""
+        size = self.settings.generator_batch_size
+        noises = [self.noise("statistics", number, size) for number in range(STATISTICS_BATCHES)]
+        estimate_batch_statistics(self.ema.network, ((self.latent.sample(n), self.random_labels(n)) for n in noises))
+        images: Tensor = self.ema.network(self.latent.sample(noise), labels)
+        return full_precision(images)
+
+    def fixed_samples(self) -> Tensor:
+        """The same noise at every step, as many images as the grid holds."""
+        noise = self.noise("fixed", 0, self.settings.grid)
+        return self.samples(noise, self.random_labels(noise))
+
+    def random_labels(self, noise: Noise) -> Tensor | None:
+        classes = self.real.spec.num_classes
+        return (noise.scoped("labels").uniform() * classes).long() if classes else None
+
+    def observe(self) -> dict[str, float]:
+        """What the host knows without asking the device."""
+        players = (self.generator, self.discriminator)
+        values = {f"lr/{player.name}": player.rate for player in players}
+        values |= {f"scale/{p.name}": p.scaler.get_scale() for p in players if p.scaler.is_enabled()}
+        progress = Progress(self.steps - 1, self.length)
+        values |= {f"schedule/{name}": at(progress) for name, at in self.objective.schedules().items()}
+        return values | {"progress/images": float(self.images)}
+
+    # ---- state
+
+    def state(self) -> dict[str, Any]:
+        penalties = {n: p for n, p in self.objective.penalties.items() if isinstance(p, Stateful)}
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "ema": self.ema.state_dict(),
+            "meter": self.meter.state_dict(),
+            "penalties": {name: penalty.state_dict() for name, penalty in penalties.items()},
+            "counters": {"steps": self.steps, "seconds": self.seconds, "length": self.length},
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        own = self.state()
+        if state.keys() != own.keys() or state["penalties"].keys() != own["penalties"].keys():
+            raise KeyError(f"the checkpoint's parts are {sorted(state)}, this run's {sorted(own)}")
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.ema.load_state_dict(state["ema"])
+        self.meter.load_state_dict(state["meter"], self.device.torch)
+        for name, content in state["penalties"].items():
+            stateful = self.objective.penalties[name]
+            assert isinstance(stateful, Stateful)
+            stateful.load_state_dict(content)
+        counters = state["counters"]
+        self.steps, self.seconds, self.length = counters["steps"], counters["seconds"], counters["length"]
+        self.open_streams()

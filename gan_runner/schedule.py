@@ -1,0 +1,56 @@
+"""One class for everything that changes as training goes on: learning rate, penalty weight, and what comes later."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gan_runner.errors import choose, require
+
+
+class Progress(NamedTuple):
+    step: int  # generator updates done
+    length: int | None  # generator updates of the run, fixed at its first start; None: ended by time alone
+
+
+SHAPES = {
+    "constant": lambda start, end, x: start,
+    "linear": lambda start, end, x: start + (end - start) * x,
+    "cosine": lambda start, end, x: end + (start - end) * (1 + math.cos(math.pi * x)) / 2,
+    "exponential": lambda start, end, x: start * (end / start) ** x,
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """From `start` to `end` over `steps` generator updates (None: the whole run), after a linear warm-up from 0."""
+
+    start: float = 1.0
+    end: float = 0.0  # not reached by shape=constant
+    shape: str = "constant"  # constant, linear, cosine, exponential
+    steps: int | None = None  # counted from the end of the warm-up
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        choose("shape", self.shape, SHAPES)
+        require(self.steps is None or self.steps > 0, f"steps={self.steps} must be positive, or null for the whole run")
+        require(self.warmup_steps >= 0, f"warmup_steps={self.warmup_steps} must be 0 or more")
+        require(
+            self.shape != "exponential" or min(self.start, self.end) > 0,
+            f"end={self.end} and start={self.start} must both be positive for shape=exponential",
+        )
+
+    @property
+    def constant(self) -> bool:
+        return self.shape == "constant" and not self.warmup_steps
+
+    @property
+    def needs_length(self) -> bool:
+        """Does it stretch over the run, whatever its length?"""
+        return self.shape != "constant" and self.steps is None
+
+    def __call__(self, progress: Progress) -> float:
+        if progress.step < self.warmup_steps:
+            return self.start * (progress.step + 1) / self.warmup_steps
+        span = self.steps or max(1, (progress.length or 0) - self.warmup_steps)
+        x = min(1.0, (progress.step - self.warmup_steps) / span)
+        return float(SHAPES[self.shape](self.start, self.end, x))

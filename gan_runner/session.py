@@ -1,0 +1,196 @@
+"""One process's share of a run: resume, loop, log, sample, checkpoint, and a summary that says how it ended."""
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import yaml
+
+from gan_runner import checkpoint
+from gan_runner.environment import environment
+from gan_runner.errors import Diverged, Stopped
+from gan_runner.folder import RunFolder, config_hash
+from gan_runner.interrupt import Interrupt
+from gan_runner.logger import Logger, image_grid
+from gan_runner.run import Run
+
+log = logging.getLogger(__name__)
+
+COMPARED = ("device", "precision", "threads", "python", "torch", "gan_runner")
+SHOWN = ("loss/discriminator", "loss/generator", "wasserstein/estimate", "divergence/js_estimate")
+
+
+class Session:
+    """Trains a run in a folder that this process holds."""
+
+    def __init__(self, run: Run, folder: RunFolder, config: Mapping[str, Any], command: str, advice: list[str]):
+        self.run, self.folder, self.settings = run, folder, run.settings
+        self.config, self.command, self.advice = config, command, advice
+        self.environment = environment(run.device)
+        self.last: dict[str, float] = {}
+
+    def train(self) -> dict[str, Any]:
+        """To the end of the run, from the newest checkpoint of the folder if it has one. Returns the summary."""
+        self.resume()
+        cadence = self.settings.log_every
+        # a step off the cadence was logged only because an earlier session ended there: it is superseded too
+        purge_from = self.run.steps + (self.run.steps % cadence == 0)
+        self.logger = Logger(self.folder.path, purge_from)
+        self.status = "failed"
+        try:
+            self.start()
+            self.loop()
+            self.status = "completed"
+        except Diverged:
+            self.status = "diverged"
+            raise
+        except Stopped:
+            self.status = "interrupted"
+            raise
+        finally:
+            self.logger.close()
+            self.summarize(self.status)
+        return self.folder.read_summary()
+
+    # ---- before
+
+    def resume(self) -> None:
+        state = checkpoint.load_latest(self.folder.checkpoints)
+        if state is None:
+            return
+        self.run.load_state(state)
+        self.run.check_length()
+        log.info("going on from step %d", self.run.steps)
+        before = self.folder.read_summary().get("environment", {})
+        self.last = self.folder.read_summary().get("last", {})
+        changed = [f"{k} {before[k]} -> {self.environment[k]}" for k in COMPARED if before.get(k) not in (None, self.environment[k])]
+        if changed:
+            log.warning("resumed under another environment, so not bit for bit: %s", "; ".join(changed))
+
+    def start(self) -> None:
+        self.summarize("running")
+        self.started = time.perf_counter() - self.run.seconds
+        self.marks = (time.perf_counter(), self.run.images)
+        for sentence in self.advice:
+            log.warning("advice: %s", sentence)
+        if self.run.steps == 0:
+            texts = {"config": yaml.safe_dump(dict(self.config), sort_keys=False), "command": self.command}
+            for tag, text in texts.items():
+                self.logger.text(tag, "".join(f"    {line}\n" for line in text.splitlines()), 0)
+            if self.advice:
+                self.logger.text("advice", "\n\n".join(self.advice), 0)
+            self.real_grid()
+
+    # ---- the loop
+
+    def loop(self) -> None:
+        with Interrupt() as interrupt:
+            while not self.run.finished():
+                self.run.meter.add(self.run.step())
+                self.run.seconds = time.perf_counter() - self.started
+                self.housekeep()
+                if interrupt.signum is not None:
+                    self.stop(interrupt.signum)
+        self.finish()
+
+    def housekeep(self) -> None:
+        step = self.run.steps
+        if step % self.settings.log_every == 0:
+            self.log()
+            self.run.meter.reset()
+        if step % self.settings.sample_every == 0:
+            self.sample()
+        if step % self.settings.checkpoint_every == 0:
+            self.save()
+
+    def finish(self) -> None:
+        """The end, on or off the cadences. The meter keeps its sums, so that a longer run logs as if uncut."""
+        step = self.run.steps
+        if step % self.settings.log_every:
+            self.log()
+        if step % self.settings.sample_every:
+            self.sample()
+        if not checkpoint.checkpoints(self.folder.checkpoints)[-1:] == [self.folder.checkpoints / f"step-{step:08d}.pt"]:
+            self.save()
+
+    def stop(self, signum: int) -> None:
+        self.save()
+        name = signal.Signals(signum).name
+        raise Stopped(signum, f"stopped by {name} at step {self.run.steps}; the same command goes on from there.")
+
+    # ---- housekeeping
+
+    def log(self) -> None:
+        values = self.run.meter.read()
+        self.check_finite(values)
+        now, images = time.perf_counter(), self.run.images
+        elapsed = now - self.marks[0]
+        values |= self.run.observe()
+        values["speed/images_per_second"] = (images - self.marks[1]) / elapsed
+        values["speed/data_wait_share"] = self.run.waited / elapsed
+        values["memory/peak_mb"] = self.run.device.peak_memory_mb()
+        self.marks, self.run.waited = (now, images), 0.0
+        self.logger.scalars(self.run.steps, values)
+        self.last = values
+        shown = "  ".join(f"{tag} {values[tag]:.4g}" for tag in SHOWN if tag in values)
+        log.info("step %d  %s  %.0f images/s", self.run.steps, shown, values["speed/images_per_second"])
+
+    def check_finite(self, values: Mapping[str, float]) -> None:
+        """A gradient that overflows under fp16 is the scaler's business, not a divergence."""
+        scaled = self.run.generator.scaler.is_enabled()
+        for tag, value in values.items():
+            if not math.isfinite(value) and not (scaled and tag.startswith("grad_norm/")):
+                raise Diverged(
+                    f"training diverged: {tag} is {value} at step {self.run.steps}; the last good checkpoint is kept. "
+                    f"Try a lower optimizer.lr, or a loss with a penalty."
+                )
+
+    def real_grid(self) -> None:
+        images = self.run.real.images[: self.settings.grid]
+        self.picture("samples/real", "real", self.run.real.decode(images))
+
+    def sample(self) -> None:
+        images = self.run.fixed_samples()
+        self.picture("samples/fixed", f"step-{self.run.steps:08d}", images)
+
+    def picture(self, tag: str, name: str, images: torch.Tensor) -> None:
+        """A square grid, where the data are pictures at all."""
+        spec = self.run.real.spec
+        if spec.value_range is not None and spec.channels in (1, 3):
+            grid = image_grid(images, spec, math.isqrt(len(images) - 1) + 1)
+            self.logger.image(tag, name, self.run.steps, grid)
+
+    def save(self) -> None:
+        """What is logged up to here reaches the disk first, so that a resume from here misses nothing."""
+        self.check_finite(self.run.meter.read())
+        self.check_weights()
+        self.logger.flush()
+        checkpoint.save(self.folder.checkpoints, self.run.steps, self.run.state(), self.settings.keep_checkpoints)
+        self.summarize("running")
+
+    def check_weights(self) -> None:
+        for player in (self.run.generator, self.run.discriminator):
+            norm = torch.nn.utils.get_total_norm(list(player.network.parameters()))
+            self.check_finite({f"the norm of the {player.name}'s weights": float(norm)})
+
+    def summarize(self, status: str) -> None:
+        run = self.run
+        self.folder.write_summary(
+            {
+                "status": status,
+                "steps": run.steps,
+                "images": run.images,
+                "seconds": round(run.seconds, 3),
+                "images_per_second": round(run.images / run.seconds, 1) if run.seconds else None,
+                "peak_memory_mb": round(run.device.peak_memory_mb(), 1),
+                "seed": run.seed,
+                "config_hash": config_hash(self.config),
+                "command": self.command,
+                "last": {tag: value if math.isfinite(value) else None for tag, value in self.last.items()},
+                "environment": self.environment,
+            }
+        )

@@ -1,0 +1,52 @@
+"""What every part agrees on: the shape and range of the data, and a batch of it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """Shape, classes and range of the images. Points in the plane are 2-channel 1x1 images of unbounded range."""
+
+    channels: int
+    height: int
+    width: int
+    num_classes: int = 0  # 0: no labels
+    value_range: tuple[float, float] | None = (-1.0, 1.0)  # None: unbounded
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.height, self.width)
+
+    @property
+    def size(self) -> int:
+        """Numbers in one image."""
+        return self.channels * self.height * self.width
+
+
+class Batch(NamedTuple):
+    images: Tensor  # (B, C, H, W) float32 in spec.value_range, on the device
+    labels: Tensor | None = None  # (B,) int64
+    labelled: "Batch | None" = None  # semi-supervised: a second, labelled batch
+
+    def split(self, parts: int) -> "list[Batch]":
+        """Equal parts, in order; the number of images is a multiple of `parts`."""
+        if parts == 1:
+            return [self]
+        images = self.images.chunk(parts)
+        labels = self.labels.chunk(parts) if self.labels is not None else [None] * parts
+        labelled = self.labelled.split(parts) if self.labelled is not None else [None] * parts
+        return [Batch(*columns) for columns in zip(images, labels, labelled, strict=True)]
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """At least float32: what autocast returned in 16 bits is too coarse for losses, pixels and norms."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def scores(discriminator: nn.Module, batch: Batch) -> Tensor:
+    """(B,) raw scores of a batch."""
+    return full_precision(discriminator(batch.images, batch.labels))
