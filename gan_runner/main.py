@@ -68,7 +68,8 @@ def find_users_classes() -> None:
 
 def one_sentence(error: BaseException) -> str:
     """Hydra's message of several lines as one."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    text = str(error).split("Config search path:")[0]
+    lines = [line.strip() for line in text.splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
 
 
@@ -91,7 +92,8 @@ def carry_out(cfg: DictConfig) -> None:
         if is_finished(folder, config):
             log.info("%s is finished; train.total_steps= goes on, train.fresh=true starts over", folder.path)
             return
-    train(folder, config)
+    command = shlex.join(["python", "-m", "gan_runner", *HydraConfig.get().overrides.task])
+    train(folder, config, command)
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -104,13 +106,13 @@ def study(config: Mapping[str, Any]) -> str:
     return "" if config["study"] is None else chosen_name("study", config["study"])
 
 
-def train(folder: RunFolder, config: Mapping[str, Any]) -> None:
+def train(folder: RunFolder, config: Mapping[str, Any], command: str) -> None:
+    """Builds the run that a resolved configuration describes and trains it in its folder."""
     from gan_runner.build import build  # torch: not needed to print help or to see that a run is finished
     from gan_runner.compat import advise
     from gan_runner.session import Session
 
     run = build(config)
-    command = shlex.join(["python", "-m", "gan_runner", *HydraConfig.get().overrides.task])
     with folder.claim(config, run.settings.fresh), log_file(folder.path / "train.log"):
         log.info("%s on %s in %s: %s", command, run.device.name, run.device.precision, folder.path)
         Session(run, folder, config, command, advise(run)).train()

@@ -1,5 +1,6 @@
 """Fully connected networks, for images of any size and for points."""
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -10,10 +11,14 @@ from gan_runner.model.layers import ToRange, dense_block, dense_output
 from gan_runner.spec import ImageSpec
 
 
-def hidden_layers(width_in: int, widths: Sequence[int], norm: str, activation: str) -> list[nn.Module]:
+def hidden_layers(width_in: int, widths: Sequence[int], norm: str, activation: str, dropout: float) -> list[nn.Module]:
     require(all(width >= 1 for width in widths), f"widths={list(widths)} must all be at least 1")
-    pairs = zip([width_in, *widths], widths, strict=False)
-    return [layer for pair in pairs for layer in dense_block(*pair, norm, activation)]
+    require(0 <= dropout < 1, f"dropout={dropout} is a probability: use 0 or more, below 1")
+    layers: list[nn.Module] = []
+    for pair in itertools.pairwise([width_in, *widths]):
+        layers += dense_block(*pair, norm, activation)
+        layers += [nn.Dropout(dropout)] if dropout else []
+    return layers
 
 
 class MLPGenerator(nn.Module):
@@ -23,13 +28,14 @@ class MLPGenerator(nn.Module):
         self,
         spec: ImageSpec,
         latent: Latent,
-        widths: Sequence[int] = (256, 512),
+        widths: Sequence[int] = (256, 256),
         activation: str = "relu",
         norm: str = "batch",
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.shape = spec.shape
-        hidden = hidden_layers(latent.dim, widths, norm, activation)
+        hidden = hidden_layers(latent.dim, widths, norm, activation, dropout)
         last = dense_output([latent.dim, *widths][-1], spec.size)
         self.layers = nn.Sequential(*hidden, last, ToRange(spec.value_range))
 
@@ -44,12 +50,13 @@ class MLPDiscriminator(nn.Module):
     def __init__(
         self,
         spec: ImageSpec,
-        widths: Sequence[int] = (512, 256),
+        widths: Sequence[int] = (256, 256),
         activation: str = "leaky_relu",
         norm: str = "none",
+        dropout: float = 0.0,
     ):
         super().__init__()
-        hidden = hidden_layers(spec.size, widths, norm, activation)
+        hidden = hidden_layers(spec.size, widths, norm, activation, dropout)
         self.layers = nn.Sequential(*hidden, dense_output([spec.size, *widths][-1], 1))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -1,0 +1,82 @@
+"""Short ways to a composed configuration, a run, and a finished run folder."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from gan_runner.build import build
+from gan_runner.folder import RunFolder
+from gan_runner.main import CONF, train
+from gan_runner.run import Run
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+SMALL = (
+    "model.generator.widths=[16]",
+    "model.discriminator.widths=[16]",
+    "model.latent.dim=8",
+    "train.batch_size=16",
+    "device=cpu",
+)
+LOSSES = ("gan", "minimax", "wgan", "wgan_gp")
+
+
+def configure(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    assert isinstance(config, dict)
+    return config
+
+
+def make_run(*overrides: str) -> Run:
+    return build(configure(*overrides))
+
+
+def train_in(path: Path, *overrides: str) -> RunFolder:
+    """Trains as the command would, in the folder `path`."""
+    folder = RunFolder(path)
+    train(folder, configure(*overrides), "a test")
+    return folder
+
+
+def metrics(folder: RunFolder) -> list[dict[str, float]]:
+    """What was logged, without what depends on the clock or the process."""
+    lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.startswith(("speed/", "memory/"))} for line in lines]
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    networks = {"generator": run.generator.network, "discriminator": run.discriminator.network, "ema": run.ema.network}
+    return {f"{n}.{k}": v.clone() for n, network in networks.items() for k, v in network.state_dict().items()}
+
+
+def real_data() -> Path | None:
+    """Where MNIST/raw is, if anywhere: the variable that users set, or the folder beside the checkout."""
+    places = [Path(os.environ.get("GAN_RUNNER_DATA", SHARED)), SHARED]
+    return next((place for place in places if (place / "MNIST" / "raw" / "train-images-idx3-ubyte").exists()), None)
+
+
+@pytest.fixture(autouse=True)
+def _steady_torch() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def real_mnist() -> Path:
+    path = real_data()
+    if path is None:
+        pytest.skip("the real MNIST files are not on this machine (../shared/data or GAN_RUNNER_DATA)")
+    return path
+
+
