@@ -163,7 +163,9 @@ def check_structure(config: Config) -> None:
         if key not in TOP_LEVEL
     ]
     for group, parts in PARTS.items():
-        mistakes += [f"{group}.{part} is missing." for part in parts if not isinstance(config[group].get(part), Mapping)]
+        mistakes += [
+            f"{group}.{part} is missing." for part in parts if not isinstance(config[group].get(part), Mapping)
+        ]
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool):
         mistakes.append(f"seed={seed!r} should be a whole number.")

@@ -20,7 +20,8 @@ class EMA:
     def __init__(self, network: nn.Module, half_life_images: float):
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.half_life_images = half_life_images
-        self.pairs = [list(self.network.parameters()), list(network.parameters())]
+        self.averaged: list[Tensor] = list(self.network.parameters())
+        self.live: list[Tensor] = list(network.parameters())
 
     def beta(self, images_per_step: int, images: int) -> float:
         half_life = min(self.half_life_images, RAMP_UP * images)
@@ -29,8 +30,7 @@ class EMA:
     @torch.no_grad()
     def update(self, images_per_step: int, images: int) -> None:
         """After a step: `images` real images have been shown by now."""
-        averaged, live = self.pairs
-        torch._foreach_lerp_(averaged, live, 1 - self.beta(images_per_step, images))
+        torch._foreach_lerp_(self.averaged, self.live, 1 - self.beta(images_per_step, images))
 
     def state_dict(self) -> dict[str, Any]:
         return {name: parameter.detach() for name, parameter in self.network.named_parameters()}

@@ -182,6 +182,7 @@ def setting(override: Override, cfg: DictConfig) -> str:
     key = override.get_key_element().lstrip("+")
     if override.is_delete():
         return f"~{key.lstrip('~')}"
-    value = OmegaConf.select(cfg, override.key_or_group)
-    composed = override.value() if isinstance(value, DictConfig) else OmegaConf.to_container(OmegaConf.create([value]))[0]
-    return f"{key}={show(composed)}"
+    composed = OmegaConf.select(cfg, override.key_or_group)
+    if OmegaConf.is_list(composed):
+        composed = OmegaConf.to_container(composed, resolve=True)
+    return f"{key}={show(override.value() if OmegaConf.is_dict(composed) else composed)}"

@@ -32,6 +32,7 @@ class Session:
         self.config, self.command, self.advice = config, command, advice
         self.environment = environment(run.device)
         self.last: dict[str, float] = {}
+        self.saved: int | None = None  # the step of the newest checkpoint
 
     def train(self) -> dict[str, Any]:
         """To the end of the run, from the newest checkpoint of the folder if it has one. Returns the summary."""
@@ -64,10 +65,14 @@ class Session:
             return
         self.run.load_state(state)
         self.run.check_length()
+        self.saved = self.run.steps
         log.info("going on from step %d", self.run.steps)
-        before = self.folder.read_summary().get("environment", {})
-        self.last = self.folder.read_summary().get("last", {})
-        changed = [f"{k} {before[k]} -> {self.environment[k]}" for k in COMPARED if before.get(k) not in (None, self.environment[k])]
+        summary = self.folder.read_summary()
+        self.last = summary.get("last", {})
+        before = {key: summary.get("environment", {}).get(key) for key in COMPARED}
+        changed = [
+            f"{key} {was} -> {self.environment[key]}" for key, was in before.items() if was != self.environment[key]
+        ]
         if changed:
             log.warning("resumed under another environment, so not bit for bit: %s", "; ".join(changed))
 
@@ -114,7 +119,7 @@ class Session:
             self.log()
         if step % self.settings.sample_every:
             self.sample()
-        if not checkpoint.checkpoints(self.folder.checkpoints)[-1:] == [self.folder.checkpoints / f"step-{step:08d}.pt"]:
+        if step != self.saved:
             self.save()
 
     def stop(self, signum: int) -> None:
@@ -170,6 +175,7 @@ class Session:
         self.check_weights()
         self.logger.flush()
         checkpoint.save(self.folder.checkpoints, self.run.steps, self.run.state(), self.settings.keep_checkpoints)
+        self.saved = self.run.steps
         self.summarize("running")
 
     def check_weights(self) -> None:

@@ -17,8 +17,8 @@ from gan_runner.run import Run
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SMALL = (
-    "model.generator.widths=[16]",
-    "model.discriminator.widths=[16]",
+    "model.generator.widths=[16,16]",
+    "model.discriminator.widths=[16,16]",
     "model.latent.dim=8",
     "train.batch_size=16",
     "device=cpu",
@@ -78,5 +78,3 @@ def real_mnist() -> Path:
     if path is None:
         pytest.skip("the real MNIST files are not on this machine (../shared/data or GAN_RUNNER_DATA)")
     return path
-
-

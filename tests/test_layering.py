@@ -7,7 +7,19 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gan_runner"
 GROUND = ("spec", "noise", "schedule", "protocols", "errors", "files")
-LEAVES = ("device", "folder", "checkpoint", "ema", "logger", "meter", "interrupt", "environment", "model", "loss", "dataset")
+LEAVES = (
+    "device",
+    "folder",
+    "checkpoint",
+    "ema",
+    "logger",
+    "meter",
+    "interrupt",
+    "environment",
+    "model",
+    "loss",
+    "dataset",
+)
 ORDER = (GROUND, LEAVES, ("player",), ("run",), ("session",), ("compat",), ("build",), ("main",), ("__main__",))
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 MAY_USE_HYDRA = ("build", "main")
@@ -50,7 +62,8 @@ def test_hydra_stops_at_the_door_and_heavy_libraries_wait(path: Path):
 
 def test_the_ground_has_no_cycle():
     below: dict[str, set[str]] = {
-        name: {i.split(".")[1] for i in imports(PACKAGE / f"{name}.py") if i.startswith("gan_runner.")} for name in GROUND
+        name: {i.split(".")[1] for i in imports(PACKAGE / f"{name}.py") if i.startswith("gan_runner.")}
+        for name in GROUND
     }
     while free := {name for name, used in below.items() if not used & below.keys()}:
         below = {name: used for name, used in below.items() if name not in free}

@@ -16,10 +16,10 @@ class MNIST(ImageDataset):
 
     def __init__(self, root: str):
         """root: the folder that holds MNIST/raw."""
-        from torchvision.datasets import MNIST as Torchvision
+        from torchvision import datasets
 
         try:
-            parts = [Torchvision(root, train=train, download=True) for train in (True, False)]
+            parts = [datasets.MNIST(root, train=train, download=True) for train in (True, False)]
         except (OSError, RuntimeError) as error:  # URLError is an OSError
             raise ConfigError(
                 f"dataset.root={root}: MNIST is not in {Path(root) / 'MNIST' / 'raw'} and could not be downloaded "

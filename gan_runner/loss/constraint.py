@@ -1,7 +1,7 @@
 """Bounds on the discriminator's weights."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gan_runner.errors import require
 
@@ -21,6 +21,6 @@ class WeightClipping:
 
     @torch.no_grad()
     def enforce(self, discriminator: nn.Module) -> None:
-        parameters = list(discriminator.parameters())
+        parameters: list[Tensor] = list(discriminator.parameters())
         torch._foreach_clamp_min_(parameters, -self.bound)
         torch._foreach_clamp_max_(parameters, self.bound)

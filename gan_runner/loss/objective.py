@@ -32,7 +32,9 @@ class Objective:
         discriminator_norm is what networks that leave their normalisation open read from the configuration.
         """
         missing = [name for name in NEEDED if not hasattr(adversarial, name)]
-        require(not missing, f"adversarial={type(adversarial).__name__} lacks {', '.join(missing)}: give it to the class")
+        require(
+            not missing, f"adversarial={type(adversarial).__name__} lacks {', '.join(missing)}: give it to the class"
+        )
         if adversarial.estimate is not None:
             choose("adversarial.estimate", adversarial.estimate, ESTIMATES)
         require(n_critic >= 1, f"n_critic={n_critic} must be at least 1")
@@ -107,5 +109,3 @@ class Objective:
     def prepare(self, network: nn.Module) -> None:
         if self.constraint is not None:
             self.constraint.prepare(network)
-
-

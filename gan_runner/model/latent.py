@@ -14,7 +14,9 @@ class Latent:
     ):
         require(dim >= 1, f"dim={dim} must be at least 1")
         self.draw = choose("distribution", distribution, {"normal": self.normal, "uniform": self.uniform})
-        require(distribution == "uniform" or (low is None and high is None), "low and high belong to distribution=uniform")
+        require(
+            distribution == "uniform" or (low is None and high is None), "low and high belong to distribution=uniform"
+        )
         self.dim = dim
         self.low = -1.0 if low is None else low
         self.high = 1.0 if high is None else high

@@ -1,5 +1,6 @@
 """Blocks that the networks share."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from gan_runner.errors import choose
 from gan_runner.spec import full_precision
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": partial(nn.LeakyReLU, 0.2),
     "tanh": nn.Tanh,
@@ -20,7 +21,12 @@ ACTIVATIONS = {
 }
 
 # Normalisations of a fully connected layer. Instance norm needs pixels to average over, so it is not among them.
-VECTOR_NORMS = {"none": None, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "weight": None}
+VECTOR_NORMS: dict[str, Callable[[int], nn.Module] | None] = {
+    "none": None,
+    "batch": nn.BatchNorm1d,
+    "layer": nn.LayerNorm,
+    "weight": None,
+}
 
 
 def dense_block(width_in: int, width_out: int, norm: str, activation: str) -> list[nn.Module]:

@@ -41,11 +41,14 @@ class MLPGenerator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.layers(z)
-        return images.unflatten(1, self.shape)
+        return images.view(-1, *self.shape)
 
 
 class MLPDiscriminator(nn.Module):
-    """images (B, C, H, W) -> raw scores (B,); labels are not used."""
+    """images (B, C, H, W) -> raw scores (B,); labels are not used.
+
+    The norm begins at the second layer, so that the first one sees the images as they are (DCGAN's rule).
+    """
 
     def __init__(
         self,
@@ -56,7 +59,9 @@ class MLPDiscriminator(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        hidden = hidden_layers(spec.size, widths, norm, activation, dropout)
+        first, rest = list(widths[:1]), list(widths[1:])
+        hidden = hidden_layers(spec.size, first, "none", activation, dropout)
+        hidden += hidden_layers([spec.size, *first][-1], rest, norm, activation, dropout)
         self.layers = nn.Sequential(*hidden, dense_output([spec.size, *widths][-1], 1))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -1,0 +1,56 @@
+import pytest
+import torch
+from torch import nn
+
+from gan_runner.model.latent import Latent
+from gan_runner.model.mlp import MLPDiscriminator, MLPGenerator
+from gan_runner.spec import ImageSpec
+
+GRAY, COLOUR, POINTS = ImageSpec(1, 28, 28), ImageSpec(3, 8, 8), ImageSpec(2, 1, 1, value_range=None)
+
+
+@pytest.mark.parametrize("spec", [GRAY, COLOUR, POINTS], ids=["28x28", "8x8 colour", "points"])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "weight"])
+def test_shapes_come_from_the_data(spec: ImageSpec, norm: str):
+    images = MLPGenerator(spec, Latent(5), norm=norm)(torch.randn(4, 5))
+    assert images.shape == (4, *spec.shape)
+    assert MLPDiscriminator(spec, norm=norm)(images).shape == (4,)
+
+
+def test_the_generator_stays_in_the_range_of_the_data():
+    wide = MLPGenerator(ImageSpec(1, 8, 8, value_range=(0.0, 1.0)), Latent(5))(100 * torch.randn(64, 5))
+    assert wide.min() >= 0
+    assert wide.max() <= 1
+    assert wide.max() - wide.min() > 0.9
+    assert MLPGenerator(POINTS, Latent(5))(1000 * torch.randn(64, 5)).abs().max() > 1
+
+
+def test_parameter_counts():
+    """100 -> 256 -> 256 -> 784 with gains and biases of batch norm; 784 -> 256 -> 256 -> 1."""
+    generator = sum(p.numel() for p in MLPGenerator(GRAY, Latent(100)).parameters())
+    discriminator = sum(p.numel() for p in MLPDiscriminator(GRAY).parameters())
+    assert generator == 101 * 256 + 257 * 256 + 257 * 784 + 2 * 512
+    assert discriminator == 785 * 256 + 257 * 256 + 257
+
+
+def test_no_hidden_layer_is_a_linear_network():
+    assert [type(m) for m in MLPDiscriminator(GRAY, widths=[]).layers] == [nn.Linear]
+
+
+def test_a_point_mass_as_prior_and_zero_biases_put_all_points_at_the_origin():
+    z = torch.zeros(8, 5)
+    assert torch.equal(MLPGenerator(POINTS, Latent(5))(z), torch.zeros(8, 2, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"norm": "instance"}, "norm='instance' is none of none, batch, layer, weight"),
+        ({"activation": "rleu"}, "did you mean 'relu'"),
+        ({"widths": [0]}, r"widths=\[0\]"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+    ],
+)
+def test_impossible_networks_are_refused(settings: dict, word: str):
+    with pytest.raises(ValueError, match=word):
+        MLPDiscriminator(GRAY, **settings)

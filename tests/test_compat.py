@@ -1,0 +1,112 @@
+"""Rules across objects: what does not go together is refused in a sentence that names the fix."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_runner.compat import advise
+from gan_runner.errors import ConfigError
+from gan_runner.spec import ImageSpec
+from tests.conftest import SMALL, make_run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["loss=wgan_gp", "model.discriminator.norm=batch"],
+            ["loss.penalties.gradient", "layers.3 (BatchNorm1d)", "model.discriminator.norm=layer"],
+        ),
+        (
+            ["loss=wgan_gp", "+loss.constraint._target_=gan_runner.loss.constraint.WeightClipping"],
+            ["loss.constraint=null", "loss.penalties={}"],
+        ),
+        (
+            ["train.accumulate=3", "train.generator_batch_size=15"],
+            ["train.batch_size=16", "train.accumulate=3", "use a multiple of 3"],
+        ),
+        (
+            ["loss=wgan_gp", "loss.penalties.gradient.at=around_real", "train.accumulate=2"],
+            ["train.accumulate must be 1"],
+        ),
+        (
+            ["optimizer.schedule.shape=linear", "train.total_steps=null", "train.total_seconds=5"],
+            ["optimizer.schedule", "train.total_seconds", "train.total_steps"],
+        ),
+        (["model.generator._target_=tests.test_compat.WrongSize"], ["model.generator", "(1, 3, 3)", "(1, 8, 8)"]),
+        (["model.generator._target_=tests.test_compat.WrongRange"], ["model.generator leaves the range (-1.0, 1.0)"]),
+        (["model.discriminator._target_=tests.test_compat.Column"], ["model.discriminator", "(2, 1)", "(2,)"]),
+    ],
+    ids=[
+        "batch norm under a gradient penalty",
+        "clipping and a gradient penalty",
+        "a batch that does not divide",
+        "accumulation with a whole-batch term",
+        "a schedule without a length",
+        "a generator of another size",
+        "a generator of another range",
+        "a discriminator with a column of scores",
+    ],
+)
+def test_what_does_not_go_together_is_refused(overrides: list[str], words: list[str]):
+    if any("_target_=tests" in override for override in overrides):
+        player = overrides[0].split(".")[1]
+        overrides = [*overrides, *(f"~model.{player}.{key}" for key in ("widths", "activation", "norm", "dropout"))]
+    with pytest.raises(ConfigError) as caught:
+        make_run(
+            *[o for o in SMALL if not any(o.startswith(f"{x[1:]}=") for x in overrides if x[0] == "~")], *overrides
+        )
+    (sentence,) = caught.value.sentences
+    for word in words:
+        assert word in sentence
+
+
+class WrongSize(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        return z[:, :1].view(-1, 1, 1, 1).expand(-1, 1, 3, 3).tanh()
+
+
+class WrongRange(WrongSize):
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        return z[:, :1].view(-1, 1, 1, 1).expand(-1, 1, 8, 8) + 5
+
+
+class Column(nn.Module):
+    def __init__(self, spec: ImageSpec):
+        super().__init__()
+        self.layer = nn.Linear(spec.size, 1)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self.layer(images.flatten(1))
+
+
+def test_all_violations_are_told_together():
+    with pytest.raises(ConfigError) as caught:
+        make_run(*SMALL, "loss=wgan_gp", "model.discriminator.norm=batch", "train.accumulate=3")
+    assert len(caught.value.sentences) == 3
+
+
+@pytest.mark.parametrize("norm", ["none", "layer", "weight"])
+def test_batch_free_norms_go_with_a_gradient_penalty(norm: str):
+    make_run(*SMALL, "loss=wgan_gp", f"model.discriminator.norm={norm}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "word"),
+    [
+        (["loss=wgan", "optimizer=adam"], "momentum 0.5"),
+        (["loss=wgan", "loss.n_critic=1"], "loss.n_critic=1"),
+        (["loss=wgan"], None),
+        (["loss=wgan_gp"], None),
+        (["loss=gan"], None),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, list) else "",
+)
+def test_advice(overrides: list[str], word: str | None):
+    advice = advise(make_run(*SMALL, *overrides))
+    assert len(advice) == (word is not None)
+    assert word is None or word in advice[0]

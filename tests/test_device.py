@@ -1,0 +1,71 @@
+import pytest
+import torch
+from torch import nn
+
+from gan_runner.device import Device
+
+
+def test_auto_takes_the_gpu_where_there_is_one():
+    device = Device()
+    assert device.torch.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_cpu_computes_in_fp32_unless_asked():
+    assert Device("cpu").precision == "fp32"
+    with Device("cpu").autocast():
+        assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == torch.float32
+    with Device("cpu", precision="bf16").autocast():
+        assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("settings", "dtype"), [({}, torch.bfloat16), ({"penalty_precision": "fp32"}, torch.float32)])
+def test_penalties_leave_autocast_when_asked(settings: dict, dtype: torch.dtype):
+    device = Device("cpu", precision="bf16", **settings)
+    with device.autocast(), device.penalty_autocast():
+        assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
+
+
+def test_a_scaler_works_under_fp16_alone():
+    assert not Device("cpu", precision="bf16").scaler().is_enabled()
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"kind": "gpu"}, "kind='gpu' is none of auto, cpu, cuda"),
+        ({"kind": "cpu", "precision": "fp16"}, "precision=fp16 needs a CUDA GPU"),
+        ({"kind": "cpu", "precision": "tf32"}, "precision=tf32 needs a CUDA GPU"),
+        ({"precision": "bf61"}, "did you mean 'bf16'"),
+        ({"penalty_precision": "bf16"}, "penalty_precision='bf16' is none of auto, fp32"),
+    ],
+)
+def test_impossible_devices_are_refused(settings: dict, word: str):
+    with pytest.raises(ValueError, match=word):
+        Device(**settings)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_without_a_gpu_is_refused_with_the_way_out():
+    with pytest.raises(ValueError, match="use device=auto or device=cpu"):
+        Device("cuda")
+
+
+def test_configure_leaves_nothing_of_the_job_before():
+    Device("cpu", deterministic=True).configure()
+    assert torch.are_deterministic_algorithms_enabled()
+    Device("cpu").configure()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_seeding_makes_dropout_repeat():
+    device, dropout, ones = Device("cpu"), nn.Dropout(0.5), torch.ones(100)
+    draws = []
+    for key in (("a", 1), ("a", 2), ("a", 1)):
+        device.seed(*key)
+        draws.append(dropout(ones))
+    assert torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[1])
+
+
+def test_peak_memory_is_that_of_this_process():
+    assert 50 < Device("cpu").peak_memory_mb() < 100_000

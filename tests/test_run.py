@@ -1,0 +1,174 @@
+"""The step, against theory and against itself cut in pieces."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from gan_runner.protocols import Stateful
+from gan_runner.run import Run
+from gan_runner.spec import Batch
+from tests.conftest import LOSSES, SMALL, make_run, weights
+
+
+def steps(run: Run, count: int) -> Run:
+    for _ in range(count):
+        run.meter.add(run.step())
+    return run
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_two_steps_move_both_networks_and_leave_them_finite(loss: str, precision: str):
+    run = make_run(*SMALL, f"loss={loss}", f"device.precision={precision}")
+    before = weights(run)
+    steps(run, 2)
+    after = weights(run)
+    for name, value in after.items():
+        assert value.isfinite().all()
+        if name.endswith("weight") and value.dim() == 2:
+            assert not torch.equal(value, before[name]), name
+    assert all(p.dtype == torch.float32 for p in run.generator.network.parameters())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_state_carries_everything_on(loss: str, precision: str, k: int):
+    """5 steps = k + (5 - k), bit for bit, weights, optimizers and meter."""
+    overrides = (*SMALL, f"loss={loss}", f"device.precision={precision}", "model.discriminator.dropout=0.2")
+    straight = steps(make_run(*overrides), 5)
+    first = steps(make_run(*overrides), k)
+    second = make_run(*overrides)
+    second.load_state(copy.deepcopy(first.state()))
+    steps(second, 5 - k)
+    assert second.steps == 5
+    assert second.images == straight.images
+    assert_close(weights(second), weights(straight), rtol=0, atol=0)
+    assert second.meter.read() == straight.meter.read()
+    assert_close(second.state()["generator"], straight.state()["generator"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_two_parts_are_one_batch_where_no_layer_couples_it(loss: str):
+    free = ("model.generator.norm=none", "model.discriminator.norm=layer", "model.generator.dropout=0")
+    whole = steps(make_run(*SMALL, f"loss={loss}", *free), 3)
+    parts = steps(make_run(*SMALL, f"loss={loss}", *free, "train.accumulate=2"), 3)
+    assert_close(weights(parts), weights(whole), rtol=1e-4, atol=2e-6)
+    for tag, value in whole.meter.read().items():
+        assert parts.meter.read()[tag] == pytest.approx(value, rel=1e-3, abs=1e-5), tag
+
+
+def test_the_generator_may_have_a_batch_of_its_own():
+    run, sizes = make_run(*SMALL, "train.generator_batch_size=48", "train.batch_size=16"), []
+    run.generator.network.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    run.step()
+    assert sizes == [16, 48]
+
+
+def test_the_discriminators_step_builds_no_graph_of_the_generator():
+    run, fakes = make_run(*SMALL, "loss=wgan_gp"), []
+    run.generator.network.register_forward_hook(lambda module, inputs, output: fakes.append(output.requires_grad))
+    run.step()
+    assert fakes == [False] * 5 + [True]
+
+
+def test_a_player_that_is_held_does_not_move():
+    run = make_run(*SMALL, "optimizer.generator.lr=0")
+    before = {name: p.clone() for name, p in run.generator.network.named_parameters()}
+    steps(run, 2)
+    assert_close(before, dict(run.generator.network.named_parameters()), rtol=0, atol=0)
+
+
+def test_weight_clipping_holds_after_every_step():
+    run = steps(make_run(*SMALL, "loss=wgan"), 2)
+    assert max(p.abs().max().item() for p in run.discriminator.network.parameters()) <= 0.01 + 1e-9
+
+
+def test_images_are_counted_from_the_steps():
+    run = make_run(*SMALL, "loss=wgan", "loss.n_critic_burst=7")
+    steps(run, 26)
+    assert run.images == (25 * 7 + 5) * 16
+
+
+def test_a_length_in_images_is_the_first_step_that_reaches_it():
+    run = make_run(*SMALL, "loss=wgan_gp", "train.total_steps=null", "train.total_images=1000")
+    assert run.length == 13  # 13 * 5 * 16 = 1040
+    while not run.finished():
+        run.step()
+    assert run.steps == 13
+
+
+class Conditional(nn.Module):
+    """A user's generator that needs labels."""
+
+    def __init__(self, spec, latent):
+        super().__init__()
+        self.spec, self.seen = spec, []
+        self.layer = nn.Linear(latent.dim, spec.size)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        self.seen.append(labels)
+        return self.layer(z).tanh().unflatten(1, self.spec.shape)
+
+
+def test_fakes_take_the_labels_of_the_real_batch():
+    overrides = [o for o in SMALL if "generator.widths" not in o]
+    removed = [f"~model.generator.{key}" for key in ("widths", "activation", "norm", "dropout")]
+    run = make_run(*overrides, "model.generator._target_=tests.test_run.Conditional", *removed)
+    shown: list[Batch] = []
+    stream = run.real_batches
+    run.real_batches = iter(lambda: shown.append(next(stream)) or shown[-1], None)
+    run.step()
+    for_discriminator, for_generator = run.generator.network.seen[-2:]
+    assert torch.equal(for_discriminator, shown[0].labels)
+    assert for_generator.shape == (16,)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_seeds_differ_and_repeat(loss: str):
+    one, again, other = (steps(make_run(*SMALL, f"loss={loss}", f"seed={seed}"), 2) for seed in (0, 0, 1))
+    assert_close(weights(one), weights(again), rtol=0, atol=0)
+    assert not torch.equal(weights(one)["generator.layers.0.weight"], weights(other)["generator.layers.0.weight"])
+
+
+def test_whatever_has_state_is_part_of_the_state():
+    run = make_run(*SMALL, "loss=wgan_gp")
+    stateful = {name for name, value in vars(run).items() if isinstance(value, Stateful)}
+    assert stateful == {"generator", "discriminator", "ema", "meter"}
+    assert stateful <= run.state().keys()
+    nested = {name for name, value in vars(run.objective).items() if isinstance(value, Stateful)}
+    assert not nested
+
+
+def test_a_state_of_other_parts_is_refused():
+    run = make_run(*SMALL)
+    state = run.state()
+    with pytest.raises(KeyError, match="parts"):
+        run.load_state({**state, "augment": {}})
+
+
+def test_samples_repeat_and_do_not_disturb_training():
+    sampled, undisturbed = make_run(*SMALL), make_run(*SMALL)
+    steps(sampled, 2)
+    pictures = [sampled.fixed_samples() for _ in range(2)]
+    assert torch.equal(*pictures)
+    assert pictures[0].shape == (64, 1, 8, 8)
+    assert_close(
+        weights(steps(sampled, 2))["discriminator.layers.0.weight"],
+        weights(steps(undisturbed, 4))["discriminator.layers.0.weight"],
+        rtol=0,
+        atol=0,
+    )
+
+
+@pytest.mark.parametrize("loss", ["gan", "wgan_gp"])
+def test_compilation_changes_numbers_only_in_rounding(loss: str):
+    plain = steps(make_run(*SMALL, f"loss={loss}"), 2)
+    compiled = steps(make_run(*SMALL, f"loss={loss}", "device.compile=true"), 2)
+    assert compiled.generator.network._compiled_call_impl is not None
+    read = compiled.meter.read()
+    for tag, value in plain.meter.read().items():
+        assert read[tag] == pytest.approx(value, rel=1e-3, abs=1e-4), tag
