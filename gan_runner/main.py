@@ -1,10 +1,12 @@
 """The door to training: composes a configuration, names the run, builds it and trains it."""
 
+import contextlib
 import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,16 @@ def main() -> None:
         if not isinstance(ending.__cause__, ENDINGS):
             raise
         tell(ending.__cause__, traceback_wanted)
-    except (*ENDINGS, HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
+        if not isinstance(error, ENDINGS) and not raised_by_composition(error):
+            raise
         tell(error, traceback_wanted)
+
+
+def raised_by_composition(error: Exception) -> bool:
+    """Is it a mistake in what was typed, found by Hydra or OmegaConf? They raise plain ValueErrors too."""
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    return isinstance(error, HydraException | OmegaConfBaseException) or "hydra" in raised_in
 
 
 def tell(error: BaseException, traceback_wanted: bool) -> None:
@@ -93,11 +103,14 @@ def carry_out(cfg: DictConfig) -> None:
             log.info("%s is finished; train.total_steps= goes on, train.fresh=true starts over", folder.path)
             return
     command = shlex.join(["python", "-m", "gan_runner", *HydraConfig.get().overrides.task])
-    train(folder, config, command)
+    train(folder, config, command, optimizer_advice(config))
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
-    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {one_sentence(error)}") from error
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
 
@@ -106,7 +119,7 @@ def study(config: Mapping[str, Any]) -> str:
     return "" if config["study"] is None else chosen_name("study", config["study"])
 
 
-def train(folder: RunFolder, config: Mapping[str, Any], command: str) -> None:
+def train(folder: RunFolder, config: Mapping[str, Any], command: str, advice: Sequence[str] = ()) -> None:
     """Builds the run that a resolved configuration describes and trains it in its folder."""
     from gan_runner.build import build  # torch: not needed to print help or to see that a run is finished
     from gan_runner.compat import advise
@@ -115,8 +128,20 @@ def train(folder: RunFolder, config: Mapping[str, Any], command: str) -> None:
     run = build(config)
     with folder.claim(config, run.settings.fresh), log_file(folder.path / "train.log"):
         log.info("%s on %s in %s: %s", command, run.device.name, run.device.precision, folder.path)
-        Session(run, folder, config, command, advise(run)).train()
+        Session(run, folder, config, command, [*advice, *advise(run)]).train()
         log.info("done: %s; see it with `make board`", folder.path)
+
+
+def optimizer_advice(config: Mapping[str, Any]) -> list[str]:
+    """Does the optimizer of an experiment stay although another loss was typed?"""
+    typed = typed_overrides()
+    if not {"experiment", "loss"} <= typed.keys() or "optimizer" in typed:
+        return []
+    published = composed([str(typed["loss"].input_line)])["optimizer"]
+    if published == config["optimizer"]:
+        return []
+    experiment, loss = typed["experiment"].value(), typed["loss"].value()
+    return [f"experiment={experiment} sets the optimizer, not loss={loss}; optimizer=... chooses another."]
 
 
 class log_file:  # noqa: N801 (used like contextlib's managers)
@@ -129,6 +154,7 @@ class log_file:  # noqa: N801 (used like contextlib's managers)
         self.handler = logging.FileHandler(self.path, encoding="utf-8")
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(self.handler)
+        log.setLevel(logging.INFO)
 
     def __exit__(self, *error: object) -> None:
         log.removeHandler(self.handler)
@@ -150,30 +176,30 @@ def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:
 def run_name(cfg: DictConfig, config: Mapping[str, Any]) -> str:
     if config["name"] is not None:
         return chosen_name("name", config["name"])
-    hydra_config = HydraConfig.get()
-    typed = {override.key_or_group: override for override in parse(hydra_config.overrides.task)}
-
-    def composed(overrides: list[str]) -> dict[str, Any]:
-        from hydra import compose
-
-        return identity(resolve(compose(hydra_config.job.config_name, overrides)))
-
-    kept = with_effect({key: str(override.input_line) for key, override in typed.items()}, composed)
+    typed = typed_overrides()
+    kept = with_effect({key: str(override.input_line) for key, override in typed.items()})
     return folder_name([setting(typed[key], cfg) for key in kept])
 
 
-def parse(overrides: list[str]) -> list[Override]:
-    return list(OverridesParser.create().parse_overrides(list(overrides)))
+def typed_overrides() -> dict[str, Override]:
+    """What was typed, by key; of a key that was typed twice, the last."""
+    parsed = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    return {override.key_or_group: override for override in parsed}
 
 
-def with_effect(typed: dict[str, str], composed: Callable[[list[str]], dict[str, Any]]) -> list[str]:
-    """The keys of the overrides without which another configuration is composed."""
+def composed(overrides: Iterable[str]) -> dict[str, Any]:
+    return resolve(hydra.compose(HydraConfig.get().job.config_name, list(overrides)))
+
+
+def with_effect(typed: dict[str, str]) -> list[str]:
+    """The keys of the overrides without which another result-changing configuration is composed."""
     kept = dict(sorted(typed.items()))
-    target = composed(list(kept.values()))
+    target = identity(composed(kept.values()))
     for key in list(kept):
         without = [text for other, text in kept.items() if other != key]
-        if composed(without) == target:
-            del kept[key]
+        with contextlib.suppress(HydraException):  # another override stands on this one, so it has an effect
+            if identity(composed(without)) == target:
+                del kept[key]
     return list(kept)
 
 
@@ -182,7 +208,7 @@ def setting(override: Override, cfg: DictConfig) -> str:
     key = override.get_key_element().lstrip("+")
     if override.is_delete():
         return f"~{key.lstrip('~')}"
-    composed = OmegaConf.select(cfg, override.key_or_group)
-    if OmegaConf.is_list(composed):
-        composed = OmegaConf.to_container(composed, resolve=True)
-    return f"{key}={show(override.value() if OmegaConf.is_dict(composed) else composed)}"
+    value = OmegaConf.select(cfg, override.key_or_group)
+    if value is None or OmegaConf.is_config(value):  # the choice of a group, a list, a node
+        value = override.value()
+    return f"{key}={show(value)}"

@@ -1,0 +1,281 @@
+"""The command line, mostly in one process, some of it as real commands."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from gan_runner.main import main
+from tests.conftest import SMALL
+
+TINY = (*SMALL, "train.total_steps=1")
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def command(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Calls the door in this process, in an empty working directory."""
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def call(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["gan_runner", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        try:
+            main()
+            code = 0
+        except SystemExit as ending:
+            code = int(ending.code or 0)
+        return Answer(code, *capfd.readouterr())
+
+    return call
+
+
+def names(folder: str = "outputs") -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir() if not path.name.startswith("."))
+
+
+def named(*overrides: str) -> tuple[str, ...]:
+    """Overrides that change no result, so that a name shows what is looked at."""
+    return ("train.total_steps=1", "device=cpu", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "default"),
+        (["seed=0"], "default"),
+        (["loss=gan"], "default"),
+        (["train.log_every=7", "train.grid=4", "dataset.root=/x"], None),
+        (["device=auto", "device.kind=cpu"], "default"),
+        (["loss=wgan", "optimizer=rmsprop"], "loss=wgan"),
+        (["seed=1", "loss=wgan_gp"], "loss=wgan_gp,seed=1"),
+        (["loss=wgan_gp", "seed=1"], "loss=wgan_gp,seed=1"),
+        (["optimizer.lr=1e-4"], "optimizer.lr=0.0001"),
+        (["optimizer.lr=0.0001"], "optimizer.lr=0.0001"),
+        (["optimizer.lr=1E-4"], "optimizer.lr=0.0001"),
+        (["optimizer.lr=2e-4"], "default"),
+        (["train.ema_half_life_images=10000.0"], "default"),
+        (["seed=3", "seed=4"], "seed=4"),
+        (["model.generator.widths=[8,8]"], "model.generator.widths=%5B8,8%5D"),
+        (["model.generator.widths=[8, 8]"], "model.generator.widths=%5B8,8%5D"),
+        (["device.precision=bf16"], "device.precision=bf16"),
+        (["optimizer.schedule.warmup_steps=5"], "optimizer.schedule.warmup_steps=5"),
+        (["train.batch_size=32"], "train.batch_size=32"),
+        (["loss=wgan_gp", "loss.penalties.gradient.weight=10"], "loss=wgan_gp"),
+        (["loss=wgan_gp", "loss.penalties.gradient.weight=1"], "loss.penalties.gradient.weight=1,loss=wgan_gp"),
+        (["name=mine"], "mine"),
+        (["++train.accumulate=2"], "train.accumulate=2"),
+        (
+            ["+loss.penalties.r1._target_=gan_runner.loss.penalty.GradientPenalty", "model.discriminator.norm=none"],
+            None,
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_name_is_what_was_typed_without_what_changes_nothing(
+    command: Command, monkeypatch: pytest.MonkeyPatch, overrides: list[str], name: str | None
+):
+    trained: list[str] = []
+    monkeypatch.setattr("gan_runner.main.train", lambda folder, *rest: trained.append(folder.path.name))
+    answer = command(*named(*overrides))
+    if "dataset.root=/x" in overrides:
+        assert answer.code == 2  # digits have no root
+        return
+    assert answer.code == 0, answer.err
+    if name is None:
+        name = "loss.penalties.r1._target_=gan_runner.loss.penalty.GradientPenalty,model.discriminator.norm=none"
+    assert trained == [name]
+
+
+def test_a_run_is_finished_once_and_goes_on_when_more_is_asked(command: Command):
+    assert command(*TINY, "name=run").code == 0
+    again = command(*TINY, "name=run")
+    assert again.code == 0
+    assert "finished" in again.out
+    longer = command(*SMALL, "name=run", "train.total_steps=3")
+    assert longer.code == 0
+    assert "going on from step 1" in longer.out
+    assert json.loads(Path("outputs/run/summary.json").read_text())["steps"] == 3
+
+
+def test_fresh_starts_over(command: Command):
+    for _ in range(2):
+        assert command(*TINY, "name=run", "train.fresh=true").code == 0
+    assert names() == ["run"]
+    assert names("outputs/.old") == ["run-1"]
+
+
+def test_another_configuration_under_one_name_is_refused(command: Command):
+    assert command(*TINY, "name=run").code == 0
+    answer = command(*TINY, "name=run", "seed=1", "optimizer.lr=1e-3")
+    assert answer.code == 2
+    for word in ("outputs/run", "seed was 0, now 1", "optimizer.lr was 0.0002, now 0.001", "train.fresh=true"):
+        assert word in answer.err
+
+
+def test_a_sweep_makes_a_folder_for_each_job(command: Command):
+    answer = command("-m", *TINY, "loss=gan,wgan_gp", "seed=0,1", "study=first")
+    assert answer.code == 0, answer.err
+    shared = "model.discriminator.widths=%5B16,16%5D,model.generator.widths=%5B16,16%5D,model.latent.dim=8"
+    end = ",train.batch_size=16"
+    assert names("outputs/first") == sorted(
+        [
+            f"{shared}{end}",
+            f"{shared},seed=1{end}",
+            f"loss=wgan_gp,{shared}{end}",
+            f"loss=wgan_gp,{shared},seed=1{end}",
+        ]
+    )
+    again = command("-m", *TINY, "loss=gan,wgan_gp", "seed=0,1", "study=first")
+    assert again.out.count("is finished") == 4
+
+
+def test_a_job_that_fails_does_not_take_the_others_with_it(command: Command):
+    answer = command("-m", *TINY, "loss=wgan_gp", "model.discriminator.norm=none,batch,layer")
+    assert answer.code == 2
+    assert "model.discriminator.norm=layer (or none)" in answer.err
+    assert len(names()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["loss=wgn"], ["loss/wgn", "gan", "wgan_gp"]),
+        (["train.total_step=3"], ["train.total_step"]),
+        (["optimizer.lr=[1"], ["'[1'"]),
+        (["experiment=null"], ["group override must be a string"]),
+        (
+            ["loss=wgan_gp", "model.discriminator.norm=batch", "model.discriminator.widths=[8,8]"],
+            ["layers.3", "norm=layer"],
+        ),
+        (["optimizer.lr=-1"], ["optimizer.generator.lr=-1"]),
+        (["name=../x"], ["name='../x'"]),
+        (["study=a/b"], ["study='a/b'"]),
+        (["dataset=mnist", "dataset.root=/dev/null"], ["dataset.root=/dev/null", "GAN_RUNNER_DATA"]),
+        (["seed=${oc.env:NOWHERE}"], ["NOWHERE"]),
+        (["loss.n_critic=???"], ["loss.n_critic"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_sentence_exit_code_2_and_no_folder(command: Command, arguments: list[str], words: list[str]):
+    answer = command(*named(*arguments))
+    assert answer.code == 2
+    assert "Traceback" not in answer.out + answer.err
+    assert len(answer.err.strip().splitlines()) == 1, answer.err
+    for word in words:
+        assert word in answer.err
+    assert not Path("outputs").exists() or not names()
+
+
+def test_divergence_has_an_exit_code_of_its_own(command: Command):
+    answer = command(*SMALL, "loss=wgan_gp", "optimizer.lr=1e18", "train.total_steps=50", "train.log_every=1")
+    assert answer.code == 3
+    assert "training diverged" in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
+
+
+def test_a_bug_shows_its_traceback(command: Command, monkeypatch: pytest.MonkeyPatch):
+    def broken(run: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("gan_runner.run.Run.step", broken)
+    with pytest.raises(ZeroDivisionError):
+        command(*TINY, "name=run")
+    assert json.loads(Path("outputs/run/summary.json").read_text())["status"] == "failed"
+
+
+def test_who_asks_for_the_traceback_gets_it(command: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["gan_runner", "name=../x"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(Exception, match="is no folder name"):
+        main()
+
+
+def test_an_experiment_whose_optimizer_stays_under_another_loss_is_told(command: Command):
+    answer = command(*TINY, "experiment=point_masses", "loss=gan")
+    assert "advice: experiment=point_masses sets the optimizer, not loss=gan" in answer.out
+    assert "advice" not in command(*TINY, "experiment=point_masses", "loss=gan", "optimizer=adam").out
+    assert "advice" not in command(*TINY, "experiment=point_masses").out
+
+
+OWN_LOSS = """
+from torch.nn.functional import softplus
+
+class Quadratic:
+    paired = False
+    batch_statistics = False
+    zero_is_boundary = True
+    estimate = None
+
+    def __init__(self, target: float = 1.0):
+        self.target = target
+
+    def discriminator(self, real, fake):
+        return (real - self.target).square().mean() + (fake + self.target).square().mean()
+
+    def generator(self, fake, real):
+        return (fake - self.target).square().mean()
+"""
+OWN_YAML = """
+_target_: gan_runner.loss.objective.Objective
+adversarial:
+  _target_: {module}.Quadratic
+  target: 2.0
+n_critic: 2
+"""
+
+
+@pytest.mark.parametrize("place", [".", "mine"], ids=["in the working directory", "beside his configuration"])
+def test_a_users_own_loss_needs_no_change_to_the_package(in_tmp: Path, place: str):
+    """A YAML under his --config-dir and a class in a file, as a real command."""
+    module = f"own_loss_{'here' if place == '.' else 'beside'}"
+    (in_tmp / "mine" / "loss").mkdir(parents=True)
+    (in_tmp / "mine" / "loss" / "quadratic.yaml").write_text(OWN_YAML.format(module=module))
+    (in_tmp / place / f"{module}.py").write_text(OWN_LOSS)
+    done = run("--config-dir", "mine", "loss=quadratic", *TINY, "name=own")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((in_tmp / "outputs" / "own" / "summary.json").read_text())
+    assert summary["images"] == 2 * 16
+    assert 0 < summary["last"]["loss/generator"] < 20
+    assert "wasserstein/estimate" not in summary["last"]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A real command in the working directory."""
+    root = str(Path(__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": root, **environment}
+    env.pop("HYDRA_FULL_ERROR", None)
+    command = [sys.executable, "-m", "gan_runner", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, check=False)
+
+
+def test_a_real_command_that_is_refused(in_tmp: Path):
+    done = run("loss=wgan_gp", "model.discriminator.norm=batch", "device=cpu")
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "loss.penalties.gradient differentiates each sample alone, but model.discriminator has a layer that couples "
+        "the batch: layers.3 (BatchNorm1d); set model.discriminator.norm=layer (or none)."
+    )
+    assert "Traceback" not in done.stdout
+    assert not names()
+
+
+def test_composition_alone_trains_nothing(in_tmp: Path):
+    done = run("loss=wgan_gp", "--cfg", "job")
+    assert done.returncode == 0
+    assert "lr: 0.0001" in done.stdout
+    assert not Path("outputs").exists()

@@ -1,0 +1,220 @@
+"""A run in its folder: what it writes, and that cutting it in pieces changes nothing."""
+
+import json
+import math
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gan_runner import checkpoint, session
+from gan_runner.errors import ConfigError, Diverged, Stopped
+from gan_runner.folder import RunFolder
+from gan_runner.run import Run
+from tests.conftest import LOSSES, SMALL, metrics, train_in
+
+EVERY = ("train.log_every=3", "train.sample_every=4", "train.checkpoint_every=4")
+
+COMMON = {
+    *("loss/discriminator", "loss/generator", "loss/adversarial", "score/real", "score/fake", "score/gap"),
+    *("grad_norm/generator", "grad_norm/discriminator", "lr/generator", "lr/discriminator", "progress/images"),
+    *("speed/images_per_second", "speed/data_wait_share", "memory/peak_mb"),
+}
+OWN = {
+    "gan": {"accuracy/real", "accuracy/fake", "divergence/js_estimate"},
+    "minimax": {"accuracy/real", "accuracy/fake", "divergence/js_estimate"},
+    "wgan": {"wasserstein/estimate"},
+    "wgan_gp": {"wasserstein/estimate", "penalty/gradient", "gradient_norm/gradient"},
+}
+
+
+def board(folder: RunFolder) -> EventAccumulator:
+    return EventAccumulator(str(folder.path), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+
+
+def scalars(folder: RunFolder) -> dict[str, list[tuple[int, float]]]:
+    events = board(folder)
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith(("speed/", "memory/"))]
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def final_state(folder: RunFolder) -> dict:
+    state = checkpoint.load_latest(folder.checkpoints)
+    assert state is not None
+    return {**state, "counters": {k: v for k, v in state["counters"].items() if k not in ("seconds", "length")}}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_run_leaves_what_the_readme_promises(tmp_path: Path, loss: str):
+    folder = train_in(tmp_path / "run", *SMALL, *EVERY, f"loss={loss}", "train.total_steps=6")
+    summary = json.loads((folder.path / "summary.json").read_text())
+    assert (summary["status"], summary["steps"], summary["seed"]) == ("completed", 6, 0)
+    assert summary["images"] == 6 * 16 * (5 if loss.startswith("wgan") else 1)
+    assert set(metrics(folder)[0]) | {"speed/images_per_second", "speed/data_wait_share", "memory/peak_mb"} == {
+        "step",
+        *COMMON,
+        *OWN[loss],
+    }
+    assert set(board(folder).Tags()["scalars"]) == COMMON | OWN[loss]
+    assert set(board(folder).Tags()["images"]) == {"samples/fixed", "samples/real"}
+    assert [event.step for event in board(folder).Images("samples/fixed")] == [4, 6]
+    assert sorted(os.listdir(folder.path / "samples")) == ["real.png", "step-00000004.png", "step-00000006.png"]
+    assert sorted(os.listdir(folder.checkpoints)) == ["step-00000004.pt", "step-00000006.pt"]
+    assert yaml.safe_load(folder.config.read_text())["loss"]["n_critic"] == (5 if loss.startswith("wgan") else 1)
+    assert "step 6" in (folder.path / "train.log").read_text()
+    assert Image.open(folder.path / "samples" / "step-00000006.png").size == (8 * 33 - 1, 8 * 33 - 1)
+
+
+def test_the_logged_numbers_are_those_of_the_steps(tmp_path: Path):
+    """The estimate is minus the adversarial loss, and the loss is that plus the penalty: at every line."""
+    folder = train_in(tmp_path / "run", *SMALL, *EVERY, "loss=wgan_gp", "train.total_steps=6")
+    for line in metrics(folder):
+        assert line["wasserstein/estimate"] == pytest.approx(-line["loss/adversarial"])
+        assert line["wasserstein/estimate"] == pytest.approx(line["score/gap"], abs=1e-5)
+        assert line["loss/discriminator"] == pytest.approx(
+            line["loss/adversarial"] + line["penalty/gradient"], rel=1e-5
+        )
+        assert line["progress/images"] == line["step"] * 5 * 16
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("k", [2, 6, 7])
+def test_a_run_that_was_cut_is_the_uncut_run_bit_for_bit(tmp_path: Path, loss: str, precision: str, k: int):
+    """Weights, optimizers, meter, metrics.jsonl and TensorBoard; k on and off the cadences of logs and checkpoints."""
+    overrides = (*SMALL, *EVERY, f"loss={loss}", f"device.precision={precision}")
+    straight = train_in(tmp_path / "straight", *overrides, "train.total_steps=12")
+    train_in(tmp_path / "cut", *overrides, f"train.total_steps={k}")
+    cut = train_in(tmp_path / "cut", *overrides, "train.total_steps=12")
+    torch.testing.assert_close(final_state(cut), final_state(straight), rtol=0, atol=0)
+    assert metrics(cut) == metrics(straight)
+    assert scalars(cut) == scalars(straight)
+    last = "samples/step-00000012.png"
+    assert (cut.path / last).read_bytes() == (straight.path / last).read_bytes()
+
+
+def test_a_run_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Killed at step 10, after a log line at 9 that the checkpoint at 8 does not know."""
+    overrides = (*SMALL, *EVERY, "loss=wgan_gp", "train.total_steps=12")
+    straight = train_in(tmp_path / "straight", *overrides)
+    step = Run.step
+
+    def killed(run: Run) -> dict:
+        if run.steps == 10:
+            raise MemoryError("killed")
+        return step(run)
+
+    monkeypatch.setattr(Run, "step", killed)
+    with pytest.raises(MemoryError):
+        train_in(tmp_path / "cut", *overrides)
+    assert json.loads((tmp_path / "cut" / "summary.json").read_text())["status"] == "failed"
+    monkeypatch.undo()
+    cut = train_in(tmp_path / "cut", *overrides)
+    torch.testing.assert_close(final_state(cut), final_state(straight), rtol=0, atol=0)
+    assert metrics(cut) == metrics(straight)
+    assert scalars(cut) == scalars(straight)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+def test_a_signal_ends_the_step_saves_and_the_same_command_goes_on(tmp_path: Path, monkeypatch, signum: signal.Signals):
+    overrides = (*SMALL, *EVERY, "train.total_steps=8")
+    straight = train_in(tmp_path / "straight", *overrides)
+    step = Run.step
+
+    def signalled(run: Run) -> dict:
+        if run.steps == 5:
+            os.kill(os.getpid(), signum)
+        return step(run)
+
+    monkeypatch.setattr(Run, "step", signalled)
+    handler = signal.getsignal(signum)
+    with pytest.raises(Stopped, match=f"stopped by {signum.name} at step 6") as caught:
+        train_in(tmp_path / "cut", *overrides)
+    assert caught.value.exit_code == 128 + signum
+    assert signal.getsignal(signum) is handler
+    assert json.loads((tmp_path / "cut" / "summary.json").read_text())["status"] == "interrupted"
+    monkeypatch.undo()
+    cut = train_in(tmp_path / "cut", *overrides)
+    torch.testing.assert_close(final_state(cut), final_state(straight), rtol=0, atol=0)
+    assert metrics(cut) == metrics(straight)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_divergence_is_noticed_and_leaves_the_last_good_checkpoint(tmp_path: Path, precision: str):
+    """The scores grow tenfold a step under a learning rate that large; the checkpoints must not."""
+    overrides = (*SMALL, *EVERY, "loss=wgan_gp", "optimizer.lr=1e18", f"device.precision={precision}")
+    with pytest.raises(Diverged, match=r"training diverged: \S+ is (nan|inf|-inf) at step 3"):
+        train_in(tmp_path / "run", *overrides, "train.total_steps=30")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.read_summary()["status"] == "diverged"
+    assert not checkpoint.checkpoints(folder.checkpoints)
+
+
+def test_no_checkpoint_is_written_with_weights_that_are_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    step = Run.step
+
+    def poisoned(run: Run) -> dict:
+        stats = step(run)
+        if run.steps == 4:
+            next(run.generator.network.parameters()).data[0] = math.nan
+        return stats
+
+    monkeypatch.setattr(Run, "step", poisoned)
+    with pytest.raises(Diverged, match="generator's weights is nan at step 4"):
+        train_in(tmp_path / "run", *SMALL, "train.checkpoint_every=2", "train.total_steps=6")
+    assert os.listdir(tmp_path / "run" / "checkpoints") == ["step-00000002.pt"]
+
+
+def test_a_schedule_runs_over_the_length_of_the_first_start(tmp_path: Path):
+    overrides = (*SMALL, "optimizer.schedule.shape=linear", "train.log_every=1")
+    folder = train_in(tmp_path / "run", *overrides, "train.total_steps=4")
+    assert [line["lr/generator"] for line in metrics(folder)] == pytest.approx([2e-4, 1.5e-4, 1e-4, 0.5e-4])
+    with pytest.raises(ConfigError, match=r"optimizer.schedule ends at step 4.*optimizer.schedule.steps"):
+        train_in(tmp_path / "run", *overrides, "train.total_steps=8")
+
+
+def test_a_schedule_with_its_own_length_may_go_on(tmp_path: Path):
+    overrides = (*SMALL, "optimizer.schedule.shape=linear", "optimizer.schedule.steps=4", "train.log_every=1")
+    train_in(tmp_path / "run", *overrides, "train.total_steps=2")
+    folder = train_in(tmp_path / "run", *overrides, "train.total_steps=6")
+    assert [line["lr/generator"] for line in metrics(folder)] == pytest.approx([2e-4, 1.5e-4, 1e-4, 0.5e-4, 0, 0])
+
+
+def test_a_run_can_end_by_images_or_by_the_clock(tmp_path: Path):
+    by_images = train_in(tmp_path / "i", *SMALL, "train.total_steps=null", "train.total_images=100")
+    assert by_images.read_summary()["images"] == 112
+    by_time = train_in(tmp_path / "t", *SMALL, "train.total_steps=null", "train.total_seconds=0.5")
+    assert 0.5 <= by_time.read_summary()["seconds"] < 5
+
+
+def test_a_resume_on_another_machine_says_so_once(tmp_path: Path, monkeypatch, caplog):
+    train_in(tmp_path / "run", *SMALL, "train.total_steps=2")
+    original = session.environment
+    monkeypatch.setattr(session, "environment", lambda device: {**original(device), "threads": 77})
+    caplog.set_level("INFO", "gan_runner")
+    train_in(tmp_path / "run", *SMALL, "train.total_steps=4")
+    assert caplog.text.count("-> 77") == 1
+
+
+def test_advice_and_configuration_are_in_tensorboard(tmp_path: Path):
+    folder = train_in(tmp_path / "run", *SMALL, "loss=wgan", "optimizer=adam", "train.total_steps=1")
+    events = board(folder)
+    assert {"config/text_summary", "command/text_summary", "advice/text_summary"} <= set(events.Tags()["tensors"])
+    (event,) = events.Tensors("advice/text_summary")
+    assert b"momentum 0.5" in event.tensor_proto.string_val[0]
+
+
+def test_points_in_the_plane_train_without_pictures(tmp_path: Path):
+    folder = train_in(tmp_path / "run", *SMALL, "dataset=point_masses", "train.total_steps=2")
+    assert not (folder.path / "samples").exists()
+
+
+def test_the_configuration_of_a_run_is_its_own(tmp_path: Path):
+    train_in(tmp_path / "run", *SMALL, "train.total_steps=1")
+    with pytest.raises(ConfigError, match=r"seed was 0, now 1"):
+        train_in(tmp_path / "run", *SMALL, "train.total_steps=1", "seed=1")
