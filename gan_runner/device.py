@@ -60,6 +60,8 @@ class Device:
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic)
+        if self.torch.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.torch)
 
     def place(self, module: nn.Module) -> None:
         """Moves a network here, in place. Compilation leaves its forward eager and its state dict as it is."""
@@ -90,7 +92,7 @@ class Device:
             torch.cuda.manual_seed(number)
 
     def peak_memory_mb(self) -> float:
-        """Since the start of the process; of the GPU's memory, or of the process on a CPU."""
+        """Of the GPU's memory since `configure`; on a CPU, of the whole process since its start."""
         if self.torch.type == "cuda":
             return torch.cuda.max_memory_allocated(self.torch) / 2**20
         unit = 1 if sys.platform == "darwin" else 1024

@@ -49,7 +49,7 @@ class Session:
         except Diverged:
             self.status = "diverged"
             raise
-        except Stopped:
+        except (Stopped, KeyboardInterrupt):
             self.status = "interrupted"
             raise
         finally:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from omegaconf import OmegaConf
 
 from gan_runner.build import build
 from gan_runner.folder import RunFolder
-from gan_runner.main import CONF, train
+from gan_runner.main import CONF, main, train
 from gan_runner.run import Run
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -78,3 +80,31 @@ def real_mnist() -> Path:
     if path is None:
         pytest.skip("the real MNIST files are not on this machine (../shared/data or GAN_RUNNER_DATA)")
     return path
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def command(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Calls the door in this process, in an empty working directory."""
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def call(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["gan_runner", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        try:
+            main()
+            code = 0
+        except SystemExit as ending:
+            code = int(ending.code or 0)
+        return Answer(code, *capfd.readouterr())
+
+    return call

@@ -4,44 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from gan_runner.main import main
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Command
 
 TINY = (*SMALL, "train.total_steps=1")
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
-
-
-@pytest.fixture
-def command(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Calls the door in this process, in an empty working directory."""
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def call(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["gan_runner", *arguments])
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        try:
-            main()
-            code = 0
-        except SystemExit as ending:
-            code = int(ending.code or 0)
-        return Answer(code, *capfd.readouterr())
-
-    return call
 
 
 def names(folder: str = "outputs") -> list[str]:

@@ -1,0 +1,57 @@
+"""The README's commands run as written (made short), its own loss trains, and its list of tags is the one we log."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command, configure, real_data
+from tests.test_session import COMMON, OWN
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+COMMANDS = re.findall(r"^python -m gan_runner ?(.*)$", README, re.MULTILINE)
+SHORT = ("train.log_every=1", "train.grid=4", "train.total_steps=2")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_the_readme_runs(command: Command, monkeypatch: pytest.MonkeyPatch, line: str):
+    if "mnist" in line and real_data() is None:
+        pytest.skip("the real MNIST files are not on this machine (../shared/data or GAN_RUNNER_DATA)")
+    monkeypatch.setenv("GAN_RUNNER_DATA", str(real_data()))
+    answer = command(*shlex.split(line), *SHORT)
+    assert answer.code == 0, answer.err
+    assert "--cfg" in line or "step 2" in answer.out
+
+
+def test_the_loss_of_the_readme_trains(command: Command, in_tmp: Path):
+    (in_tmp / "mine" / "loss").mkdir(parents=True)
+    (in_tmp / "mine" / "loss" / "quadratic.yaml").write_text(blocks("yaml")[0])
+    (in_tmp / "quadratic.py").write_text(blocks("python")[0])
+    answer = command("--config-dir", "mine", "loss=quadratic", *SHORT)
+    assert answer.code == 0, answer.err
+
+
+def test_the_tags_of_the_readme_are_those_that_are_logged():
+    table = README.split("## What TensorBoard shows")[1].split("## ")[0]
+    told = {
+        tag for row in table.splitlines() if row.startswith("| `") for tag in re.findall(r"`(.*?)`", row.split("|")[1])
+    }
+    logged = COMMON.union(*OWN.values()) | {"samples/fixed", "samples/real", "config", "command", "advice"}
+    only_sometimes = {"schedule/gradient", "scale/generator", "scale/discriminator"}
+    assert told == logged | only_sometimes
+
+
+def test_every_setting_of_the_readme_exists():
+    config = configure("loss=wgan_gp")
+    names = re.findall(r"`((?:train|model|loss|optimizer|device|dataset)\.[a-z_.]+)`", README)
+    assert len(names) > 20
+    for name in names:
+        node = config if name != "dataset.root" else configure("dataset=mnist")
+        for key in name.split("."):
+            assert key in node, name
+            node = node[key]
