@@ -1,5 +1,6 @@
 """Where the numbers and pictures of a run go: TensorBoard, metrics.jsonl and PNG files."""
 
+import io
 import json
 import time
 from collections.abc import Mapping
@@ -28,17 +29,24 @@ class Logger:
         self.lines = open(self.metrics, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
-        self.board._get_file_writer().add_summary(summary, step)
+        self.write([Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()], step)
         self.lines.write(json.dumps({"step": step, **values}) + "\n")
         self.lines.flush()
 
     def image(self, tag: str, name: str, step: int, grid: np.ndarray) -> None:
         """A grid (H, W, C) uint8, to TensorBoard and to samples/NAME.png."""
+        png = io.BytesIO()
+        Image.fromarray(grid.squeeze(2) if grid.shape[2] == 1 else grid).save(png, "png")
         path = self.folder / "samples" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(grid.squeeze(2) if grid.shape[2] == 1 else grid).save(path)
-        self.board.add_image(tag, grid, step, dataformats="HWC")
+        path.write_bytes(png.getvalue())
+        height, width, channels = grid.shape
+        image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png.getvalue())
+        self.write([Summary.Value(tag=tag, image=image)], step)
+
+    def write(self, values: list[Summary.Value], step: int) -> None:
+        """One event with all the values of a step."""
+        self.board._get_file_writer().add_summary(Summary(value=values), step)
 
     def text(self, tag: str, text: str, step: int) -> None:
         self.board.add_text(tag, text, step)
