@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,8 @@ class Logger:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self.write([Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()], step)
-        self.lines.write(json.dumps({"step": step, **values}) + "\n")
+        finite = {tag: value if math.isfinite(value) else None for tag, value in values.items()}
+        self.lines.write(json.dumps({"step": step, **finite}) + "\n")
         self.lines.flush()
 
     def image(self, tag: str, name: str, step: int, grid: np.ndarray) -> None:

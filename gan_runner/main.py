@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,9 @@ def main() -> None:
 
 def raised_by_composition(error: Exception) -> bool:
     """Is it a mistake in what was typed, found by Hydra or OmegaConf? They raise plain ValueErrors too."""
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
-    return isinstance(error, HydraException | OmegaConfBaseException) or "hydra" in raised_in
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    hydras = Path(hydra.__file__).parent in raised_in.parents
+    return hydras or isinstance(error, HydraException | OmegaConfBaseException)
 
 
 def tell(error: BaseException, traceback_wanted: bool) -> None:
@@ -144,21 +145,18 @@ def optimizer_advice(config: Mapping[str, Any]) -> list[str]:
     return [f"experiment={experiment} sets the optimizer, not loss={loss}; optimizer=... chooses another."]
 
 
-class log_file:  # noqa: N801 (used like contextlib's managers)
+@contextlib.contextmanager
+def log_file(path: Path) -> Iterator[None]:
     """Sends what the run says to a file as well."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> None:
-        self.handler = logging.FileHandler(self.path, encoding="utf-8")
-        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(self.handler)
-        log.setLevel(logging.INFO)
-
-    def __exit__(self, *error: object) -> None:
-        log.removeHandler(self.handler)
-        self.handler.close()
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:
@@ -197,7 +195,7 @@ def with_effect(typed: dict[str, str]) -> list[str]:
     target = identity(composed(kept.values()))
     for key in list(kept):
         without = [text for other, text in kept.items() if other != key]
-        with contextlib.suppress(HydraException):  # another override stands on this one, so it has an effect
+        with contextlib.suppress(HydraException, ConfigError):  # another override stands on this one: it has an effect
             if identity(composed(without)) == target:
                 del kept[key]
     return list(kept)

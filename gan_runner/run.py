@@ -47,7 +47,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         totals = (self.total_steps, self.total_images, self.total_seconds)
-        require(any(totals), "total_steps=null leaves the run without an end; give total_steps, _images or _seconds")
+        require(
+            totals != (None, None, None),
+            "total_steps=null leaves the run without an end; give total_steps, _images or _seconds",
+        )
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("ema_half_life_images", "fresh") else 1e-9

@@ -37,10 +37,10 @@ class Session:
     def train(self) -> dict[str, Any]:
         """To the end of the run, from the newest checkpoint of the folder if it has one. Returns the summary."""
         self.resume()
-        cadence = self.settings.log_every
+        step = self.run.steps
         # a step off the cadence was logged only because an earlier session ended there: it is superseded too
-        purge_from = self.run.steps + (self.run.steps % cadence == 0)
-        self.logger = Logger(self.folder.path, purge_from)
+        self.purge_from = step + 1 if step and step % self.settings.log_every == 0 else step
+        self.logger = Logger(self.folder.path, self.purge_from)
         self.status = "failed"
         try:
             self.start()
@@ -82,6 +82,8 @@ class Session:
         self.marks = (time.perf_counter(), self.run.images)
         for sentence in self.advice:
             log.warning("advice: %s", sentence)
+        if self.run.steps == self.purge_from > 0 and self.run.steps % self.settings.sample_every == 0:
+            self.sample()  # its picture was superseded together with the numbers
         if self.run.steps == 0:
             texts = {"config": yaml.safe_dump(dict(self.config), sort_keys=False), "command": self.command}
             for tag, text in texts.items():
@@ -149,8 +151,9 @@ class Session:
         scaled = self.run.generator.scaler.is_enabled()
         for tag, value in values.items():
             if not math.isfinite(value) and not (scaled and tag.startswith("grad_norm/")):
+                kept = "no checkpoint was written yet" if self.saved is None else f"checkpoint {self.saved} is kept"
                 raise Diverged(
-                    f"training diverged: {tag} is {value} at step {self.run.steps}; the last good checkpoint is kept. "
+                    f"training diverged: {tag} is {value} at step {self.run.steps}; {kept}. "
                     f"Try a lower optimizer.lr, or a loss with a penalty."
                 )
 

@@ -84,7 +84,7 @@ def test_the_logged_numbers_are_those_of_the_steps(tmp_path: Path):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("k", [2, 6, 7])
+@pytest.mark.parametrize("k", [2, 4, 6, 7])
 def test_a_run_that_was_cut_is_the_uncut_run_bit_for_bit(tmp_path: Path, loss: str, precision: str, k: int):
     """Weights, optimizers, meter, metrics.jsonl and TensorBoard; k on and off the cadences of logs and checkpoints."""
     overrides = (*SMALL, *EVERY, f"loss={loss}", f"device.precision={precision}")
@@ -94,6 +94,9 @@ def test_a_run_that_was_cut_is_the_uncut_run_bit_for_bit(tmp_path: Path, loss: s
     torch.testing.assert_close(final_state(cut), final_state(straight), rtol=0, atol=0)
     assert metrics(cut) == metrics(straight)
     assert scalars(cut) == scalars(straight)
+    for events in (board(straight).Images("samples/fixed"), board(cut).Images("samples/fixed")):
+        assert [event.step for event in events if event.step % 4 == 0] == [4, 8, 12]
+    assert [event.step for event in board(cut).Images("samples/real")] == [0]
     last = "samples/step-00000012.png"
     assert (cut.path / last).read_bytes() == (straight.path / last).read_bytes()
 
