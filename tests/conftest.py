@@ -66,6 +66,7 @@ def real_data() -> Path | None:
 @pytest.fixture(autouse=True)
 def _steady_torch() -> None:
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # small networks; threads that wait for one another on a busy machine cost minutes
 
 
 @pytest.fixture

@@ -51,12 +51,21 @@ def test_a_state_carries_everything_on(loss: str, precision: str, k: int):
     assert_close(second.state()["generator"], straight.state()["generator"], rtol=0, atol=0)
 
 
+# Plain gradient steps: Adam and RMSprop blow the rounding of a vanishing gradient up to the size of a step.
+SGD = (
+    *("optimizer=adam", "optimizer.lr=0.05"),
+    *("optimizer.generator._target_=torch.optim.SGD", "~optimizer.generator.betas", "~optimizer.generator.fused"),
+    *("optimizer.discriminator._target_=torch.optim.SGD", "~optimizer.discriminator.betas"),
+    "~optimizer.discriminator.fused",
+)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_two_parts_are_one_batch_where_no_layer_couples_it(loss: str):
     free = ("model.generator.norm=none", "model.discriminator.norm=layer", "model.generator.dropout=0")
-    whole = steps(make_run(*SMALL, f"loss={loss}", *free), 3)
-    parts = steps(make_run(*SMALL, f"loss={loss}", *free, "train.accumulate=2"), 3)
-    assert_close(weights(parts), weights(whole), rtol=1e-4, atol=2e-6)
+    whole = steps(make_run(*SMALL, f"loss={loss}", *free, *SGD), 3)
+    parts = steps(make_run(*SMALL, f"loss={loss}", *free, *SGD, "train.accumulate=2"), 3)
+    assert_close(weights(parts), weights(whole), rtol=1e-5, atol=1e-6)
     for tag, value in whole.meter.read().items():
         assert parts.meter.read()[tag] == pytest.approx(value, rel=1e-3, abs=1e-5), tag
 
