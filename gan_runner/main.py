@@ -86,13 +86,13 @@ def one_sentence(error: BaseException) -> str:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(cfg: DictConfig) -> None:
-    """One run, alone or as a job of a sweep, where it raises and never exits."""
+    """One run, alone or as a job of a sweep, where a failure is raised, so that the other jobs go on."""
     try:
         carry_out(cfg)
     except ENDINGS as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
+        if HydraConfig.get().mode is RunMode.MULTIRUN and not isinstance(error, Stopped):
             raise
-        raise SystemExit(error.exit_code) from error  # passes through Hydra without a word of its own
+        raise SystemExit(error.exit_code) from error  # passes through Hydra without a word of its own; ends a sweep
 
 
 def carry_out(cfg: DictConfig) -> None:

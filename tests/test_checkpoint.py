@@ -61,6 +61,6 @@ class Touch:
 def test_pickled_code_is_not_run(tmp_path: Path):
     target = tmp_path / "touched"
     torch.save({"format": 1, "state": Touch(target)}, tmp_path / "step-00000001.pt")
-    (tmp_path / "step-00000002.pt").write_bytes(pickle.dumps(Touch(target)))
+    (tmp_path / "step-00000002.pt").write_bytes(pickle.dumps(Touch(target), protocol=2))
     assert checkpoint.load_latest(tmp_path) is None
     assert not target.exists()

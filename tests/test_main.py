@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gan_runner.main import main
+from gan_runner.run import Run
 from tests.conftest import SMALL, Command
 
 TINY = (*SMALL, "train.total_steps=1")
@@ -119,6 +121,25 @@ def test_a_job_that_fails_does_not_take_the_others_with_it(command: Command):
     assert answer.code == 2
     assert "model.discriminator.norm=layer (or none)" in answer.err
     assert len(names()) == 2
+
+
+def test_a_signal_stops_a_sweep_and_leaves_the_rest_to_the_next_call(command: Command, monkeypatch):
+    def signalled(run: Run) -> dict:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(run)
+
+    step = Run.step
+    sweep = ("-m", *SMALL, "train.total_steps=3", "seed=0,1", "study=s")
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "step", signalled)
+        answer = command(*sweep)
+    assert answer.code == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM at step 1" in answer.err
+    assert len(names("outputs/s")) == 1
+    answer = command(*sweep)
+    assert answer.code == 0
+    assert "going on from step 1" in answer.out
+    assert len(names("outputs/s")) == 2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from gan_runner.protocols import Stateful
 from gan_runner.run import Run
+from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
 from tests.conftest import LOSSES, SMALL, make_run, weights
 
@@ -171,6 +172,22 @@ def test_samples_repeat_and_do_not_disturb_training():
         rtol=0,
         atol=0,
     )
+
+
+@pytest.mark.parametrize("compiled", ["false", "true"])
+def test_the_penaltys_gradient_reaches_the_discriminator_and_never_the_generator(compiled: str):
+    run = make_run(*SMALL, "loss=wgan_gp", f"device.compile={compiled}")
+    network = run.discriminator.network
+    run.step()
+    run.discriminator.thaw(True)
+    run.generator.thaw(True)
+    real, noise = next(run.real_batches), run.noise("discriminator", 0, 16)
+    fake = run.fake(real, noise)
+    assert fake.images.requires_grad
+    penalty, _ = run.objective.penalty(network, real, fake, noise, 0, Progress(0, 100))
+    penalty.backward()
+    assert all(p.grad.abs().sum() > 0 for name, p in network.named_parameters() if name.endswith("weight"))
+    assert all(p.grad is None for p in run.generator.network.parameters())
 
 
 @pytest.mark.parametrize("loss", ["gan", "wgan_gp"])
