@@ -42,6 +42,38 @@ def dense_block(width_in: int, width_out: int, norm: str, activation: str) -> li
     return block
 
 
+# Normalisations of a convolution. Layer norm over a sample with a gain per channel is a group norm of one group.
+IMAGE_NORMS: dict[str, Callable[[int], nn.Module] | None] = {
+    "none": None,
+    "batch": nn.BatchNorm2d,
+    "layer": partial(nn.GroupNorm, 1),
+    "instance": partial(nn.InstanceNorm2d, affine=True),
+    "weight": None,
+}
+
+
+def convolution_block(layer: nn.Conv2d | nn.ConvTranspose2d, norm: str, activation: str) -> list[nn.Module]:
+    """Convolution, normalisation, activation, with the weights of DCGAN."""
+    make_norm = choose("norm", norm, IMAGE_NORMS)
+    outputs = 1 if isinstance(layer, nn.ConvTranspose2d) else 0  # the dimension of the weight that counts them
+    initialize_normal(layer)
+    block: list[nn.Module] = [weight_norm(layer, dim=outputs) if norm == "weight" else layer]
+    if make_norm is not None:
+        block.append(initialize_normal(make_norm(layer.out_channels), mean=1.0))
+    block.append(choose("activation", activation, ACTIVATIONS)())
+    return block
+
+
+def initialize_normal(module: nn.Module, mean: float = 0.0) -> nn.Module:
+    """Weights N(mean, 0.02), biases 0 (Radford et al. 2016); gains have mean 1."""
+    for name, parameter in module.named_parameters():
+        if name == "bias":
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.normal_(parameter, mean, 0.02)
+    return module
+
+
 def dense_output(width_in: int, width_out: int) -> nn.Linear:
     """Linear. Glorot initialisation, zero biases."""
     layer = nn.Linear(width_in, width_out)

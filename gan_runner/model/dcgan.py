@@ -1,0 +1,76 @@
+"""DCGAN (Radford et al. 2016; the 4x4 kernels of pytorch/examples), for 28x28 and for powers of two from 8 to 256."""
+
+import itertools
+
+from torch import Tensor, nn
+
+from gan_runner.errors import require
+from gan_runner.model.latent import Latent
+from gan_runner.model.layers import ToRange, convolution_block, initialize_normal
+from gan_runner.spec import ImageSpec
+
+SMALLEST = {28: 7} | {2**power: 4 for power in range(3, 9)}  # image size -> side of the smallest map
+WIDEST = 8  # the widest layer, in multiples of the narrowest
+
+
+def layout(spec: ImageSpec, width: int) -> tuple[int, list[int]]:
+    """Side of the smallest map, and channels from the largest map to the smallest: 64, 128, 256, 512 for 64x64."""
+    size = spec.height
+    require(width >= 1, f"width={width} must be at least 1")
+    require(
+        spec.height == spec.width and size in SMALLEST,
+        f"dcgan makes square images of {', '.join(map(str, sorted(SMALLEST)))} pixels, the dataset has "
+        f"{spec.height}x{spec.width}; use model=mlp",
+    )
+    halvings = (size // SMALLEST[size]).bit_length() - 1
+    return SMALLEST[size], [width * min(2**level, WIDEST) for level in range(halvings)]
+
+
+class DCGANGenerator(nn.Module):
+    """z (B, Z) -> images (B, C, H, W) in spec.value_range; labels are not used.
+
+    ReLU; a norm on every layer but the last; weights N(0, 0.02). 3,576,704 parameters for 64x64 colour images.
+    """
+
+    def __init__(self, spec: ImageSpec, latent: Latent, width: int = 64, norm: str = "batch", activation: str = "relu"):
+        super().__init__()
+        side, channels = layout(spec, width)
+        first = nn.ConvTranspose2d(latent.dim, channels[-1], side, bias=norm in ("none", "weight"))
+        layers = convolution_block(first, norm, activation)
+        for wide, narrow in itertools.pairwise(reversed(channels)):
+            layers += convolution_block(double(wide, narrow, norm), norm, activation)
+        last = initialize_normal(double(channels[0], spec.channels, "batch"))
+        self.layers = nn.Sequential(*layers, last, ToRange(spec.value_range))
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.layers(z[:, :, None, None])
+        return images
+
+
+class DCGANDiscriminator(nn.Module):
+    """images (B, C, H, W) -> raw scores (B,); labels are not used.
+
+    LeakyReLU 0.2; a norm on every layer but the first and the last. 2,765,568 parameters for 64x64 colour images.
+    """
+
+    def __init__(self, spec: ImageSpec, width: int = 64, norm: str = "none", activation: str = "leaky_relu"):
+        super().__init__()
+        side, channels = layout(spec, width)
+        layers = convolution_block(halve(spec.channels, channels[0], "batch"), "none", activation)
+        for narrow, wide in itertools.pairwise(channels):
+            layers += convolution_block(halve(narrow, wide, norm), norm, activation)
+        self.layers = nn.Sequential(*layers, initialize_normal(nn.Conv2d(channels[-1], 1, side, bias=False)))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        score: Tensor = self.layers(images)
+        return score.flatten()
+
+
+def double(wide: int, narrow: int, norm: str) -> nn.ConvTranspose2d:
+    """Twice the side. A norm with gain and shift makes a bias superfluous."""
+    return nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=norm in ("none", "weight"))
+
+
+def halve(narrow: int, wide: int, norm: str) -> nn.Conv2d:
+    """Half the side."""
+    return nn.Conv2d(narrow, wide, 4, 2, 1, bias=norm in ("none", "weight"))
