@@ -1,4 +1,4 @@
-"""MNIST through torchvision, downloaded only where its files are absent."""
+"""MNIST and Fashion-MNIST through torchvision, downloaded only where their files are absent."""
 
 from pathlib import Path
 
@@ -14,18 +14,31 @@ SPLITS = {"train": 50_000, "validation": 10_000, "test": 10_000}  # as in Goodfe
 class MNIST(ImageDataset):
     """70,000 gray 28x28 digits; the last 10,000 of the training file are the validation split."""
 
+    classes: tuple[str, ...] = tuple("0123456789")
+
     def __init__(self, root: str):
-        """root: the folder that holds MNIST/raw."""
+        """root: the folder that holds MNIST/raw (or FashionMNIST/raw)."""
         from torchvision import datasets
 
+        name = type(self).__name__
+        raw = Path(root) / name / "raw"
         try:
-            parts = [datasets.MNIST(root, train=train, download=True) for train in (True, False)]
+            parts = [getattr(datasets, name)(root, train=train, download=True) for train in (True, False)]
         except (OSError, RuntimeError) as error:  # URLError is an OSError
+            reason = str(error).split("\n")[0] or type(error).__name__
             raise ConfigError(
-                f"dataset.root={root}: MNIST is not in {Path(root) / 'MNIST' / 'raw'} and could not be downloaded "
-                f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); put {FILES} "
+                f"dataset.root={root}: {name} is not in {raw} and could not be downloaded ({reason}); put {FILES} "
                 f"(also as .gz) there, or name the folder that has them with dataset.root= or GAN_RUNNER_DATA."
             ) from error
         images = torch.cat([part.data for part in parts]).unsqueeze(1)
         labels = torch.cat([part.targets for part in parts]).to(torch.int64)
-        super().__init__(images, labels, SPLITS, tuple("0123456789"))
+        super().__init__(images, labels, SPLITS, self.classes)
+
+
+class FashionMNIST(MNIST):
+    """70,000 gray 28x28 pictures of clothes, in the layout of MNIST (Xiao et al. 2017)."""
+
+    classes = (
+        *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    )

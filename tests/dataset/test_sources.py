@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gan_runner.dataset.digits import Digits
-from gan_runner.dataset.mnist import MNIST
+from gan_runner.dataset.mnist import MNIST, FashionMNIST
 from gan_runner.dataset.point_masses import PointMasses
 from gan_runner.errors import ConfigError
 
@@ -46,14 +46,19 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(header + array.tobytes())
 
 
-def test_mnist_is_read_where_its_files_are_and_not_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    raw = tmp_path / "MNIST" / "raw"
+@pytest.mark.parametrize("source", [MNIST, FashionMNIST])
+def test_files_are_read_where_they_are_and_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: type
+):
+    raw = tmp_path / source.__name__ / "raw"
     raw.mkdir(parents=True)
     for part, count in (("train", 60_000), ("t10k", 10_000)):
         write_idx(raw / f"{part}-images-idx3-ubyte", np.zeros((count, 28, 28), np.uint8))
         write_idx(raw / f"{part}-labels-idx1-ubyte", np.zeros(count, np.uint8))
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", None)
-    assert len(MNIST(str(tmp_path))) == 70_000
+    data = source(str(tmp_path))
+    assert len(data) == 70_000
+    assert data.spec.num_classes == 10
 
 
 def test_mnist_is_downloaded_through_torchvision_where_files_are_absent(tmp_path: Path, monkeypatch):
@@ -71,16 +76,17 @@ def test_mnist_is_downloaded_through_torchvision_where_files_are_absent(tmp_path
     assert len(asked) == 4
 
 
-def test_offline_one_sentence_names_the_folder_the_files_and_the_setting(tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("source", [MNIST, FashionMNIST])
+def test_offline_one_sentence_names_the_folder_the_files_and_the_setting(tmp_path: Path, monkeypatch, source: type):
     def refuse(*arguments: object, **named: object) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     with pytest.raises(ConfigError) as caught:
-        MNIST(str(tmp_path))
+        source(str(tmp_path))
     sentence = str(caught.value)
     assert "\n" not in sentence
-    for word in (str(tmp_path / "MNIST" / "raw"), "train-images-idx3-ubyte", "dataset.root", "GAN_RUNNER_DATA"):
+    for word in (str(tmp_path / source.__name__ / "raw"), "train-images-idx3-ubyte", "dataset.root", "GAN_RUNNER_DATA"):
         assert word in sentence
 
 
