@@ -86,13 +86,18 @@ def wait_for_a_later_second(folder: Path) -> None:
         time.sleep(ahead)
 
 
-def image_grid(images: Tensor, spec: ImageSpec, columns: int) -> np.ndarray:
-    """Images (N, C, H, W) in spec.value_range -> one picture (H', W', C) uint8, one pixel of black between them."""
+def to_pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:
+    """Images (N, C, H, W) in spec.value_range -> the nearest of 256 levels, uint8."""
     assert spec.value_range is not None
     low, high = spec.value_range
-    pixels = ((images.detach().float().cpu() - low) * (255 / (high - low))).round().clamp(0, 255)
+    levels: np.ndarray = ((images.detach().float().cpu() - low) * (255 / (high - low))).round().clamp(0, 255).numpy()
+    return levels.astype(np.uint8)
+
+
+def image_grid(images: Tensor, spec: ImageSpec, columns: int) -> np.ndarray:
+    """Images (N, C, H, W) in spec.value_range -> one picture (H', W', C) uint8, one pixel of black between them."""
     factor = max(1, -(-CELL // spec.height))
-    cells = pixels.byte().numpy().repeat(factor, axis=2).repeat(factor, axis=3)
+    cells = to_pixels(images, spec).repeat(factor, axis=2).repeat(factor, axis=3)
     count, channels, height, width = cells.shape
     rows = -(-count // columns)
     grid = np.zeros((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), np.uint8)

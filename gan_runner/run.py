@@ -4,16 +4,15 @@ import bisect
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
-from gan_runner.ema import EMA, estimate_batch_statistics
+from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, require
 from gan_runner.loss.objective import Objective
 from gan_runner.meter import Meter
@@ -21,10 +20,9 @@ from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise, seed_of
 from gan_runner.player import Player
 from gan_runner.protocols import Stateful, Stats
+from gan_runner.sampler import Sampler
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, full_precision
-
-STATISTICS_BATCHES = 16  # batches of noise from which batch-norm statistics of the averaged generator are estimated
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,8 @@ class Run:
         self.objective, self.latent, self.dataset = objective, latent, dataset
         self.ema, self.device, self.settings, self.seed = ema, device, settings, seed
         self.real = dataset.split("train")
+        size = settings.generator_batch_size
+        self.sampler = Sampler(ema.network, latent, dataset.spec, seed, size, device.torch)
         self.meter = Meter()
         self.steps = 0  # generator updates done
         self.seconds = 0.0  # of training, over all sessions; kept by the session
@@ -209,23 +209,10 @@ class Run:
                     f"begin a new run and give the schedule its own length with {name}.steps=..."
                 )
 
-    @torch.no_grad()
-    def samples(self, noise: Noise, labels: Tensor | None) -> Tensor:
-        """Images of the averaged generator, its batch-norm statistics estimated with seeded noise."""
-        size = self.settings.generator_batch_size
-        noises = [self.noise("statistics", number, size) for number in range(STATISTICS_BATCHES)]
-        estimate_batch_statistics(self.ema.network, ((self.latent.sample(n), self.random_labels(n)) for n in noises))
-        images: Tensor = self.ema.network(self.latent.sample(noise), labels)
-        return full_precision(images)
-
     def fixed_samples(self) -> Tensor:
-        """The same noise at every step, as many images as the grid holds."""
+        """Of the averaged generator: the same noise at every step, as many images as the grid holds."""
         noise = self.noise("fixed", 0, self.settings.grid)
-        return self.samples(noise, self.random_labels(noise))
-
-    def random_labels(self, noise: Noise) -> Tensor | None:
-        classes = self.real.spec.num_classes
-        return (noise.scoped("labels").uniform() * classes).long() if classes else None
+        return self.sampler(noise, self.sampler.random_labels(noise))
 
     def observe(self) -> dict[str, float]:
         """What the host knows without asking the device."""
@@ -246,6 +233,7 @@ class Run:
             "ema": self.ema.state_dict(),
             "meter": self.meter.state_dict(),
             "penalties": {name: penalty.state_dict() for name, penalty in penalties.items()},
+            "spec": asdict(self.real.spec),
             "counters": {"steps": self.steps, "seconds": self.seconds, "length": self.length},
         }
 

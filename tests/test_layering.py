@@ -20,9 +20,20 @@ LEAVES = (
     "loss",
     "dataset",
 )
-ORDER = (GROUND, LEAVES, ("player",), ("run",), ("session",), ("compat",), ("build",), ("main",), ("__main__",))
+ORDER = (
+    GROUND,
+    LEAVES,
+    ("sampler", "trust"),
+    ("player",),
+    ("run",),
+    ("session",),
+    ("compat",),
+    ("build",),
+    ("main", "sample"),
+    ("__main__",),
+)
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
-MAY_USE_HYDRA = ("build", "main")
+MAY_USE_HYDRA = ("build", "main", "sample")
 ALLOWED_BETWEEN_LEAVES = {("environment", "device")}  # the environment is that of the device
 HEAVY = ("torchvision", "sklearn", "matplotlib", "torch_fidelity")
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gan_runner import sample
 from tests.conftest import Command, configure, real_data
 from tests.test_session import COMMON, OWN
 
@@ -26,6 +27,13 @@ def test_a_command_of_the_readme_runs(command: Command, monkeypatch: pytest.Monk
     answer = command(*shlex.split(line), *SHORT)
     assert answer.code == 0, answer.err
     assert "--cfg" in line or "step 2" in answer.out
+
+
+@pytest.mark.parametrize("line", re.findall(r"^python -m gan_runner.sample (.*)$", README, re.MULTILINE))
+def test_a_sampling_command_of_the_readme_runs(command: Command, monkeypatch: pytest.MonkeyPatch, line: str):
+    assert command(*SHORT).code == 0
+    monkeypatch.setattr("sys.argv", ["sample", *shlex.split(line)])
+    sample.main()
 
 
 def test_the_loss_of_the_readme_trains(command: Command, in_tmp: Path):

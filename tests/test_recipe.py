@@ -26,7 +26,7 @@ def recognised(run: Run) -> np.ndarray:
     """How many of 500 samples are recognised as each digit, by five unanimous nearest neighbours among real ones."""
     classifier = KNeighborsClassifier(5).fit(*pixels(run, "train"))
     assert classifier.score(*pixels(run, "test")) > 0.97
-    samples = run.samples(Noise((0, "recipe"), SAMPLES, run.device.torch), None).flatten(1).numpy()
+    samples = run.sampler(Noise((0, "recipe"), SAMPLES, run.device.torch), None).flatten(1).numpy()
     votes = classifier.predict_proba(samples)
     return np.bincount(votes.argmax(1)[votes.max(1) == 1], minlength=10)
 

@@ -1,0 +1,148 @@
+"""The door to images: python -m gan_runner.sample outputs/NAME."""
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from hydra.utils import get_object
+from PIL import Image
+from torch import Tensor
+
+from gan_runner import checkpoint
+from gan_runner.build import make
+from gan_runner.ema import EMA
+from gan_runner.errors import ConfigError
+from gan_runner.folder import RunFolder
+from gan_runner.logger import image_grid, to_pixels
+from gan_runner.noise import Noise
+from gan_runner.sampler import Sampler
+from gan_runner.spec import ImageSpec
+from gan_runner.trust import check_trust
+
+CHUNK = 256  # images made at once
+
+
+def main() -> None:
+    try:
+        print(write(parse(sys.argv[1:])))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m gan_runner.sample", description="Images from a run's generator.")
+    parser.add_argument("run", type=Path, help="a run folder: outputs/NAME")
+    parser.add_argument("--count", type=int, default=64, help="how many images (default 64)")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    parser.add_argument("--checkpoint", default="last", help="last (default), best or a step")
+    parser.add_argument("--out", type=Path, help="a file, or a folder for png (default: in the run folder)")
+    parser.add_argument("--format", choices=["grid", "png", "npz"], default="grid", help="default grid")
+    parser.add_argument("--trust", action="append", default=[], help="a class of your own that may be built")
+    return parser.parse_args(arguments)
+
+
+def write(options: argparse.Namespace) -> Path:
+    """Makes the images and writes them; returns where."""
+    if options.count < 1:
+        raise ConfigError(f"--count={options.count} must be at least 1.")
+    step, sampler = load(options)
+    if options.format != "npz" and (sampler.spec.value_range is None or sampler.spec.channels not in (1, 3)):
+        raise ConfigError(f"--format={options.format} makes pictures, but this run makes points; use --format npz.")
+    images = torch.cat(list(batches(sampler, options.seed, options.count)))
+    name = f"seed-{options.seed}-step-{step:08d}"
+    suffix = {"grid": ".png", "png": "", "npz": ".npz"}[options.format]
+    out: Path = options.out or options.run / "samples" / f"{name}{suffix}"
+    try:
+        WRITERS[options.format](out, images, sampler.spec)
+    except OSError as error:
+        raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from error
+    return out
+
+
+def batches(sampler: Sampler, seed: int, count: int) -> Iterator[Tensor]:
+    """In chunks with noise of their own, so that the first images do not depend on how many follow."""
+    for number in range(math.ceil(count / CHUNK)):
+        noise = Noise((seed, "sample", number), CHUNK, sampler.device)
+        yield sampler(noise, sampler.random_labels(noise))[: count - number * CHUNK]
+
+
+# ---- the generator of a run folder, from which nothing is executed
+
+
+def load(options: argparse.Namespace) -> tuple[int, Sampler]:
+    folder = RunFolder(options.run)
+    if not folder.config.is_file():
+        raise ConfigError(f"{folder.path} is no run folder: it has no config.yaml; name one like outputs/default.")
+    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    check_trust(config, options.trust, get_object)
+    state = load_state(folder, options.checkpoint)
+    return state["counters"]["steps"], restore(config, state)
+
+
+def load_state(folder: RunFolder, which: str) -> dict[str, Any]:
+    if which == "last":
+        state = checkpoint.load_latest(folder.checkpoints)
+        if state is None:
+            raise ConfigError(f"{folder.path} has no checkpoint that can be read yet; let it train to its first one.")
+        return state
+    if which != "best" and not which.isdecimal():
+        raise ConfigError(f"--checkpoint={which} should be last, best or a step.")
+    path = folder.checkpoints / ("best.pt" if which == "best" else f"step-{int(which):08d}.pt")
+    there = ", ".join(str(checkpoint.step_of(found)) for found in checkpoint.checkpoints(folder.checkpoints)) or "none"
+    if not path.is_file():
+        raise ConfigError(f"--checkpoint={which} is not in {folder.checkpoints}; there are steps {there}.")
+    try:
+        return checkpoint.load(path)
+    except checkpoint.DAMAGE as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"--checkpoint={which} cannot be read ({reason}); there are steps {there}.") from error
+
+
+def restore(config: Mapping[str, Any], state: Mapping[str, Any]) -> Sampler:
+    """The averaged generator, on the CPU."""
+    spec = ImageSpec(**state["spec"])
+    latent = make(config["model"]["latent"], "model.latent")
+    network = make(config["model"]["generator"], "model.generator", spec=spec, latent=latent)
+    ema = EMA(network, 0)
+    ema.load_state_dict(state["ema"])
+    size = config["train"]["generator_batch_size"]
+    return Sampler(ema.network, latent, spec, config["seed"], size, torch.device("cpu"))
+
+
+# ---- formats
+
+
+def write_grid(out: Path, images: Tensor, spec: ImageSpec) -> None:
+    grid = image_grid(images, spec, math.isqrt(len(images) - 1) + 1)
+    save_png(out, grid)
+
+
+def write_pngs(out: Path, images: Tensor, spec: ImageSpec) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(to_pixels(images, spec).transpose(0, 2, 3, 1)):
+        save_png(out / f"{number:06d}.png", image)
+
+
+def write_npz(out: Path, images: Tensor, spec: ImageSpec) -> None:
+    """`images`: (N, H, W, C) uint8; points in the plane stay (N, 1, 1, 2) float32."""
+    pixels = to_pixels(images, spec) if spec.value_range is not None else images.numpy()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(out, images=pixels.transpose(0, 2, 3, 1))
+
+
+def save_png(out: Path, picture: np.ndarray) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture).save(out, "png")
+
+
+WRITERS = {"grid": write_grid, "png": write_pngs, "npz": write_npz}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Images from a generator, as a pure function of its weights and a key of noise."""
+
+import torch
+from torch import Tensor, nn
+
+from gan_runner.ema import estimate_batch_statistics
+from gan_runner.model.latent import Latent
+from gan_runner.noise import Noise
+from gan_runner.spec import ImageSpec, full_precision
+
+STATISTICS_BATCHES = 16  # batches of noise from which batch-norm statistics are estimated
+
+
+class Sampler:
+    """Batch-norm statistics are estimated anew, with noise of the run's seed, in batches of the training's size."""
+
+    def __init__(
+        self, network: nn.Module, latent: Latent, spec: ImageSpec, seed: int, batch_size: int, device: torch.device
+    ):
+        self.network, self.latent, self.spec = network, latent, spec
+        self.seed, self.batch_size, self.device = seed, batch_size, device
+
+    @torch.no_grad()
+    def __call__(self, noise: Noise, labels: Tensor | None) -> Tensor:
+        """(noise.size, C, H, W) float32 in spec.value_range."""
+        noises = [Noise((self.seed, "statistics", n), self.batch_size, self.device) for n in range(STATISTICS_BATCHES)]
+        estimate_batch_statistics(self.network, ((self.latent.sample(n), self.random_labels(n)) for n in noises))
+        images: Tensor = self.network(self.latent.sample(noise), labels)
+        return full_precision(images)
+
+    def random_labels(self, noise: Noise) -> Tensor | None:
+        classes = self.spec.num_classes
+        return (noise.scoped("labels").uniform() * classes).long() if classes else None

@@ -1,0 +1,50 @@
+"""What a configuration from a stranger may name: classes of ours and of torch's, never a function."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from gan_runner.errors import ConfigError
+
+OURS = "gan_runner."
+TORCHS = {"torch.nn.": nn.Module, "torch.optim.": Optimizer}
+
+
+def targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Path and value of every `_target_` below a node."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            below = f"{path}.{key}" if path else str(key)
+            if key == "_target_":
+                yield below, str(value)
+            yield from targets(value, below)
+    if isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from targets(item, f"{path}[{number}]")
+
+
+def check_trust(config: Mapping[str, Any], trusted: Iterable[str], locate: Callable[[str], Any]) -> None:
+    """ConfigError unless every `_target_` is a class that may be built. Nothing else is imported, let alone called."""
+    for path, target in targets(config):
+        if not is_trusted(target, tuple(trusted), locate):
+            raise ConfigError(
+                f"{path}={target} in the run folder is neither a class of gan_runner nor a network or optimizer of "
+                f"torch; if you trust it, name it with --trust {target}"
+            )
+
+
+def is_trusted(target: str, trusted: tuple[str, ...], locate: Callable[[str], Any]) -> bool:
+    """By its name before anything is imported, and by what the name leads to after."""
+    if target in trusted:
+        return True
+    if not target.startswith((OURS, *TORCHS)):
+        return False
+    found = locate(target)
+    if not isinstance(found, type):
+        return False
+    home = f"{found.__module__}."
+    return home.startswith(OURS) or any(
+        home.startswith(prefix) and issubclass(found, base) for prefix, base in TORCHS.items()
+    )

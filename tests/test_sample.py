@@ -1,0 +1,210 @@
+"""Images from a run folder: the same bytes for the same seed, and nothing executed that the folder names."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from gan_runner import checkpoint
+from gan_runner.build import build
+from gan_runner.errors import ConfigError
+from gan_runner.folder import RunFolder
+from gan_runner.noise import Noise
+from gan_runner.run import Run
+from gan_runner.sample import main
+from gan_runner.trust import check_trust
+from tests.conftest import SMALL, Answer, configure, train_in
+
+OVERRIDES = (*SMALL, "train.total_steps=4", "train.checkpoint_every=2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return train_in(tmp_path_factory.mktemp("outputs") / "run", *OVERRIDES)
+
+
+Sample = Callable[..., Answer]
+
+
+@pytest.fixture
+def sample(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sample:
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["sample", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as ending:
+            code = int(ending.code or 0)
+        return Answer(code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.mark.parametrize("format_", ["grid", "png", "npz"])
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(sample, folder, tmp_path: Path, format_: str):
+    outs = {name: tmp_path / name for name in ("one.npz", "again.npz", "other.npz")}
+    for name, out in outs.items():
+        assert sample(folder.path, "--format", format_, "--out", out, "--seed", int(name[:2] == "ot")).code == 0
+    read = [
+        b"".join(path.read_bytes() for path in (sorted(out.iterdir()) if format_ == "png" else [out]))
+        for out in outs.values()
+    ]
+    assert read[0] == read[1]
+    assert read[0] != read[2]
+
+
+def test_the_images_are_those_of_the_averaged_generator(sample, folder, tmp_path: Path):
+    assert sample(folder.path, "--format", "npz", "--count", 5, "--out", tmp_path / "x.npz").code == 0
+    images = np.load(tmp_path / "x.npz")["images"]
+    run = build(configure(*OVERRIDES))
+    state = checkpoint.load_latest(folder.checkpoints)
+    assert state is not None
+    run.load_state(state)
+    noise = Noise((0, "sample", 0), 256, run.device.torch)
+    expected = run.sampler(noise, run.sampler.random_labels(noise))[:5]
+    assert images.shape == (5, 8, 8, 1)
+    assert images.dtype == np.uint8
+    assert np.abs(images[..., 0] - (expected[:, 0].numpy() + 1) * 127.5).max() <= 0.51
+
+
+def test_the_first_images_do_not_depend_on_how_many_follow(sample, folder, tmp_path: Path):
+    for count in (3, 300):
+        assert sample(folder.path, "--format", "npz", "--count", count, "--out", tmp_path / f"{count}.npz").code == 0
+    few, many = (np.load(tmp_path / f"{count}.npz")["images"] for count in (3, 300))
+    assert len(many) == 300
+    assert np.array_equal(few, many[:3])
+    assert len(np.unique(many.reshape(300, -1), axis=0)) == 300
+
+
+def test_by_default_a_grid_in_the_run_folder(sample, folder):
+    answer = sample(folder.path)
+    path = folder.path / "samples" / "seed-0-step-00000004.png"
+    assert answer.out.strip() == str(path)
+    assert Image.open(path).size == (8 * 33 - 1, 8 * 33 - 1)
+
+
+def test_a_step_can_be_chosen(sample, folder, tmp_path: Path):
+    for which in ("2", "4", "last"):
+        assert sample(folder.path, "--checkpoint", which, "--out", tmp_path / which).code == 0
+    read = [(tmp_path / which).read_bytes() for which in ("2", "4", "last")]
+    assert read[0] != read[1] == read[2]
+
+
+def test_it_works_while_the_run_is_training(sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    step, answers = Run.step, []
+
+    def between(run: Run) -> dict:
+        if run.steps == 3:
+            answers.append(sample(tmp_path / "run"))
+        return step(run)
+
+    monkeypatch.setattr(Run, "step", between)
+    train_in(tmp_path / "run", *OVERRIDES)
+    assert answers[0].code == 0
+    assert "seed-0-step-00000002.png" in answers[0].out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--count", "0"], ["--count=0"]),
+        (["--checkpoint", "3"], ["--checkpoint=3", "steps 2, 4"]),
+        (["--checkpoint", "best"], ["--checkpoint=best", "steps 2, 4"]),
+        (["--checkpoint", "../../x"], ["--checkpoint=../../x"]),
+        (["--out", "/dev/null/x"], ["--out=/dev/null/x"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_mistake_is_one_sentence(sample, folder, arguments: list[str], words: list[str]):
+    answer = sample(folder.path, *arguments)
+    assert answer.code == 2
+    assert len(answer.err.strip().splitlines()) == 1
+    for word in words:
+        assert word in answer.err
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(sample, tmp_path: Path):
+    answer = sample(tmp_path / "nothing")
+    assert (answer.code, "is no run folder" in answer.err) == (2, True)
+
+
+def test_points_in_the_plane_are_samples_but_no_pictures(sample, tmp_path: Path):
+    points = train_in(tmp_path / "run", *OVERRIDES, "dataset=point_masses")
+    assert "use --format npz" in sample(points.path).err
+    assert sample(points.path, "--format", "npz", "--out", tmp_path / "p.npz").code == 0
+    assert np.load(tmp_path / "p.npz")["images"].shape == (64, 1, 1, 2)
+
+
+EVIL = [
+    *("os.system", "torch.hub.load", "torch.load", "torch.save", "torch.utils.cpp_extension.load"),
+    *("builtins.eval", "subprocess.Popen", "torch.nn.functional.relu", "torch.nn.modules.module.torch.load"),
+    *("torch.nn.Module.apply", "gan_runner.main.os.system", "gan_runner.main.Path", "torch.nn.Parameter", "mine.Mine"),
+]
+
+
+@pytest.mark.parametrize("target", EVIL)
+@pytest.mark.parametrize("place", ["model.generator", "loss", "dataset"])
+def test_nothing_that_a_strangers_folder_names_is_executed(sample, folder, tmp_path: Path, target: str, place: str):
+    config = yaml.safe_load(folder.config.read_text())
+    node = config
+    for key in place.split("."):
+        node = node[key]
+    node.clear()
+    touched = tmp_path / "touched"
+    node |= {"_target_": target, "command": f"touch {touched}", "f": str(touched)}
+    stranger = tmp_path / "run"
+    (stranger / "checkpoints").mkdir(parents=True)
+    (stranger / "config.yaml").write_text(yaml.safe_dump(config))
+    for path in folder.checkpoints.iterdir():
+        (stranger / "checkpoints" / path.name).write_bytes(path.read_bytes())
+    answer = sample(stranger, "--out", tmp_path / "x.png")
+    assert answer.code == 2
+    assert f"{place}._target_={target}" in answer.err
+    assert "--trust" in answer.err
+    assert not touched.exists()
+    assert not (tmp_path / "x.png").exists()
+
+
+class Touch:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("which", ["last", "7"])
+def test_code_in_a_checkpoint_is_not_run(sample, folder, tmp_path: Path, which: str):
+    stranger, touched = tmp_path / "run", tmp_path / "touched"
+    (stranger / "checkpoints").mkdir(parents=True)
+    (stranger / "config.yaml").write_text(folder.config.read_text())
+    torch.save({"format": 1, "state": Touch(touched)}, stranger / "checkpoints" / "step-00000007.pt")
+    answer = sample(stranger, "--checkpoint", which)
+    assert answer.code == 2
+    assert "checkpoint" in answer.err
+    assert not touched.exists()
+
+
+def test_a_class_of_the_users_own_is_built_when_he_trusts_it():
+    config = {"model": {"_target_": "tests.test_sample.Touch"}}
+    with pytest.raises(ConfigError, match=r"--trust tests\.test_sample\.Touch"):
+        check_trust(config, [], locate=None)
+    check_trust(config, ["tests.test_sample.Touch"], locate=None)
+
+
+def test_the_spec_of_the_data_is_in_the_checkpoint(folder):
+    state = checkpoint.load_latest(folder.checkpoints)
+    assert state is not None
+    assert json.loads(json.dumps(state["spec"])) == {
+        "channels": 1,
+        "height": 8,
+        "width": 8,
+        "num_classes": 10,
+        "value_range": [-1.0, 1.0],
+    }
