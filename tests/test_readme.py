@@ -11,7 +11,7 @@ from tests.conftest import Command, configure, real_data
 from tests.test_session import COMMON, OWN
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-COMMANDS = re.findall(r"^python -m gan_runner ?(.*)$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^python -m gan_runner(?: (.*))?$", README, re.MULTILINE)
 SHORT = ("train.log_every=1", "train.grid=4", "train.total_steps=2")
 
 
