@@ -4,7 +4,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,25 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import custom_scalars
+from torch.utils.tensorboard.summary import hparams as hyperparameters
 
 from gan_runner.spec import ImageSpec
 
+LAYOUT = {  # of TensorBoard's custom scalars: category -> chart -> tags, as regular expressions
+    "losses": {"losses": ["Multiline", ["loss/.*"]], "penalties": ["Multiline", ["penalty/.*"]]},
+    "distances": {"Wasserstein": ["Multiline", ["wasserstein/.*"]], "divergence": ["Multiline", ["divergence/.*"]]},
+    "health": {
+        "scores": ["Multiline", ["score/real", "score/fake"]],
+        "accuracy": ["Multiline", ["accuracy/.*"]],
+        "gradient norm of the weights": ["Multiline", ["grad_norm/.*"]],
+        "gradient norm at the penalty's points": ["Multiline", ["gradient_norm/.*"]],
+    },
+    "speed": {
+        "images per second": ["Multiline", ["speed/images_per_second"]],
+        "share of time spent on data": ["Multiline", ["speed/data_wait_share"]],
+    },
+}
 CELL = 32  # pixels: smaller images are enlarged by a whole factor to at least this height
 
 
@@ -49,6 +65,16 @@ class Logger:
     def write(self, values: list[Summary.Value], step: int) -> None:
         """One event with all the values of a step."""
         self.board._get_file_writer().add_summary(Summary(value=values), step)
+
+    def describe(self, hparams: Mapping[str, float | str | bool], metrics: Sequence[str]) -> None:
+        """At the start of a run: a session of TensorBoard's HParams in the same event file, and the layout."""
+        writer = self.board._get_file_writer()
+        for summary in (*hyperparameters(dict(hparams), dict.fromkeys(metrics, 0))[:2], custom_scalars(LAYOUT)):
+            writer.add_summary(summary)
+
+    def conclude(self) -> None:
+        """At the end of a run: HParams shows it as a success."""
+        self.board._get_file_writer().add_summary(hyperparameters({}, {})[2])
 
     def text(self, tag: str, text: str, step: int) -> None:
         self.board.add_text(tag, text, step)

@@ -26,6 +26,7 @@ OUTPUTS = Path("outputs")
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
+SHARED_SETTINGS = ("seed", "train.batch_size", "optimizer.lr", "loss.n_critic", "device.precision")
 ENDINGS = (ConfigError, Diverged, Stopped)
 
 log = logging.getLogger("gan_runner")
@@ -104,7 +105,7 @@ def carry_out(cfg: DictConfig) -> None:
             log.info("%s is finished; train.total_steps= goes on, train.fresh=true starts over", folder.path)
             return
     command = shlex.join(["python", "-m", "gan_runner", *HydraConfig.get().overrides.task])
-    train(folder, config, command, optimizer_advice(config))
+    train(folder, config, command, optimizer_advice(config), hyperparameters(config))
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -120,17 +121,32 @@ def study(config: Mapping[str, Any]) -> str:
     return "" if config["study"] is None else chosen_name("study", config["study"])
 
 
-def train(folder: RunFolder, config: Mapping[str, Any], command: str, advice: Sequence[str] = ()) -> None:
+def train(
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    command: str,
+    advice: Sequence[str] = (),
+    hparams: Mapping[str, float | str | bool] | None = None,
+) -> None:
     """Builds the run that a resolved configuration describes and trains it in its folder."""
     from gan_runner.build import build  # torch: not needed to print help or to see that a run is finished
     from gan_runner.compat import advise
-    from gan_runner.session import Session
+    from gan_runner.session import Origin, Session
 
     run = build(config)
     with folder.claim(config, run.settings.fresh), log_file(folder.path / "train.log"):
         log.info("%s on %s in %s: %s", command, run.device.name, run.device.precision, folder.path)
-        Session(run, folder, config, command, [*advice, *advise(run)]).train()
+        Session(run, folder, config, Origin(command, (*advice, *advise(run)), hparams or {})).train()
         log.info("done: %s; see it with `make board`", folder.path)
+
+
+def hyperparameters(config: Mapping[str, Any]) -> dict[str, float | str | bool]:
+    """What tells runs apart in a table: the choices, a few settings that all runs share, and what was typed."""
+    choices = HydraConfig.get().runtime.choices
+    table = {group: choices[group] for group in ("model", "loss", "dataset", "optimizer")}
+    settings = identity(config)
+    table |= {key: settings[key] for key in (*SHARED_SETTINGS, *typed_overrides()) if key in settings}
+    return {key: value if isinstance(value, bool | int | float) else show(value) for key, value in table.items()}
 
 
 def optimizer_advice(config: Mapping[str, Any]) -> list[str]:

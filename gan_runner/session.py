@@ -5,6 +5,7 @@ import math
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,12 +25,21 @@ COMPARED = ("device", "precision", "threads", "python", "torch", "gan_runner")
 SHOWN = ("loss/discriminator", "loss/generator", "wasserstein/estimate", "divergence/js_estimate")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What the door knows of a run beside its configuration."""
+
+    command: str
+    advice: tuple[str, ...] = ()
+    hparams: Mapping[str, float | str | bool] = field(default_factory=dict)
+
+
 class Session:
     """Trains a run in a folder that this process holds."""
 
-    def __init__(self, run: Run, folder: RunFolder, config: Mapping[str, Any], command: str, advice: list[str]):
+    def __init__(self, run: Run, folder: RunFolder, config: Mapping[str, Any], origin: Origin):
         self.run, self.folder, self.settings = run, folder, run.settings
-        self.config, self.command, self.advice = config, command, advice
+        self.config, self.origin = config, origin
         self.environment = environment(run.device)
         self.last: dict[str, float] = {}
         self.saved: int | None = None  # the step of the newest checkpoint
@@ -80,17 +90,23 @@ class Session:
         self.summarize("running")
         self.started = time.perf_counter() - self.run.seconds
         self.marks = (time.perf_counter(), self.run.images)
-        for sentence in self.advice:
+        for sentence in self.origin.advice:
             log.warning("advice: %s", sentence)
         if self.run.steps == self.purge_from > 0 and self.run.steps % self.settings.sample_every == 0:
             self.sample()  # its picture was superseded together with the numbers
         if self.run.steps == 0:
-            texts = {"config": yaml.safe_dump(dict(self.config), sort_keys=False), "command": self.command}
-            for tag, text in texts.items():
-                self.logger.text(tag, "".join(f"    {line}\n" for line in text.splitlines()), 0)
-            if self.advice:
-                self.logger.text("advice", "\n\n".join(self.advice), 0)
-            self.real_grid()
+            self.introduce()
+
+    def introduce(self) -> None:
+        """What TensorBoard shows of a run from its first moment on."""
+        texts = {"config": yaml.safe_dump(dict(self.config), sort_keys=False), "command": self.origin.command}
+        for tag, text in texts.items():
+            self.logger.text(tag, "".join(f"    {line}\n" for line in text.splitlines()), 0)
+        if self.origin.advice:
+            self.logger.text("advice", "\n\n".join(self.origin.advice), 0)
+        tags = ("loss/discriminator", "loss/generator", self.run.objective.estimate_tag)
+        self.logger.describe(self.origin.hparams, [tag for tag in tags if tag is not None])
+        self.real_grid()
 
     # ---- the loop
 
@@ -123,6 +139,7 @@ class Session:
             self.sample()
         if step != self.saved:
             self.save()
+        self.logger.conclude()
 
     def stop(self, signum: int) -> None:
         self.save()
@@ -198,7 +215,7 @@ class Session:
                 "peak_memory_mb": round(run.device.peak_memory_mb(), 1),
                 "seed": run.seed,
                 "config_hash": config_hash(self.config),
-                "command": self.command,
+                "command": self.origin.command,
                 "last": {tag: value if math.isfinite(value) else None for tag, value in self.last.items()},
                 "environment": self.environment,
             }

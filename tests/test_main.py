@@ -1,11 +1,19 @@
 """The command line, mostly in one process, some of it as real commands."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -270,3 +278,59 @@ def test_composition_alone_trains_nothing(in_tmp: Path):
     assert done.returncode == 0
     assert "lr: 0.0001" in done.stdout
     assert not Path("outputs").exists()
+
+
+def test_tensorboard_compares_the_jobs_of_a_sweep_by_their_settings(command: Command):
+    """Through TensorBoard's own HTTP data: scalars, pictures, text, the layout, and one HParams session a run."""
+    assert command("-m", *SMALL, "train.total_steps=2", "train.log_every=1", "loss=gan,wgan_gp", "seed=0,1").code == 0
+    with board() as fetch:
+        runs = fetch("runs")
+        assert len(runs) == 4
+        scalars = fetch("plugin/scalars/tags")
+        assert all("loss/generator" in scalars[run] for run in runs)
+        one = next(run for run in runs if "loss=wgan_gp" in run and "seed=1" in run)
+        points = fetch(f"plugin/scalars/scalars?tag=wasserstein%2Festimate&run={quote(one)}")
+        assert [step for _, step, _ in points] == [1, 2]
+        pictures = fetch(f"plugin/images/images?tag=samples%2Ffixed&run={quote(one)}&sample=0")
+        assert [picture["step"] for picture in pictures] == [2]
+        assert {"config", "command"} <= {tag.split("/")[0] for tag in fetch("plugin/text/tags")[one]}
+        layout = fetch("plugin/custom_scalars/layout")
+        assert [category["title"] for category in layout["category"]] == ["losses", "distances", "health", "speed"]
+        groups = fetch("plugin/hparams/session_groups", {"startIndex": 0, "sliceSize": 9, "allowedStatuses": STATUSES})
+    sessions = {group["sessions"][0]["name"]: group for group in groups["sessionGroups"]}
+    assert set(sessions) == set(runs)
+    assert sessions[one]["hparams"]["loss"] == "wgan_gp"
+    assert sessions[one]["hparams"]["seed"] == 1
+    assert sessions[one]["hparams"]["model.generator.widths"] == "[16,16]"
+    assert {session["sessions"][0]["status"] for session in sessions.values()} == {"STATUS_SUCCESS"}
+
+
+STATUSES = ["STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING", "STATUS_UNKNOWN"]
+
+
+@contextlib.contextmanager
+def board() -> Iterator[Callable[..., Any]]:
+    """TensorBoard on outputs/, as users start it, and a way to ask for its data."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", "outputs", "--port", "0", "--load_fast", "false"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = iter(server.stderr.readline, "")
+        address = next(match[0] for line in lines if (match := re.search(r"http://localhost:\d+/", line)))
+        threading.Thread(target=server.stderr.read, daemon=True).start()
+
+        def fetch(path: str, body: dict | None = None) -> Any:
+            data = json.dumps(body).encode() if body is not None else None
+            request = urllib.request.Request(f"{address}data/{path}", data, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.loads(answer.read())
+
+        deadline = time.monotonic() + 60
+        while len(fetch("plugin/scalars/tags")) < 4 and time.monotonic() < deadline:
+            time.sleep(0.5)
+        yield fetch
+    finally:
+        server.kill()
+        server.wait()

@@ -48,6 +48,11 @@ class Objective:
         """Is the loss more than a mean over samples, so that a batch cannot be accumulated from parts?"""
         return any(getattr(term, "batch_statistics", False) for term in (self.adversarial, *self.penalties.values()))
 
+    @property
+    def estimate_tag(self) -> str | None:
+        """The tag of what the discriminator's loss estimates."""
+        return ESTIMATES[self.adversarial.estimate][0] if self.adversarial.estimate is not None else None
+
     def n_critic_at(self, step: int) -> int:
         """Discriminator updates in generator step `step`, counted from 0."""
         burst = step < FIRST or step % EVERY == 0
