@@ -10,6 +10,7 @@ from hydra.utils import get_object
 from torch import nn
 
 from gan_runner import compat
+from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, nearest
@@ -34,6 +35,8 @@ def make(node: Any, path: str, **runtime: Any) -> Any:
     All mistakes below the node are reported together: unknown, missing and mistyped settings.
     """
     mistakes = find_mistakes(node, path, set(runtime))
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        mistakes = [f"{path}._target_ is missing: it should name the class, as module.Class."]
     if mistakes:
         raise ConfigError(*mistakes)
     return construct(node, path, runtime)
@@ -57,7 +60,7 @@ def call(target: Callable[..., Any], path: str, settings: Config, runtime: Confi
     asked = {key: value for key, value in runtime.items() if key in parameters}
     try:
         return target(**converted, **asked)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:
         sentence = str(error).split("\n")[0]
         named = sentence.split("=")[0] in parameters
         raise ConfigError(f"{path}{'.' if named else ': '}{sentence}") from error
@@ -77,7 +80,7 @@ def setting_mistakes(node: Config, path: str, runtime: set[str]) -> list[str]:
     try:
         target = get_object(node["_target_"])
     except Exception as error:  # noqa: BLE001 (an import of the user's module can raise anything)
-        reason = str(error).split("\n")[0]
+        reason = str(error.__cause__ or error).split("\n")[0]
         return [f"{path}._target_={node['_target_']} cannot be found ({reason}); it should be module.Class."]
     if not isinstance(target, type):
         return [f"{path}._target_={node['_target_']} is no class; name a class."]
@@ -114,6 +117,8 @@ def signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter],
 def convert(value: Any, hint: Any) -> tuple[Any, bool]:
     """The value as the annotation wants it, and whether it fits: 1 becomes 1.0 for a float, 1e4 becomes 10000."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, Mapping) and "_target_" not in value and hint in (bool, int, float, str):
+        return value, False
     if isinstance(value, Mapping) or not isinstance(value, bool | int | float | str | list | None):
         return value, True  # a nested node or a live object: its own constructor judges
     if origin in (typing.Union, types.UnionType):
@@ -125,10 +130,12 @@ def convert(value: Any, hint: Any) -> tuple[Any, bool]:
     if hint in (bool, int, float, str):
         return value, type(value) is hint
     if isinstance(value, list) and origin in (list, tuple, Sequence):
-        return convert_items(value, [a for a in arguments if a is not ...] or [Any])
+        fixed = origin is tuple and ... not in arguments
+        items, fits = convert_items(value, [a for a in arguments if a is not ...] or [Any])
+        return items, fits and (not fixed or len(items) == len(arguments))
     if hint is type(None):
         return value, value is None
-    return value, not (isinstance(value, str | int | float) and origin in (list, tuple, Sequence))
+    return value, origin not in (list, tuple, Sequence)
 
 
 def convert_union(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, bool]:
@@ -162,6 +169,11 @@ def check_structure(config: Config) -> None:
         for key in config
         if key not in TOP_LEVEL
     ]
+    mistakes += [f"{key} is missing." for key in TOP_LEVEL if key not in config]
+    if mistakes:
+        raise ConfigError(*mistakes)
+    strange = [key for key in config["model"] if key not in PARTS["model"]]
+    mistakes += [f"model has no part {key!r}{nearest(key, PARTS['model'])}." for key in strange]
     for group, parts in PARTS.items():
         mistakes += [
             f"{group}.{part} is missing." for part in parts if not isinstance(config[group].get(part), Mapping)
@@ -182,6 +194,8 @@ def build(config: Config) -> Run:
     device.configure()
     objective = make(config["loss"], "loss")
     dataset = make(config["dataset"], "dataset")
+    if not isinstance(dataset, ImageDataset):
+        raise ConfigError(f"dataset: {type(dataset).__name__} is no ImageDataset; derive it from that class.")
     latent, generator, discriminator = networks(config, dataset.spec, device)
     objective.prepare(discriminator)
     for network in (generator, discriminator):

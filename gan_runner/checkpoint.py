@@ -12,7 +12,7 @@ from gan_runner.files import write_atomically
 
 FORMAT = 1
 NAME = re.compile(r"step-(\d{8,})\.pt")
-DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError)
+DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError)
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,13 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
     return path
+
+
+def set_aside_after(folder: Path, step: int | None) -> None:
+    """Renames what lies past the step that a run goes on from: it could not be read, and must not count as newest."""
+    for path in checkpoints(folder):
+        if step is None or step_of(path) > step:
+            path.rename(path.with_suffix(".damaged"))
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -52,8 +52,24 @@ def one_lipschitz_bound(run: Run) -> Iterator[str]:
     if gradient and isinstance(run.objective.constraint, WeightClipping):
         yield (
             f"loss.constraint clips weights while loss.penalties.{gradient[0]} penalizes gradients; keep one of them: "
-            f"loss.constraint=null or loss.penalties={{}}."
+            f"loss.constraint=null or loss.penalties.{gradient[0]}=null."
         )
+
+
+def batch_norm_needs_two_samples(run: Run) -> Iterator[str]:
+    for player, size in ((run.discriminator, "batch_size"), (run.generator, "generator_batch_size")):
+        part = getattr(run.settings, size) // run.settings.accumulate
+        coupled = [path for path, layer in batch_coupled(player.network) if isinstance(layer, _BatchNorm)]
+        if coupled and part < 2:
+            yield (
+                f"train.{size} over train.accumulate leaves {part} image in a part, and batch norm ({coupled[0]} of "
+                f"model.{player.name}) needs two; use larger batches or model.{player.name}.norm=layer."
+            )
+
+
+def the_dataset_has_images(run: Run) -> Iterator[str]:
+    if not len(run.real):
+        yield "dataset has no image in its training split; name a folder with images."
 
 
 def accumulation_needs_a_mean(run: Run) -> Iterator[str]:
@@ -98,7 +114,9 @@ def within(images: torch.Tensor, low: float, high: float) -> bool:
 
 
 RULES = (
+    the_dataset_has_images,
     batches_divide,
+    batch_norm_needs_two_samples,
     penalties_see_single_samples,
     one_lipschitz_bound,
     accumulation_needs_a_mean,

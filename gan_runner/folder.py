@@ -118,9 +118,9 @@ class RunFolder:
 
     def check_identity(self, config: Mapping[str, Any]) -> None:
         """Refuses to go on with another configuration than the one that began the folder."""
-        if not self.config.exists():
+        stored = self.read_config()
+        if stored is None:
             return
-        stored = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         changed = differences(stored, config)
         if changed:
             raise ConfigError(
@@ -128,23 +128,46 @@ class RunFolder:
                 f"Give this run a name of its own with name=..., or start it over with train.fresh=true."
             )
 
+    def read_config(self) -> dict[str, Any] | None:
+        """The configuration that the folder was begun with, or nothing where there is no run yet."""
+        if not self.config.exists():
+            if any(self.checkpoints.glob("step-*.pt")):
+                raise self.unreadable("is missing beside its checkpoints")
+            return None
+        try:
+            stored = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            raise self.unreadable("is damaged") from None
+        if not isinstance(stored, dict):
+            raise self.unreadable("is damaged")
+        return stored
+
+    def unreadable(self, what: str) -> ConfigError:
+        return ConfigError(f"{self.config} {what}; put it back, or start the run over with train.fresh=true.")
+
     @contextlib.contextmanager
     def claim(self, config: Mapping[str, Any], fresh: bool) -> Iterator[None]:
         """Makes the folder and holds it against other processes; fresh: moves what was there aside first."""
         with self.locked():
-            if fresh and self.config.exists():
+            if fresh:
                 self.move_aside()
             else:
                 self.check_identity(config)
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-            write_atomically(self.config, lambda file: file.write(text.encode()))
+            if not self.config.exists():
+                self.write_config(config)
             yield
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        write_atomically(self.config, lambda file: file.write(text.encode()))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds `.lock` through one handle that is kept open; who holds it stands in `.owner`."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be made ({error.strerror}); choose another name=...") from error
         owner = self.path / ".owner"
         with open(self.path / ".lock", "a", encoding="utf-8") as handle:
             try:
@@ -162,21 +185,24 @@ class RunFolder:
 
     def move_aside(self) -> None:
         """Moves everything but the lock to outputs/.old/NAME-N."""
+        content = [path for path in self.path.iterdir() if path.name not in (".lock", ".owner")]
+        if not content:
+            return
         old = self.path.parent / ".old"
         number = 1
         while (target := old / f"{self.path.name}-{number}").exists():
             number += 1
         target.mkdir(parents=True)
-        for path in self.path.iterdir():
-            if path.name not in (".lock", ".owner"):
-                path.rename(target / path.name)
+        for path in content:
+            path.rename(target / path.name)
 
     def read_summary(self) -> dict[str, Any]:
-        """summary.json, or nothing where there is none."""
-        if not self.summary.exists():
+        """summary.json, or nothing where there is none that can be read."""
+        try:
+            content = json.loads(self.summary.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}
-        content: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
-        return content
+        return content if isinstance(content, dict) else {}
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         text = json.dumps(summary, indent=2) + "\n"

@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import custom_scalars
 from torch.utils.tensorboard.summary import hparams as hyperparameters
 
+from gan_runner.files import write_atomically
 from gan_runner.spec import ImageSpec
 
 LAYOUT = {  # of TensorBoard's custom scalars: category -> chart -> tags, as regular expressions
@@ -92,14 +93,15 @@ def keep_before(path: Path, step: int) -> None:
     """Drops the lines of a JSONL file from `step` on, and a last line that was cut short."""
     if not path.exists():
         return
-    kept = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if step_of(line) < step]
-    path.write_text("".join(kept), encoding="utf-8")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    kept = "".join(f"{line}\n" for line in lines if step_of(line) < step)
+    write_atomically(path, lambda file: file.write(kept.encode()))
 
 
 def step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except json.JSONDecodeError:
+    except (ValueError, TypeError, KeyError):
         return float("inf")
 
 

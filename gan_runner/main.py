@@ -4,11 +4,12 @@ import contextlib
 import logging
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,13 +20,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gan_runner.console import duration
 from gan_runner.errors import ConfigError, Diverged, Stopped
-from gan_runner.folder import RunFolder, chosen_name, folder_name, identity, show
+from gan_runner.folder import RunFolder, chosen_name, flatten, folder_name, identity, show
+
+if TYPE_CHECKING:
+    from gan_runner.run import Run
 
 OUTPUTS = Path("outputs")
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
+GROUPS = ("model", "loss", "dataset", "optimizer", "device", "experiment")
 SHARED_SETTINGS = ("seed", "train.batch_size", "optimizer.lr", "loss.n_critic", "device.precision")
 ENDINGS = (ConfigError, Diverged, Stopped)
 
@@ -35,7 +41,7 @@ log = logging.getLogger("gan_runner")
 def main() -> None:
     """The command line. Exit codes: 0 done, 1 our bug, 2 the user's mistake, 3 diverged, 128+N stopped by signal N."""
     find_users_classes()
-    traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     try:
         job()
@@ -43,17 +49,19 @@ def main() -> None:
         if not isinstance(ending.__cause__, ENDINGS):
             raise
         tell(ending.__cause__, traceback_wanted)
+    except KeyboardInterrupt:
+        if traceback_wanted:
+            raise
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        if not isinstance(error, ENDINGS) and not raised_by_composition(error):
+        if not isinstance(error, ENDINGS) and raised_in_a_job(error):
             raise
         tell(error, traceback_wanted)
 
 
-def raised_by_composition(error: Exception) -> bool:
-    """Is it a mistake in what was typed, found by Hydra or OmegaConf? They raise plain ValueErrors too."""
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    hydras = Path(hydra.__file__).parent in raised_in.parents
-    return hydras or isinstance(error, HydraException | OmegaConfBaseException)
+def raised_in_a_job(error: Exception) -> bool:
+    """Else Hydra raised it over what was typed: its own errors, OmegaConf's, YAML's and plain ValueErrors."""
+    return any(frame.name == job.__name__ for frame in traceback.extract_tb(error.__traceback__)[1:])
 
 
 def tell(error: BaseException, traceback_wanted: bool) -> None:
@@ -92,6 +100,7 @@ def job(cfg: DictConfig) -> None:
         carry_out(cfg)
     except ENDINGS as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN and not isinstance(error, Stopped):
+            log.error("failed: %s: %s", " ".join(HydraConfig.get().overrides.task), error)
             raise
         raise SystemExit(error.exit_code) from error  # passes through Hydra without a word of its own; ends a sweep
 
@@ -99,12 +108,14 @@ def job(cfg: DictConfig) -> None:
 def carry_out(cfg: DictConfig) -> None:
     config = resolve(cfg)
     folder = RunFolder(OUTPUTS / study(config) / run_name(cfg, config))
-    if not config["train"].get("fresh"):
+    if not (config.get("train") or {}).get("fresh"):
         folder.check_identity(config)
         if is_finished(folder, config):
             log.info("%s is finished; train.total_steps= goes on, train.fresh=true starts over", folder.path)
             return
-    command = shlex.join(["python", "-m", "gan_runner", *HydraConfig.get().overrides.task])
+    alone = HydraConfig.get().mode is RunMode.RUN
+    typed = sys.argv[1:] if alone else HydraConfig.get().overrides.task
+    command = shlex.join(["python", "-m", "gan_runner", *typed])
     train(folder, config, command, optimizer_advice(config), hyperparameters(config))
 
 
@@ -118,7 +129,12 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 
 
 def study(config: Mapping[str, Any]) -> str:
-    return "" if config["study"] is None else chosen_name("study", config["study"])
+    if config.get("study") is None:
+        return ""
+    name = chosen_name("study", config["study"])
+    if RunFolder(OUTPUTS / name).config.exists():
+        raise ConfigError(f"study={name} is the name of a run in {OUTPUTS}; choose another.")
+    return name
 
 
 def train(
@@ -135,15 +151,34 @@ def train(
 
     run = build(config)
     with folder.claim(config, run.settings.fresh), log_file(folder.path / "train.log"):
-        log.info("%s on %s in %s: %s", command, run.device.name, run.device.precision, folder.path)
-        Session(run, folder, config, Origin(command, (*advice, *advise(run)), hparams or {})).train()
-        log.info("done: %s; see it with `make board`", folder.path)
+        for line in describe(run, hparams or {}, folder):
+            log.info(line)
+        summary = Session(run, folder, config, Origin(command, (*advice, *advise(run)), hparams or {})).train()
+        log.info("done: %d steps in %s", summary["steps"], duration(summary["seconds"]))
+        log.info("  samples    %s", folder.path / "samples")
+        log.info("  more       python -m gan_runner.sample %s", shlex.quote(str(folder.path)))
+        log.info("  curves     make board (tensorboard --logdir %s)", OUTPUTS)
+
+
+def describe(run: "Run", hparams: Mapping[str, Any], folder: RunFolder) -> list[str]:
+    """What was composed, a line each."""
+    sizes = {p.name: sum(w.numel() for w in p.network.parameters()) for p in (run.generator, run.discriminator)}
+    spec = run.real.spec
+    rows = {
+        "loss": f"{hparams.get('loss', '')}, n_critic {run.objective.n_critic}",
+        "model": f"{hparams.get('model', '')}, {sizes['generator']:,} + {sizes['discriminator']:,} parameters",
+        "dataset": f"{hparams.get('dataset', '')}, {len(run.real):,} of {'x'.join(map(str, spec.shape))}",
+        "optimizer": f"{hparams.get('optimizer', '')}, lr {run.generator.rates[0]:g} + {run.discriminator.rates[0]:g}",
+        "device": f"{run.device.name}, {run.device.precision}",
+        "folder": str(folder.path),
+    }
+    return [f"{name:<10} {row}" for name, row in rows.items()]
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, float | str | bool]:
     """What tells runs apart in a table: the choices, a few settings that all runs share, and what was typed."""
     choices = HydraConfig.get().runtime.choices
-    table = {group: choices[group] for group in ("model", "loss", "dataset", "optimizer")}
+    table = {group: str(choices.get(group)) for group in GROUPS}
     settings = identity(config)
     table |= {key: settings[key] for key in (*SHARED_SETTINGS, *typed_overrides()) if key in settings}
     return {key: value if isinstance(value, bool | int | float) else show(value) for key, value in table.items()}
@@ -188,7 +223,7 @@ def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:
 
 
 def run_name(cfg: DictConfig, config: Mapping[str, Any]) -> str:
-    if config["name"] is not None:
+    if config.get("name") is not None:
         return chosen_name("name", config["name"])
     typed = typed_overrides()
     kept = with_effect({key: str(override.input_line) for key, override in typed.items()})
@@ -196,9 +231,32 @@ def run_name(cfg: DictConfig, config: Mapping[str, Any]) -> str:
 
 
 def typed_overrides() -> dict[str, Override]:
-    """What was typed, by key; of a key that was typed twice, the last."""
-    parsed = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
-    return {override.key_or_group: override for override in parsed}
+    """What was typed, by key, in its order; of a key that was typed twice, the last."""
+    typed: dict[str, Override] = {}
+    for override in parse(HydraConfig.get().overrides.task):
+        for leaf in spread(override):
+            typed.pop(leaf.key_or_group, None)
+            typed[leaf.key_or_group] = leaf
+    return typed
+
+
+def parse(overrides: Iterable[str]) -> list[Override]:
+    return list(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+def spread(override: Override) -> list[Override]:
+    """`train={batch_size:32}` is `train.batch_size=32`: Hydra merges a dictionary into what is there."""
+    value = None if override.is_delete() else override.value()
+    if isinstance(value, list) and override.key_or_group in GROUPS:
+        raise ConfigError(f"{override.key_or_group}={show(value)} should be one choice.")
+    if not isinstance(value, dict) or not value:
+        return [override]
+    return parse(f"++{override.key_or_group}.{key}={quoted(item)}" for key, item in flatten(value).items())
+
+
+def quoted(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if isinstance(value, str) else show(value)
 
 
 def composed(overrides: Iterable[str]) -> dict[str, Any]:
@@ -207,9 +265,12 @@ def composed(overrides: Iterable[str]) -> dict[str, Any]:
 
 def with_effect(typed: dict[str, str]) -> list[str]:
     """The keys of the overrides without which another result-changing configuration is composed."""
-    kept = dict(sorted(typed.items()))
-    target = identity(composed(kept.values()))
-    for key in list(kept):
+    kept = dict(typed)
+    try:
+        target = identity(composed(kept.values()))
+    except HydraException as error:
+        raise ConfigError(one_sentence(error)) from error
+    for key in sorted(kept):
         without = [text for other, text in kept.items() if other != key]
         with contextlib.suppress(HydraException, ConfigError):  # another override stands on this one: it has an effect
             if identity(composed(without)) == target:

@@ -2,6 +2,7 @@
 
 import bisect
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -52,13 +53,13 @@ class Settings:
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("ema_half_life_images", "fresh") else 1e-9
-            if value is not None and value < least:
+            if value is not None and not value >= least:
                 raise ValueError(f"{field.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
 
-    def reached(self, steps: int, images: int, seconds: float) -> bool:
-        """Has the run come to its end?"""
+    def progress(self, steps: int, images: int, seconds: float) -> float:
+        """Share of the run that is done; 1 or more at its end."""
         pairs = ((steps, self.total_steps), (images, self.total_images), (seconds, self.total_seconds))
-        return any(total is not None and done >= total for done, total in pairs)
+        return max(done / total for done, total in pairs if total is not None)
 
 
 class Part(NamedTuple):
@@ -109,7 +110,7 @@ class Run:
         if self.settings.total_images:
             needed = math.ceil(self.settings.total_images / self.settings.batch_size)
             updates = self.objective.discriminator_updates
-            lengths.append(bisect.bisect_left(range(needed), needed, key=updates))
+            lengths.append(bisect.bisect_left(range(min(needed, sys.maxsize)), needed, key=updates))
         return min(lengths, default=None)
 
     def open_streams(self) -> None:
@@ -139,7 +140,7 @@ class Run:
         progress = Progress(self.steps, self.length)
         first = self.objective.discriminator_updates(self.steps)
         for update in range(first, first + self.objective.n_critic_at(self.steps)):
-            stats = self.update_discriminator(update, progress)
+            stats |= self.update_discriminator(update, progress)  # of a lazy penalty, the last value
         stats |= self.update_generator(progress)
         before, self.steps = self.images, self.steps + 1
         self.ema.update(self.images - before, self.images)
@@ -189,8 +190,12 @@ class Run:
 
     # ---- what the session asks
 
+    def progress(self) -> float:
+        """Share of the run that is done; 1 or more at its end."""
+        return self.settings.progress(self.steps, self.images, self.seconds)
+
     def finished(self) -> bool:
-        return self.settings.reached(self.steps, self.images, self.seconds)
+        return self.progress() >= 1
 
     def schedules(self) -> dict[str, Schedule]:
         """All that change as training goes on, by the setting that holds them."""

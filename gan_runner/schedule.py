@@ -34,6 +34,8 @@ class Schedule:
         choose("shape", self.shape, SHAPES)
         require(self.steps is None or self.steps > 0, f"steps={self.steps} must be positive, or null for the whole run")
         require(self.warmup_steps >= 0, f"warmup_steps={self.warmup_steps} must be 0 or more")
+        require(self.start >= 0, f"start={self.start} must be 0 or more")
+        require(self.end >= 0, f"end={self.end} must be 0 or more")
         require(
             self.shape != "exponential" or min(self.start, self.end) > 0,
             f"end={self.end} and start={self.start} must both be positive for shape=exponential",

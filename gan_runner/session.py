@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from gan_runner import checkpoint
+from gan_runner.console import duration
 from gan_runner.environment import environment
 from gan_runner.errors import Diverged, Stopped
 from gan_runner.folder import RunFolder, config_hash
@@ -22,7 +23,13 @@ from gan_runner.run import Run
 log = logging.getLogger(__name__)
 
 COMPARED = ("device", "precision", "threads", "python", "torch", "gan_runner")
-SHOWN = ("loss/discriminator", "loss/generator", "wasserstein/estimate", "divergence/js_estimate")
+SHOWN = {  # tag -> its name in the line of progress
+    "loss/discriminator": "D",
+    "loss/generator": "G",
+    "wasserstein/estimate": "Wasserstein",
+    "divergence/js_estimate": "JS",
+    "divergence/tv_estimate": "TV",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Session:
     def train(self) -> dict[str, Any]:
         """To the end of the run, from the newest checkpoint of the folder if it has one. Returns the summary."""
         self.resume()
+        self.folder.write_config(self.config)
         step = self.run.steps
         # a step off the cadence was logged only because an earlier session ended there: it is superseded too
         self.purge_from = step + 1 if step and step % self.settings.log_every == 0 else step
@@ -71,6 +79,7 @@ class Session:
 
     def resume(self) -> None:
         state = checkpoint.load_latest(self.folder.checkpoints)
+        checkpoint.set_aside_after(self.folder.checkpoints, state["counters"]["steps"] if state else None)
         if state is None:
             return
         self.run.load_state(state)
@@ -160,8 +169,16 @@ class Session:
         self.marks, self.run.waited = (now, images), 0.0
         self.logger.scalars(self.run.steps, values)
         self.last = values
-        shown = "  ".join(f"{tag} {values[tag]:.4g}" for tag in SHOWN if tag in values)
-        log.info("step %d  %s  %.0f images/s", self.run.steps, shown, values["speed/images_per_second"])
+        self.report(values)
+
+    def report(self, values: Mapping[str, float]) -> None:
+        """One line of progress, the most wanted first, since a narrow terminal shows only the beginning."""
+        done = self.run.progress()
+        fields = [f"step {self.run.steps}", f"{100 * done:.0f} %"]
+        fields += [f"{duration(self.run.seconds * (1 / done - 1))} left"] if 0 < done < 1 else []
+        fields += [f"{values['speed/images_per_second']:.0f} images/s"]
+        fields += [f"{name} {values[tag]:.4g}" for tag, name in SHOWN.items() if tag in values]
+        log.info("  ".join(fields), extra={"fields": fields, "run": self.folder.path.name})
 
     def check_finite(self, values: Mapping[str, float]) -> None:
         """A gradient that overflows under fp16 is the scaler's business, not a divergence."""

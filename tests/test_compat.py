@@ -19,7 +19,7 @@ from tests.conftest import SMALL, make_run
         ),
         (
             ["loss=wgan_gp", "+loss.constraint._target_=gan_runner.loss.constraint.WeightClipping"],
-            ["loss.constraint=null", "loss.penalties={}"],
+            ["loss.constraint=null", "loss.penalties.gradient=null"],
         ),
         (
             ["train.accumulate=3", "train.generator_batch_size=15"],

@@ -86,6 +86,26 @@ def test_another_configuration_under_the_same_name_is_refused(tmp_path: Path):
         pass
 
 
+def test_a_folder_that_lost_its_configuration_is_refused_and_fresh_moves_it_aside(tmp_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    folder.checkpoints.mkdir(parents=True)
+    (folder.checkpoints / "step-00000001.pt").write_text("")
+    with pytest.raises(ConfigError, match=r"config.yaml is missing beside its checkpoints.*train.fresh=true"):
+        folder.check_identity(CONFIG)
+    with folder.claim(CONFIG, fresh=True):
+        assert not folder.checkpoints.exists()
+    folder.config.write_text("a: [")
+    with pytest.raises(ConfigError, match="is damaged"):
+        folder.check_identity(CONFIG)
+
+
+def test_a_damaged_summary_is_none(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    for content in ("", "[]", '{"status": '):
+        folder.summary.write_text(content)
+        assert folder.read_summary() == {}
+
+
 def test_fresh_moves_the_old_folder_aside(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
     for number in range(3):

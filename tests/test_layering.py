@@ -16,6 +16,7 @@ LEAVES = (
     "meter",
     "interrupt",
     "environment",
+    "console",
     "model",
     "loss",
     "dataset",

@@ -39,6 +39,14 @@ def test_a_second_process_supersedes_what_was_logged_past_its_start(tmp_path: Pa
     assert [(line["step"], line["loss/generator"]) for line in lines] == expected
 
 
+@pytest.mark.parametrize("last", ['{"step": 2}', '{"step": 2}\n5\n\xff\n'], ids=["no newline", "no record"])
+def test_a_whole_record_survives_what_stands_behind_it(tmp_path: Path, last: str):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n' + last, encoding="latin-1")
+    log(tmp_path, 3, range(3, 4), 1.0)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+
+
 def test_a_line_that_was_cut_short_is_dropped(tmp_path: Path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "loss/gen')
     Logger(tmp_path, 9).close()

@@ -59,6 +59,9 @@ def named(*overrides: str) -> tuple[str, ...]:
         (["loss=wgan_gp", "loss.penalties.gradient.weight=1"], "loss.penalties.gradient.weight=1,loss=wgan_gp"),
         (["name=mine"], "mine"),
         (["++train.accumulate=2"], "train.accumulate=2"),
+        (["train={batch_size:32}"], "train.batch_size=32"),
+        (["optimizer={lr:1e-4,betas:[0.5,0.999]}"], "optimizer.lr=0.0001"),
+        (["model.latent={distribution:'uniform'}"], "model.latent.distribution=uniform"),
         (
             ["+loss.penalties.r1._target_=gan_runner.loss.penalty.GradientPenalty", "model.discriminator.norm=none"],
             None,
@@ -167,6 +170,17 @@ def test_a_signal_stops_a_sweep_and_leaves_the_rest_to_the_next_call(command: Co
         (["dataset=mnist", "dataset.root=/dev/null"], ["dataset.root=/dev/null", "GAN_RUNNER_DATA"]),
         (["seed=${oc.env:NOWHERE}"], ["NOWHERE"]),
         (["loss.n_critic=???"], ["loss.n_critic"]),
+        (["loss=[gan,wgan]"], ["loss=[gan,wgan] should be one choice"]),
+        (["~loss"], ["loss is missing"]),
+        (["~seed"], ["seed is missing"]),
+        (["+model.foo=1"], ["model has no part 'foo'"]),
+        (["optimizer.betas=[0.5]"], ["optimizer.generator.betas=[0.5]"]),
+        (["train.batch_size=1", "train.generator_batch_size=2"], ["train.batch_size", "batch norm", "norm=layer"]),
+        (["model.generator.widths=null"], ["model.generator.widths=None should be of type Sequence"]),
+        (["train.total_seconds=nan"], ["train.total_seconds=nan must be above 0"]),
+        (["optimizer.schedule.start=-1"], ["optimizer.schedule.start=-1.0 must be 0 or more"]),
+        (["dataset._target_=gan_runner.spec.Batch", "+dataset.images=1"], ["no ImageDataset"]),
+        (["~dataset._target_"], ["dataset._target_ is missing"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -178,6 +192,46 @@ def test_a_mistake_is_one_sentence_exit_code_2_and_no_folder(command: Command, a
     for word in words:
         assert word in answer.err
     assert not Path("outputs").exists() or not names()
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(command: Command, in_tmp: Path):
+    (in_tmp / "outputs").mkdir()
+    (in_tmp / "outputs" / "taken").write_text("a file")
+    answer = command(*TINY, "name=taken")
+    assert (answer.code, "outputs/taken cannot be made" in answer.err) == (2, True)
+    (in_tmp / "outputs" / "taken").unlink()
+    (in_tmp / "outputs").rmdir()
+    (in_tmp / "outputs").write_text("a file")
+    assert command(*TINY).code == 2
+
+
+def test_a_configuration_that_is_no_yaml_is_told(command: Command, in_tmp: Path):
+    (in_tmp / "mine" / "loss").mkdir(parents=True)
+    (in_tmp / "mine" / "loss" / "broken.yaml").write_text("a: [1, 2")
+    (in_tmp / "mine" / "loss" / "empty.yaml").write_text("")
+    assert command("--config-dir", "mine", "loss=broken", *TINY).code == 2
+    answer = command("--config-dir", "mine", "loss=empty", *TINY)
+    assert (answer.code, "loss._target_ is missing" in answer.err) == (2, True)
+
+
+def test_a_study_is_not_put_into_a_run(command: Command):
+    assert command(*TINY, "name=run").code == 0
+    answer = command(*TINY, "study=run", "name=other")
+    assert (answer.code, "study=run is the name of a run" in answer.err) == (2, True)
+
+
+def test_a_penalty_is_switched_off_by_null(command: Command):
+    answer = command(*TINY, "loss=wgan_gp", "loss.penalties.gradient=null", "name=run")
+    assert answer.code == 0, answer.err
+    assert "penalty/gradient" not in json.loads(Path("outputs/run/summary.json").read_text())["last"]
+
+
+def test_every_failed_job_of_a_sweep_is_told(command: Command):
+    answer = command("-m", *TINY, "seed=0,a,b")
+    assert answer.code == 2
+    for seed in "ab":
+        assert f"seed='{seed}' should be a whole number" in answer.out
+    assert len(names()) == 1
 
 
 def test_divergence_has_an_exit_code_of_its_own(command: Command):

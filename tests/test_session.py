@@ -66,7 +66,7 @@ def test_a_run_leaves_what_the_readme_promises(tmp_path: Path, loss: str):
     assert sorted(os.listdir(folder.path / "samples")) == ["real.png", "step-00000004.png", "step-00000006.png"]
     assert sorted(os.listdir(folder.checkpoints)) == ["step-00000004.pt", "step-00000006.pt"]
     assert yaml.safe_load(folder.config.read_text())["loss"]["n_critic"] == (5 if loss.startswith("wgan") else 1)
-    assert "step 6" in (folder.path / "train.log").read_text()
+    assert "step 6  100 %" in (folder.path / "train.log").read_text()
     assert Image.open(folder.path / "samples" / "step-00000006.png").size == (8 * 33 - 1, 8 * 33 - 1)
 
 
@@ -179,6 +179,35 @@ def test_a_schedule_runs_over_the_length_of_the_first_start(tmp_path: Path):
     assert [line["lr/generator"] for line in metrics(folder)] == pytest.approx([2e-4, 1.5e-4, 1e-4, 0.5e-4])
     with pytest.raises(ConfigError, match=r"optimizer.schedule ends at step 4.*optimizer.schedule.steps"):
         train_in(tmp_path / "run", *overrides, "train.total_steps=8")
+
+
+def test_checkpoints_that_cannot_be_read_do_not_push_out_the_new_ones(tmp_path: Path):
+    train_in(tmp_path / "run", *SMALL, "train.checkpoint_every=2", "train.total_steps=4")
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    folder = train_in(tmp_path / "run", *SMALL, "train.checkpoint_every=1", "train.total_steps=3")
+    assert [path.name for path in checkpoint.checkpoints(folder.checkpoints)] == [
+        "step-00000002.pt",
+        "step-00000003.pt",
+    ]
+    assert len(list(folder.checkpoints.glob("*.damaged"))) == 2
+
+
+def test_a_lazy_penalty_is_logged_whenever_it_was_due(tmp_path: Path):
+    """Every fifth of five updates a step: due at the first of each step, while the last is what else is logged."""
+    lazy = (*SMALL, "loss=wgan_gp", "loss.penalties.gradient.every=5", "train.log_every=1", "train.total_steps=3")
+    for line in metrics(train_in(tmp_path / "run", *lazy)):
+        assert line["penalty/gradient"] > 0
+        assert line["gradient_norm/gradient"] > 0
+
+
+def test_a_refused_longer_run_leaves_the_folder_as_it_was(tmp_path: Path):
+    overrides = (*SMALL, "optimizer.schedule.shape=linear")
+    folder = train_in(tmp_path / "run", *overrides, "train.total_steps=2")
+    before = folder.config.read_bytes()
+    with pytest.raises(ConfigError):
+        train_in(tmp_path / "run", *overrides, "train.total_steps=4")
+    assert folder.config.read_bytes() == before
 
 
 def test_a_schedule_with_its_own_length_may_go_on(tmp_path: Path):

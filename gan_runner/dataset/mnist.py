@@ -1,5 +1,6 @@
 """MNIST and Fashion-MNIST through torchvision, downloaded only where their files are absent."""
 
+import contextlib
 from pathlib import Path
 
 import torch
@@ -22,17 +23,26 @@ class MNIST(ImageDataset):
 
         name = type(self).__name__
         raw = Path(root) / name / "raw"
+        absent = [folder for folder in (raw, *raw.parents) if not folder.exists()]
         try:
             parts = [getattr(datasets, name)(root, train=train, download=True) for train in (True, False)]
-        except (OSError, RuntimeError) as error:  # URLError is an OSError
+        except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError; ValueError: a file cut short
+            remove_empty(absent)
             reason = str(error).split("\n")[0] or type(error).__name__
             raise ConfigError(
-                f"dataset.root={root}: {name} is not in {raw} and could not be downloaded ({reason}); put {FILES} "
+                f"dataset.root={root}: {name} is not whole in {raw} and was not downloaded ({reason}); put {FILES} "
                 f"(also as .gz) there, or name the folder that has them with dataset.root= or GAN_RUNNER_DATA."
             ) from error
         images = torch.cat([part.data for part in parts]).unsqueeze(1)
         labels = torch.cat([part.targets for part in parts]).to(torch.int64)
         super().__init__(images, labels, SPLITS, self.classes)
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """What the attempt to download made."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 class FashionMNIST(MNIST):

@@ -21,7 +21,7 @@ class Objective:
     def __init__(
         self,
         adversarial: Adversarial,
-        penalties: Mapping[str, Penalty] | None = None,
+        penalties: Mapping[str, Penalty | None] | None = None,
         constraint: Constraint | None = None,
         n_critic: int = 1,
         n_critic_burst: int | None = None,
@@ -39,7 +39,8 @@ class Objective:
             choose("adversarial.estimate", adversarial.estimate, ESTIMATES)
         require(n_critic >= 1, f"n_critic={n_critic} must be at least 1")
         require(n_critic_burst is None or n_critic_burst >= 1, f"n_critic_burst={n_critic_burst} must be at least 1")
-        self.adversarial, self.penalties, self.constraint = adversarial, dict(penalties or {}), constraint
+        self.adversarial, self.constraint = adversarial, constraint
+        self.penalties = {name: penalty for name, penalty in (penalties or {}).items() if penalty is not None}
         self.n_critic, self.n_critic_burst = n_critic, n_critic_burst
         self.discriminator_norm = discriminator_norm
 
