@@ -178,7 +178,7 @@ def describe(run: "Run", hparams: Mapping[str, Any], folder: RunFolder) -> list[
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, float | str | bool]:
     """What tells runs apart in a table: the choices, a few settings that all runs share, and what was typed."""
     choices = HydraConfig.get().runtime.choices
-    table = {group: str(choices.get(group)) for group in GROUPS}
+    table: dict[str, Any] = {group: choices.get(group) for group in GROUPS}
     settings = identity(config)
     table |= {key: settings[key] for key in (*SHARED_SETTINGS, *typed_overrides()) if key in settings}
     return {key: value if isinstance(value, bool | int | float) else show(value) for key, value in table.items()}
