@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,19 +94,24 @@ Command = Callable[..., Answer]
 
 
 @pytest.fixture
-def command(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Calls the door in this process, in an empty working directory."""
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+def door(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Calls the main function of a door in this process, as if its arguments had been typed."""
 
-    def call(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["gan_runner", *arguments])
+    def call(enter: Callable[[], None], *arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["gan_runner", *map(str, arguments)])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         try:
-            main()
+            enter()
             code = 0
         except SystemExit as ending:
             code = int(ending.code or 0)
         return Answer(code, *capfd.readouterr())
 
     return call
+
+
+@pytest.fixture
+def command(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, door: Command) -> Command:
+    """The door to training, in an empty working directory."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return partial(door, main)

@@ -1,8 +1,7 @@
 """Images from a run folder: the same bytes for the same seed, and nothing executed that the folder names."""
 
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from gan_runner.noise import Noise
 from gan_runner.run import Run
 from gan_runner.sample import main
 from gan_runner.trust import check_trust
-from tests.conftest import SMALL, Answer, configure, train_in
+from tests.conftest import SMALL, Command, configure, train_in
 
 OVERRIDES = (*SMALL, "train.total_steps=4", "train.checkpoint_every=2")
 
@@ -29,21 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return train_in(tmp_path_factory.mktemp("outputs") / "run", *OVERRIDES)
 
 
-Sample = Callable[..., Answer]
-
-
 @pytest.fixture
-def sample(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sample:
-    def call(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["sample", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as ending:
-            code = int(ending.code or 0)
-        return Answer(code, *capfd.readouterr())
-
-    return call
+def sample(door: Command) -> Command:
+    return partial(door, main)
 
 
 @pytest.mark.parametrize("format_", ["grid", "png", "npz"])
