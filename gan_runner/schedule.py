@@ -42,10 +42,6 @@ class Schedule:
         )
 
     @property
-    def constant(self) -> bool:
-        return self.shape == "constant" and not self.warmup_steps
-
-    @property
     def needs_length(self) -> bool:
         """Does it stretch over the run, whatever its length?"""
         return self.shape != "constant" and self.steps is None
