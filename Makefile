@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-long lint board clean
+.PHONY: help install train test test-long gpu lint board clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,16 @@ test: lint  ## lint, types and every test
 
 test-long: $(READY)  ## the long forms of the tests
 	$(BIN)/python -m pytest -m long $(ARGS)
+
+# An interpreter that is named is used as it is, so that a machine without a network needs no .venv.
+ifeq ($(origin PYTHON),command line)
+gpu: GPU_PYTHON = $(PYTHON)
+else
+gpu: GPU_PYTHON = $(BIN)/python
+gpu: $(READY)
+endif
+gpu:  ## the tests and benchmarks that need a CUDA GPU; make gpu PYTHON=python3 uses that one as it is
+	$(GPU_PYTHON) -m pytest -m gpu -rs -s $(ARGS)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

@@ -40,10 +40,10 @@ def penalties_see_single_samples(run: Run) -> Iterator[str]:
     coupled = batch_coupled(run.discriminator.network)
     names = [name for name, penalty in run.objective.penalties.items() if penalty.per_sample]
     if coupled and names:
-        path, layer = coupled[0]
+        path, layer = coupled[-1]  # the network itself, if it says so, comes first
         yield (
-            f"loss.penalties.{names[0]} differentiates each sample alone, but model.discriminator has a layer that "
-            f"couples the batch: {path} ({type(layer).__name__}); set model.discriminator.norm=layer (or none)."
+            f"loss.penalties.{names[0]} differentiates each sample alone, but model.discriminator couples the batch: "
+            f"{path or 'by its norm'} ({type(layer).__name__}); set model.discriminator.norm=layer (or none)."
         )
 
 

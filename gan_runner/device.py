@@ -23,6 +23,8 @@ class Device:
     penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
     """
 
+    gpu_only: tuple[str, ...] = ("tf32", "fp16")
+
     def __init__(
         self,
         kind: str = "auto",
@@ -40,7 +42,7 @@ class Device:
         self.torch = torch.device("cuda" if cuda or (cuda is None and usable) else "cpu")
         self.precision = self.best_precision() if precision == "auto" else precision
         require(
-            self.torch.type == "cuda" or self.precision not in ("fp16", "tf32"),
+            self.torch.type == "cuda" or self.precision not in self.gpu_only,
             f"precision={precision} needs a CUDA GPU; on a CPU use fp32 or bf16",
         )
         self.penalty_precision = penalty_precision

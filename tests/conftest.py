@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from gan_runner.build import build
+from gan_runner.device import Device
 from gan_runner.folder import RunFolder
 from gan_runner.main import CONF, main, train
 from gan_runner.run import Run
@@ -27,6 +28,34 @@ SMALL = (
     "device=cpu",
 )
 LOSSES = ("gan", "minimax", "wgan", "wgan_gp")
+
+
+class HalfOnCPU(Device):
+    """fp16 with its scaler where there is no GPU: too slow to offer to anyone, the same arithmetic to a test."""
+
+    gpu_only = ("tf32",)
+
+
+# Where and in which precision a test computes, as overrides.
+CPUS = {
+    "fp32": ("device=cpu", "device.precision=fp32"),
+    "bf16": ("device=cpu", "device.precision=bf16"),
+    "fp16": ("device=cpu", "device.precision=fp16", "device._target_=tests.conftest.HalfOnCPU"),
+}
+GPUS = {
+    f"{precision} on a GPU": ("device=cuda", f"device.precision={precision}", "device.deterministic=true")
+    for precision in ("fp32", "tf32", "bf16", "fp16")
+}
+
+
+def on(devices: dict[str, tuple[str, ...]]) -> list[Any]:
+    """Parameters of a test, those on a GPU marked."""
+    return [pytest.param(o, id=n, marks=[pytest.mark.gpu] * (n in GPUS)) for n, o in devices.items()]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU on this machine")
 
 
 def configure(*overrides: str) -> dict[str, Any]:

@@ -164,6 +164,7 @@ def test_a_signal_stops_a_sweep_and_leaves_the_rest_to_the_next_call(command: Co
             ["loss=wgan_gp", "model.discriminator.norm=batch", "model.discriminator.widths=[8,8]"],
             ["layers.3", "norm=layer"],
         ),
+        (["model=dcgan", "loss=wgan_gp", "model.discriminator.norm=batch"], ["DCGANDiscriminator", "norm=layer"]),
         (["optimizer.lr=-1"], ["optimizer.generator.lr=-1"]),
         (["name=../x"], ["name='../x'"]),
         (["study=a/b"], ["study='a/b'"]),
@@ -320,8 +321,8 @@ def test_a_real_command_that_is_refused(in_tmp: Path):
     done = run("loss=wgan_gp", "model.discriminator.norm=batch", "device=cpu")
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "loss.penalties.gradient differentiates each sample alone, but model.discriminator has a layer that couples "
-        "the batch: layers.3 (BatchNorm1d); set model.discriminator.norm=layer (or none)."
+        "loss.penalties.gradient differentiates each sample alone, but model.discriminator couples the batch: "
+        "layers.3 (BatchNorm1d); set model.discriminator.norm=layer (or none)."
     )
     assert "Traceback" not in done.stdout
     assert not names()

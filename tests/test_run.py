@@ -11,7 +11,7 @@ from gan_runner.protocols import Stateful
 from gan_runner.run import Run
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
-from tests.conftest import LOSSES, SMALL, make_run, weights
+from tests.conftest import CPUS, GPUS, LOSSES, SMALL, make_run, on, weights
 
 
 def steps(run: Run, count: int) -> Run:
@@ -31,11 +31,11 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("device", on(CPUS | GPUS))
 @pytest.mark.parametrize("pair", PAIRS)
-def test_every_model_trains_with_every_loss_and_resumes(pair: str, precision: str):
+def test_every_model_trains_with_every_loss_and_resumes(pair: str, device: tuple[str, ...]):
     """2 steps: both networks move and stay finite; 1 + 1 steps are the same bit for bit."""
-    overrides = (*PAIRS[pair], f"device.precision={precision}")
+    overrides = (*PAIRS[pair], *device)
     run = make_run(*overrides)
     before = weights(run)
     steps(run, 2)
@@ -50,12 +50,12 @@ def test_every_model_trains_with_every_loss_and_resumes(pair: str, precision: st
     assert_close(weights(steps(second, 1)), after, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("device", on(CPUS | GPUS))
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("k", [1, 4])
-def test_a_state_carries_everything_on(loss: str, precision: str, k: int):
+def test_a_state_carries_everything_on(loss: str, device: tuple[str, ...], k: int):
     """5 steps = k + (5 - k), bit for bit, weights, optimizers and meter."""
-    overrides = (*SMALL, f"loss={loss}", f"device.precision={precision}", "model.discriminator.dropout=0.2")
+    overrides = (*SMALL, f"loss={loss}", *device, "model.discriminator.dropout=0.2")
     straight = steps(make_run(*overrides), 5)
     first = steps(make_run(*overrides), k)
     second = make_run(*overrides)
@@ -188,6 +188,24 @@ def test_samples_repeat_and_do_not_disturb_training():
         rtol=0,
         atol=0,
     )
+
+
+@pytest.mark.parametrize("device", on({n: o for n, o in (CPUS | GPUS).items() if "fp16" in n}))
+def test_an_overflow_skips_the_update_and_halves_the_scale(device: tuple[str, ...]):
+    run = make_run(*SMALL, "loss=wgan_gp", *device)
+    run.discriminator.scaler = torch.amp.GradScaler(run.device.torch.type, init_scale=2.0**60)
+    before = weights(run)
+    steps(run, 1)
+    after = weights(run)
+    assert run.observe()["scale/discriminator"] == 2.0**55  # n_critic is 5
+    assert torch.equal(after["discriminator.layers.0.weight"], before["discriminator.layers.0.weight"])
+    assert not torch.equal(after["generator.layers.0.weight"], before["generator.layers.0.weight"])
+    resumed = make_run(*SMALL, "loss=wgan_gp", *device)
+    resumed.load_state(copy.deepcopy(run.state()))
+    assert resumed.observe()["scale/discriminator"] == 2.0**55
+    steps(run, 10)
+    assert not torch.equal(weights(run)["discriminator.layers.0.weight"], before["discriminator.layers.0.weight"])
+    assert all(value.isfinite().all() for value in weights(run).values())
 
 
 @pytest.mark.parametrize("compiled", ["false", "true"])

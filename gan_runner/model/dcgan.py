@@ -55,6 +55,7 @@ class DCGANDiscriminator(nn.Module):
 
     def __init__(self, spec: ImageSpec, width: int = 64, norm: str = "none", activation: str = "leaky_relu"):
         super().__init__()
+        self.batch_coupled = norm == "batch"  # of 8x8 images too, where no layer is left to normalise
         side, channels = layout(spec, width)
         layers = convolution_block(halve(spec.channels, channels[0], "batch"), "none", activation)
         for narrow, wide in itertools.pairwise(channels):

@@ -59,6 +59,7 @@ class MLPDiscriminator(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
+        self.batch_coupled = norm == "batch"  # of one width too, where no layer is left to normalise
         first, rest = list(widths[:1]), list(widths[1:])
         hidden = hidden_layers(spec.size, first, "none", activation, dropout)
         hidden += hidden_layers([spec.size, *first][-1], rest, norm, activation, dropout)
