@@ -6,6 +6,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from hydra.utils import get_object
 from torch import nn
 
@@ -16,6 +17,7 @@ from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, nearest
 from gan_runner.player import Player
 from gan_runner.run import Run, Settings
+from gan_runner.spec import ImageSpec
 
 Config = Mapping[str, Any]
 TOP_LEVEL = ("name", "study", "seed", "train", "model", "loss", "dataset", "optimizer", "device")
@@ -23,6 +25,8 @@ PARTS = {
     "model": ("latent", "generator", "discriminator"),
     "optimizer": ("generator", "discriminator", "schedule"),
 }
+FLOAT = 4  # bytes
+COPIES = 5  # of the weights, in training: themselves, gradients, two of Adam, the average
 
 
 # ---- one config node -> one object
@@ -197,6 +201,7 @@ def build(config: Config) -> Run:
     if not isinstance(dataset, ImageDataset):
         raise ConfigError(f"dataset: {type(dataset).__name__} is no ImageDataset; derive it from that class.")
     latent, generator, discriminator = networks(config, dataset.spec, device)
+    check_memory(settings, dataset.spec, latent, device)
     objective.prepare(discriminator)
     for network in (generator, discriminator):
         device.place(network)
@@ -220,15 +225,39 @@ def build(config: Config) -> Run:
     return run
 
 
-def networks(config: Config, spec: Any, device: Device) -> tuple[Any, nn.Module, nn.Module]:
+def networks(config: Config, spec: ImageSpec, device: Device) -> tuple[Any, nn.Module, nn.Module]:
     """Latent prior, generator and discriminator, each initialised from the seed alone."""
-    model, seed = config["model"], config["seed"]
-    latent = make(model["latent"], "model.latent")
-    made = []
-    for name in ("generator", "discriminator"):
-        device.seed(seed, "initialization", name)
-        made.append(make(model[name], f"model.{name}", spec=spec, latent=latent))
-    return latent, made[0], made[1]
+    latent = make(config["model"]["latent"], "model.latent")
+    generator, discriminator = (
+        make_network(config, player, spec, latent, device) for player in ("generator", "discriminator")
+    )
+    return latent, generator, discriminator
+
+
+def make_network(config: Config, player: str, spec: ImageSpec, latent: Any, device: Device) -> nn.Module:
+    """One network, if there is memory for it."""
+    path, node = f"model.{player}", config["model"][player]
+    device.require_memory(path, COPIES * FLOAT * count_parameters(node, path, spec=spec, latent=latent))
+    device.seed(config["seed"], "initialization", player)
+    network: nn.Module = make(node, path, spec=spec, latent=latent)
+    return network
+
+
+def count_parameters(node: Config, path: str, **runtime: Any) -> int:
+    """Of a network of ours, without the memory for them; 0 where that cannot be known beforehand."""
+    if not str(node.get("_target_")).startswith("gan_runner."):
+        return 0
+    try:
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in make(node, path, **runtime).parameters())
+    except ConfigError:  # told when the network is made
+        return 0
+
+
+def check_memory(settings: Settings, spec: ImageSpec, latent: Any, device: Device) -> None:
+    for name in ("batch_size", "generator_batch_size", "grid"):
+        count = getattr(settings, name)
+        device.require_memory(f"train.{name}={count}", FLOAT * count * (spec.size + getattr(latent, "dim", 0)))
 
 
 def make_optimizer(config: Config, player: str, network: nn.Module) -> Any:

@@ -3,18 +3,28 @@
 import logging
 import pickle
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from gan_runner.errors import ConfigError
 from gan_runner.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 NAME = re.compile(r"step-(\d{8,})\.pt")
-DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError)
+DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)
 
 log = logging.getLogger(__name__)
+
+
+class Checkpoint(NamedTuple):
+    """One that was read: where from, what the run was configured with, and its state."""
+
+    path: Path
+    config: dict[str, Any]
+    state: dict[str, Any]
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -29,37 +39,48 @@ def step_of(path: Path) -> int:
     return int(match[1])
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+def save(folder: Path, step: int, config: Mapping[str, Any], state: dict[str, Any], keep: int) -> Path:
     """Writes step-NNNNNNNN.pt atomically, then removes all but the newest `keep`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     path = folder / f"step-{step:08d}.pt"
-    write_atomically(path, lambda file: torch.save({"format": FORMAT, "state": state}, file))
+    content = {"format": FORMAT, "config": dict(config), "state": state}
+    write_atomically(path, lambda file: torch.save(content, file))
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
     return path
 
 
-def set_aside_after(folder: Path, step: int | None) -> None:
-    """Renames what lies past the step that a run goes on from: it could not be read, and must not count as newest."""
+def set_aside_after(folder: Path, step: int) -> None:
+    """Renames what lies past the step that a run goes on from: it could not be used, and must not count as newest."""
     for path in checkpoints(folder):
-        if step is None or step_of(path) > step:
+        if step_of(path) > step:
             path.rename(path.with_suffix(".damaged"))
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The state of one checkpoint, on the CPU. Nothing but tensors and plain values is unpickled."""
+def load(path: Path) -> Checkpoint:
+    """One checkpoint, on the CPU. Nothing but tensors and plain values is unpickled."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     if content["format"] != FORMAT:
-        raise ValueError(f"it has format {content['format']}, this version reads {FORMAT}")
-    state: dict[str, Any] = content["state"]
-    return state
+        raise ConfigError(
+            f"{path} has format {content['format']}, this version of gan_runner reads {FORMAT}; go on with the version "
+            f"that wrote it, or start over with train.fresh=true."
+        )
+    return Checkpoint(path, content["config"], content["state"])
 
 
-def load_latest(folder: Path) -> dict[str, Any] | None:
-    """The newest state that can be read; a damaged file is named and the one before it is used."""
-    for path in reversed(checkpoints(folder)):
+def load_latest(folder: Path, use: Callable[[Checkpoint], None]) -> bool:
+    """Uses the newest checkpoint that can be; one that is damaged is named. False where there is none at all."""
+    paths = checkpoints(folder)
+    for path in reversed(paths):
         try:
-            return load(path)
+            use(load(path))
         except DAMAGE as error:
-            log.warning("checkpoint %s cannot be read (%s); trying the one before it", path, str(error).split("\n")[0])
-    return None
+            log.warning("checkpoint %s cannot be used (%s); trying the one before it", path, str(error).split("\n")[0])
+        else:
+            return True
+    if paths:
+        raise ConfigError(
+            f"none of the {len(paths)} checkpoints in {folder} can be used; put one back, or start over with "
+            f"train.fresh=true."
+        )
+    return False

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import nn
 
-from gan_runner.errors import choose, require
+from gan_runner.errors import ConfigError, choose, require
 from gan_runner.noise import seed_of
 
 DTYPES = {"auto": None, "fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -100,9 +100,22 @@ class Device:
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
+    def require_memory(self, what: str, size: int) -> None:
+        """ConfigError where `what` takes more bytes than there are at all, before any is taken."""
+        there = torch.cuda.mem_get_info(self.torch)[1] if self.torch.type == "cuda" else ram()
+        if size > there:
+            raise ConfigError(
+                f"{what} takes {size / 1e9:,.1f} GB of memory, and there are {there / 1e9:,.1f}: use less."
+            )
+
     @property
     def name(self) -> str:
         return torch.cuda.get_device_name(self.torch) if self.torch.type == "cuda" else processor_name()
+
+
+def ram() -> int:
+    """Bytes of the machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def processor_name() -> str:

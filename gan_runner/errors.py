@@ -23,6 +23,19 @@ class Diverged(Exception):
     exit_code = 3
 
 
+class NotWritten(Exception):
+    """The disk is full, the folder is gone or may not be written. Nothing that was saved before is lost."""
+
+    exit_code = 2
+
+    def __init__(self, folder: object, error: OSError):
+        reason = f"{folder} cannot be written: {error.strerror or error}"
+        way_out = "make room, or allow it, and the same command goes on from the last checkpoint"
+        if isinstance(error, FileNotFoundError):
+            reason, way_out = f"{folder} is gone, or a part of it", "put it back, or the same command begins anew"
+        super().__init__(f"{reason}; {way_out}.")
+
+
 class Stopped(Exception):
     """A signal asked the run to stop; it did, after a checkpoint."""
 

@@ -1,9 +1,21 @@
 """Files that are whole or absent."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from gan_runner.errors import NotWritten
+
+
+@contextlib.contextmanager
+def storing(folder: Path) -> Iterator[None]:
+    """What the operating system refuses within it is told as one sentence, and is no bug."""
+    try:
+        yield
+    except OSError as error:
+        raise NotWritten(folder, error) from error
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -15,8 +27,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
     handle = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,12 +1,10 @@
 """The run folder: its name, its identity, its lock and its summary."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,8 +12,9 @@ from typing import Any
 
 import yaml
 
+from gan_runner import lock
 from gan_runner.errors import ConfigError
-from gan_runner.files import write_atomically
+from gan_runner.files import storing, write_atomically
 
 # Settings that do not change the result, and so are part of neither the name nor the identity of a run.
 WITHOUT_EFFECT = (
@@ -142,6 +141,15 @@ class RunFolder:
             raise self.unreadable("is damaged")
         return stored
 
+    def check_inside(self) -> None:
+        """Refuses links that lead out of a folder that may come from a stranger."""
+        home = self.path.resolve()
+        for path in (self.config, self.path / "samples", self.checkpoints, *self.checkpoints.glob("*.pt")):
+            if not path.resolve().is_relative_to(home):
+                raise ConfigError(
+                    f"{path} leads out of the run folder, to {path.resolve()}; put the thing itself there."
+                )
+
     def unreadable(self, what: str) -> ConfigError:
         return ConfigError(f"{self.config} {what}; put it back, or start the run over with train.fresh=true.")
 
@@ -149,12 +157,13 @@ class RunFolder:
     def claim(self, config: Mapping[str, Any], fresh: bool) -> Iterator[None]:
         """Makes the folder and holds it against other processes; fresh: moves what was there aside first."""
         with self.locked():
-            if fresh:
-                self.move_aside()
-            else:
-                self.check_identity(config)
-            if not self.config.exists():
-                self.write_config(config)
+            with storing(self.path):
+                if fresh:
+                    self.move_aside()
+                else:
+                    self.check_identity(config)
+                if not self.config.exists():
+                    self.write_config(config)
             yield
 
     def write_config(self, config: Mapping[str, Any]) -> None:
@@ -163,29 +172,29 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds `.lock` through one handle that is kept open; who holds it stands in `.owner`."""
+        """Makes the folder and holds it against other processes."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"{self.path} cannot be made ({error.strerror}); choose another name=...") from error
-        owner = self.path / ".owner"
-        with open(self.path / ".lock", "a", encoding="utf-8") as handle:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+                with storing(self.path):
+                    stack.enter_context(lock.hold(self.path))
+            except lock.InUse as holder:
                 raise ConfigError(
                     f"{self.path} is in use by {holder}; wait for it, or give this run another folder with name=..."
                 ) from None
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-            try:
-                yield
-            finally:
-                owner.unlink(missing_ok=True)
+            yield
+
+    def status(self) -> str | None:
+        """As summary.json says; `killed` where it says `running` and no process holds the folder."""
+        said = self.read_summary().get("status")
+        return "killed" if said == "running" and not lock.is_held(self.path) else said
 
     def move_aside(self) -> None:
         """Moves everything but the lock to outputs/.old/NAME-N."""
-        content = [path for path in self.path.iterdir() if path.name not in (".lock", ".owner")]
+        content = [path for path in self.path.iterdir() if path.name not in lock.FILES]
         if not content:
             return
         old = self.path.parent / ".old"

@@ -1,33 +1,54 @@
-"""A signal asks the run to stop after its step; a second one stops at once."""
+"""Signals ask the run to stop after its step; a second one stops at once."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+REQUEUEING = (signal.SIGUSR1, signal.SIGUSR2)  # what schedulers send ahead of a time limit or a preemption
 
 
 class Interrupt:
-    """`signum` is the signal that came while the context was open, or None."""
+    """While open, `signum` is the signal that asked to stop, or None; `save` is set by one that asks to save alone.
+
+    A scheduler's own handlers (submitit's requeue on SIGUSR2 and ignore SIGTERM) are not replaced but follow: on
+    SIGUSR1 and SIGUSR2 the run stops, then its handler is called (`follow`); on SIGTERM it saves and goes on.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self.previous: dict[signal.Signals, Any] = {}
+        self.save = False
+        self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():  # Python handles signals there alone
-            self.previous = {number: signal.signal(number, self.ask) for number in SIGNALS}
+            for number in {*STOPPING, *(n for n in REQUEUEING if is_a_schedulers(signal.getsignal(n)))}:
+                self.previous[number] = signal.signal(number, self.ask)
         return self
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGTERM and is_a_schedulers(self.previous[signum]):
+            self.save = True
+            self.previous[signum](signum, frame)
+            return
         self.signum = signum
         self.restore()
 
     def restore(self) -> None:
+        """After one signal the next has the effect that it had before."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
-        self.previous = {}
+
+    def follow(self) -> None:
+        """Calls the scheduler's handler of the signal that stopped the run, which may not return."""
+        if self.signum in REQUEUEING and is_a_schedulers(self.previous[self.signum]):
+            self.previous[self.signum](self.signum, None)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.restore()
+
+
+def is_a_schedulers(handler: Any) -> bool:
+    """A function, but not Python's own for Ctrl-C."""
+    return callable(handler) and handler is not signal.default_int_handler

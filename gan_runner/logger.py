@@ -3,16 +3,20 @@
 import io
 import json
 import math
+import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import custom_scalars
+from torch.utils.tensorboard.summary import custom_scalars, text
 from torch.utils.tensorboard.summary import hparams as hyperparameters
 
 from gan_runner.files import write_atomically
@@ -36,20 +40,37 @@ CELL = 32  # pixels: smaller images are enlarged by a whole factor to at least t
 
 
 class Logger:
-    """Holds every step once: what an earlier process logged at or after `purge_from` is superseded."""
+    """Holds every step once: what was logged at or after `purge_from` is superseded.
+
+    The event file is written here and now rather than by torch's SummaryWriter, whose thread would tell of a full disk
+    too late, and whose file names follow the clock, even when it was set back.
+    """
 
     def __init__(self, folder: Path, purge_from: int):
         self.folder = folder
         self.metrics = folder / "metrics.jsonl"
-        keep_before(self.metrics, purge_from)
-        wait_for_a_later_second(folder)
-        self.board = SummaryWriter(str(folder), purge_step=purge_from)
-        self.lines = open(self.metrics, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self.events = open(folder / event_file(folder), "xb")  # noqa: SIM115 (closed by close)
+        self.lines = open(self.metrics, "ab")  # noqa: SIM115 (closed by close)
+        self.event(file_version="brain.Event:2")
+        self.supersede(purge_from)
+
+    def supersede(self, step: int) -> None:
+        """From here on, what was logged at or after this step does not count."""
+        self.lines.close()
+        keep_before(self.metrics, step)
+        self.lines = open(self.metrics, "ab")  # noqa: SIM115 (closed by close)
+        self.event(step=step, session_log=SessionLog(status=SessionLog.START))
+
+    def event(self, **content: Any) -> None:
+        """One record, in the file when this returns."""
+        RecordWriter(self.events).write(Event(wall_time=time.time(), **content).SerializeToString())
+        self.events.flush()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        self.write([Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()], step)
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+        self.event(step=step, summary=summary)
         finite = {tag: value if math.isfinite(value) else None for tag, value in values.items()}
-        self.lines.write(json.dumps({"step": step, **finite}) + "\n")
+        self.lines.write(json.dumps({"step": step, **finite}).encode() + b"\n")
         self.lines.flush()
 
     def image(self, tag: str, name: str, step: int, grid: np.ndarray) -> None:
@@ -58,35 +79,38 @@ class Logger:
         Image.fromarray(grid.squeeze(2) if grid.shape[2] == 1 else grid).save(png, "png")
         path = self.folder / "samples" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(png.getvalue())
+        write_atomically(path, lambda file: file.write(png.getvalue()))
         height, width, channels = grid.shape
         image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png.getvalue())
-        self.write([Summary.Value(tag=tag, image=image)], step)
-
-    def write(self, values: list[Summary.Value], step: int) -> None:
-        """One event with all the values of a step."""
-        self.board._get_file_writer().add_summary(Summary(value=values), step)
+        self.event(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=image)]))
 
     def describe(self, hparams: Mapping[str, float | str | bool], metrics: Sequence[str]) -> None:
         """At the start of a run: a session of TensorBoard's HParams in the same event file, and the layout."""
-        writer = self.board._get_file_writer()
         for summary in (*hyperparameters(dict(hparams), dict.fromkeys(metrics, 0))[:2], custom_scalars(LAYOUT)):
-            writer.add_summary(summary)
+            self.event(summary=summary)
 
     def conclude(self) -> None:
         """At the end of a run: HParams shows it as a success."""
-        self.board._get_file_writer().add_summary(hyperparameters({}, {})[2])
+        self.event(summary=hyperparameters({}, {})[2])
 
-    def text(self, tag: str, text: str, step: int) -> None:
-        self.board.add_text(tag, text, step)
+    def text(self, tag: str, content: str, step: int) -> None:
+        self.event(step=step, summary=text(tag, content))
 
-    def flush(self) -> None:
-        self.board.flush()
-        self.lines.flush()
+    def sync(self) -> None:
+        """What was logged survives a crash of the machine."""
+        for file in (self.events, self.lines):
+            os.fsync(file.fileno())
 
     def close(self) -> None:
-        self.board.close()
+        self.events.close()
         self.lines.close()
+
+
+def event_file(folder: Path) -> str:
+    """A new name. TensorBoard reads event files in the order of the seconds in their names, whatever a clock says."""
+    stamps = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    newest = max((int(stamp) for stamp in stamps if stamp.isdigit()), default=0)
+    return f"events.out.tfevents.{max(int(time.time()), newest + 1):010d}.{socket.gethostname()}.{os.getpid()}"
 
 
 def keep_before(path: Path, step: int) -> None:
@@ -103,15 +127,6 @@ def step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError):
         return float("inf")
-
-
-def wait_for_a_later_second(folder: Path) -> None:
-    """TensorBoard reads event files in the order of the second in their names, so two must not share one."""
-    stamps = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
-    newest = max((int(stamp) for stamp in stamps if stamp.isdigit()), default=0)
-    ahead = newest + 1 - time.time()
-    if 0 < ahead <= 1:
-        time.sleep(ahead)
 
 
 def to_pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:

@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_runner.console import duration
-from gan_runner.errors import ConfigError, Diverged, Stopped
+from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
+from gan_runner.files import storing
 from gan_runner.folder import RunFolder, chosen_name, flatten, folder_name, identity, show
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 GROUPS = ("model", "loss", "dataset", "optimizer", "device", "experiment")
 SHARED_SETTINGS = ("seed", "train.batch_size", "optimizer.lr", "loss.n_critic", "device.precision")
-ENDINGS = (ConfigError, Diverged, Stopped)
+ENDINGS = (ConfigError, Diverged, NotWritten, Stopped)
 
 log = logging.getLogger("gan_runner")
 
@@ -178,7 +179,7 @@ def describe(run: "Run", hparams: Mapping[str, Any], folder: RunFolder) -> list[
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, float | str | bool]:
     """What tells runs apart in a table: the choices, a few settings that all runs share, and what was typed."""
     choices = HydraConfig.get().runtime.choices
-    table: dict[str, Any] = {group: choices.get(group) for group in GROUPS}
+    table: dict[str, Any] = {group: choices[group] for group in GROUPS if choices.get(group)}
     settings = identity(config)
     table |= {key: settings[key] for key in (*SHARED_SETTINGS, *typed_overrides()) if key in settings}
     return {key: value if isinstance(value, bool | int | float) else show(value) for key, value in table.items()}
@@ -199,7 +200,9 @@ def optimizer_advice(config: Mapping[str, Any]) -> list[str]:
 @contextlib.contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Sends what the run says to a file as well."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    with storing(path.parent):
+        handler = logging.FileHandler(path, encoding="utf-8")
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told by what matters more
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -207,7 +210,8 @@ def log_file(path: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
 
 
 def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:

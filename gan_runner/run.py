@@ -14,7 +14,7 @@ from torch import Tensor
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.ema import EMA
-from gan_runner.errors import ConfigError, require
+from gan_runner.errors import ConfigError, choose, require
 from gan_runner.loss.objective import Objective
 from gan_runner.meter import Meter
 from gan_runner.model.latent import Latent
@@ -42,6 +42,7 @@ class Settings:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     grid: int = 64  # images in a sample grid
+    on_divergence: str = "stop"  # or rollback: to the last good checkpoint, with other noise, at most three times
     fresh: bool = False  # start over, moving the old folder aside
 
     def __post_init__(self) -> None:
@@ -50,10 +51,11 @@ class Settings:
             totals != (None, None, None),
             "total_steps=null leaves the run without an end; give total_steps, _images or _seconds",
         )
+        choose("on_divergence", self.on_divergence, {"stop": None, "rollback": None})
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("ema_half_life_images", "fresh") else 1e-9
-            if value is not None and not value >= least:
+            if isinstance(value, int | float) and not value >= least:
                 raise ValueError(f"{field.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
 
     def progress(self, steps: int, images: int, seconds: float) -> float:
@@ -93,6 +95,7 @@ class Run:
         self.sampler = Sampler(ema.network, latent, dataset.spec, seed, size, device.torch)
         self.meter = Meter()
         self.steps = 0  # generator updates done
+        self.rollbacks = 0  # returns to a checkpoint after a divergence
         self.seconds = 0.0  # of training, over all sessions; kept by the session
         self.length = self.nominal_length()
         self.open_streams()
@@ -130,7 +133,9 @@ class Run:
         return batch
 
     def noise(self, purpose: str, number: int, size: int) -> Noise:
-        return Noise((self.seed, purpose, number), size, self.device.torch)
+        """Other noise after each rollback, so that the steps which diverged are not taken again."""
+        again = ("rollback", self.rollbacks) if self.rollbacks else ()
+        return Noise((self.seed, purpose, number, *again), size, self.device.torch)
 
     # ---- the step
 
@@ -216,7 +221,7 @@ class Run:
 
     def fixed_samples(self) -> Tensor:
         """Of the averaged generator: the same noise at every step, as many images as the grid holds."""
-        noise = self.noise("fixed", 0, self.settings.grid)
+        noise = Noise((self.seed, "fixed", 0), self.settings.grid, self.device.torch)
         return self.sampler(noise, self.sampler.random_labels(noise))
 
     def observe(self) -> dict[str, float]:
@@ -239,7 +244,12 @@ class Run:
             "meter": self.meter.state_dict(),
             "penalties": {name: penalty.state_dict() for name, penalty in penalties.items()},
             "spec": asdict(self.real.spec),
-            "counters": {"steps": self.steps, "seconds": self.seconds, "length": self.length},
+            "counters": {
+                "steps": self.steps,
+                "rollbacks": self.rollbacks,
+                "seconds": self.seconds,
+                "length": self.length,
+            },
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -255,5 +265,6 @@ class Run:
             assert isinstance(stateful, Stateful)
             stateful.load_state_dict(content)
         counters = state["counters"]
-        self.steps, self.seconds, self.length = counters["steps"], counters["seconds"], counters["length"]
+        self.steps, self.rollbacks = counters["steps"], counters["rollbacks"]
+        self.seconds, self.length = counters["seconds"], counters["length"]
         self.open_streams()

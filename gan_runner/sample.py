@@ -3,19 +3,20 @@
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from hydra.utils import get_object
 from PIL import Image
 from torch import Tensor
 
 from gan_runner import checkpoint
-from gan_runner.build import make
+from gan_runner.build import make, make_network
+from gan_runner.checkpoint import Checkpoint
+from gan_runner.device import Device
 from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError
 from gan_runner.folder import RunFolder
@@ -53,6 +54,8 @@ def write(options: argparse.Namespace) -> Path:
     if options.count < 1:
         raise ConfigError(f"--count={options.count} must be at least 1.")
     step, sampler = load(options)
+    if RunFolder(options.run).status() == "killed":
+        print(f"{options.run} was killed; its training command goes on from step {step}.", file=sys.stderr)
     if options.format != "npz" and (sampler.spec.value_range is None or sampler.spec.channels not in (1, 3)):
         raise ConfigError(f"--format={options.format} makes pictures, but this run makes points; use --format npz.")
     images = torch.cat(list(batches(sampler, options.seed, options.count)))
@@ -77,43 +80,50 @@ def batches(sampler: Sampler, seed: int, count: int) -> Iterator[Tensor]:
 
 
 def load(options: argparse.Namespace) -> tuple[int, Sampler]:
+    """The step of the checkpoint that was asked for, and what draws from its generator."""
     folder = RunFolder(options.run)
-    if not folder.config.is_file():
+    folder.check_inside()
+    config = folder.read_config()
+    if config is None:
         raise ConfigError(f"{folder.path} is no run folder: it has no config.yaml; name one like outputs/default.")
-    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
     check_trust(config, options.trust, get_object)
-    state = load_state(folder, options.checkpoint)
-    return state["counters"]["steps"], restore(config, state)
+    found: list[tuple[int, Sampler]] = []
+
+    def use(read: Checkpoint) -> None:
+        found.append((read.state["counters"]["steps"], restore(config, read.state, options.count)))
+
+    if options.checkpoint != "last":
+        use_chosen(folder.checkpoints, options.checkpoint, use)
+    elif not checkpoint.load_latest(folder.checkpoints, use):
+        raise ConfigError(f"{folder.path} has no checkpoint yet; let it train to its first one.")
+    return found[0]
 
 
-def load_state(folder: RunFolder, which: str) -> dict[str, Any]:
-    if which == "last":
-        state = checkpoint.load_latest(folder.checkpoints)
-        if state is None:
-            raise ConfigError(f"{folder.path} has no checkpoint that can be read yet; let it train to its first one.")
-        return state
+def use_chosen(folder: Path, which: str, use: Callable[[Checkpoint], None]) -> None:
     if which != "best" and not which.isdecimal():
         raise ConfigError(f"--checkpoint={which} should be last, best or a step.")
-    path = folder.checkpoints / ("best.pt" if which == "best" else f"step-{int(which):08d}.pt")
-    there = ", ".join(str(checkpoint.step_of(found)) for found in checkpoint.checkpoints(folder.checkpoints)) or "none"
+    path = folder / ("best.pt" if which == "best" else f"step-{int(which):08d}.pt")
+    there = ", ".join(str(checkpoint.step_of(found)) for found in checkpoint.checkpoints(folder)) or "none"
     if not path.is_file():
-        raise ConfigError(f"--checkpoint={which} is not in {folder.checkpoints}; there are steps {there}.")
+        raise ConfigError(f"--checkpoint={which} is not in {folder}; there are steps {there}.")
     try:
-        return checkpoint.load(path)
+        use(checkpoint.load(path))
     except checkpoint.DAMAGE as error:
         reason = str(error).split("\n")[0]
-        raise ConfigError(f"--checkpoint={which} cannot be read ({reason}); there are steps {there}.") from error
+        raise ConfigError(f"--checkpoint={which} cannot be used ({reason}); there are steps {there}.") from error
 
 
-def restore(config: Mapping[str, Any], state: Mapping[str, Any]) -> Sampler:
+def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int) -> Sampler:
     """The averaged generator, on the CPU."""
     spec = ImageSpec(**state["spec"])
     latent = make(config["model"]["latent"], "model.latent")
-    network = make(config["model"]["generator"], "model.generator", spec=spec, latent=latent)
-    ema = EMA(network, 0)
-    ema.load_state_dict(state["ema"])
+    device = Device("cpu")
     size = config["train"]["generator_batch_size"]
-    return Sampler(ema.network, latent, spec, config["seed"], size, torch.device("cpu"))
+    for setting, images in (("train.generator_batch_size", size), ("--count", count)):
+        device.require_memory(f"{setting}={images}", 4 * images * (spec.size + latent.dim))
+    ema = EMA(make_network(config, "generator", spec, latent, device), 0)
+    ema.load_state_dict(state["ema"])
+    return Sampler(ema.network, latent, spec, config["seed"], size, device.torch)
 
 
 # ---- formats
@@ -133,13 +143,19 @@ def write_pngs(out: Path, images: Tensor, spec: ImageSpec) -> None:
 def write_npz(out: Path, images: Tensor, spec: ImageSpec) -> None:
     """`images`: (N, H, W, C) uint8; points in the plane stay (N, 1, 1, 2) float32."""
     pixels = to_pixels(images, spec) if spec.value_range is not None else images.numpy()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(out, images=pixels.transpose(0, 2, 3, 1))
+    np.savez(replaced(out), images=pixels.transpose(0, 2, 3, 1))
 
 
 def save_png(out: Path, picture: np.ndarray) -> None:
+    Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture).save(replaced(out), "png")
+
+
+def replaced(out: Path) -> Path:
+    """Ready to be written; a link there, which a stranger may have made, is replaced and not followed."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture).save(out, "png")
+    if out.is_symlink():
+        out.unlink()
+    return out
 
 
 WRITERS = {"grid": write_grid, "png": write_pngs, "npz": write_npz}

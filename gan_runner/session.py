@@ -2,7 +2,9 @@
 
 import logging
 import math
+import os
 import signal
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,16 +14,19 @@ import torch
 import yaml
 
 from gan_runner import checkpoint
+from gan_runner.checkpoint import Checkpoint
 from gan_runner.console import duration
 from gan_runner.environment import environment
-from gan_runner.errors import Diverged, Stopped
-from gan_runner.folder import RunFolder, config_hash
+from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
+from gan_runner.files import storing
+from gan_runner.folder import RunFolder, config_hash, differences
 from gan_runner.interrupt import Interrupt
 from gan_runner.logger import Logger, image_grid
 from gan_runner.run import Run
 
 log = logging.getLogger(__name__)
 
+MOST_ROLLBACKS = 3
 COMPARED = ("device", "precision", "threads", "python", "torch", "gan_runner")
 SHOWN = {  # tag -> its name in the line of progress
     "loss/discriminator": "D",
@@ -54,37 +59,39 @@ class Session:
     def train(self) -> dict[str, Any]:
         """To the end of the run, from the newest checkpoint of the folder if it has one. Returns the summary."""
         self.resume()
-        self.folder.write_config(self.config)
-        step = self.run.steps
-        # a step off the cadence was logged only because an earlier session ended there: it is superseded too
-        self.purge_from = step + 1 if step and step % self.settings.log_every == 0 else step
-        self.logger = Logger(self.folder.path, self.purge_from)
-        self.status = "failed"
-        try:
-            self.start()
-            self.loop()
-            self.status = "completed"
-        except Diverged:
-            self.status = "diverged"
-            raise
-        except (Stopped, KeyboardInterrupt):
-            self.status = "interrupted"
-            raise
-        finally:
-            self.logger.close()
-            self.summarize(self.status)
+        with storing(self.folder.path):
+            self.folder.write_config(self.config)
+            self.summarize("running")
+            step = self.run.steps
+            # a step off the cadence was logged only because an earlier session ended there: it is superseded too
+            self.purge_from = step + 1 if step and step % self.settings.log_every == 0 else step
+            self.logger = Logger(self.folder.path, self.purge_from)
+        status = "failed"
+        with Interrupt() as self.interrupt:
+            try:
+                self.loop()
+                status = "completed"
+            except Diverged:
+                status = "diverged"
+                raise
+            except (Stopped, KeyboardInterrupt):
+                status = "interrupted"
+                raise
+            finally:
+                self.conclude(status)
+                self.interrupt.follow()
         return self.folder.read_summary()
 
     # ---- before
 
     def resume(self) -> None:
-        state = checkpoint.load_latest(self.folder.checkpoints)
-        checkpoint.set_aside_after(self.folder.checkpoints, state["counters"]["steps"] if state else None)
-        if state is None:
+        was_cut = self.folder.read_summary().get("status") == "running"
+        if not checkpoint.load_latest(self.folder.checkpoints, self.restore):
             return
-        self.run.load_state(state)
+        checkpoint.set_aside_after(self.folder.checkpoints, self.run.steps)
         self.run.check_length()
-        self.saved = self.run.steps
+        if was_cut:
+            log.warning("the process before ended without a word (killed?); what it did after its checkpoint is redone")
         log.info("going on from step %d", self.run.steps)
         summary = self.folder.read_summary()
         self.last = summary.get("last", {})
@@ -95,16 +102,32 @@ class Session:
         if changed:
             log.warning("resumed under another environment, so not bit for bit: %s", "; ".join(changed))
 
+    def restore(self, found: Checkpoint) -> None:
+        changed = differences(found.config, self.config)
+        if changed:
+            raise ConfigError(
+                f"{found.path} was made by another configuration: {'; '.join(changed)}. Give this run a name of its "
+                f"own with name=..., or start it over with train.fresh=true."
+            )
+        self.run.load_state(found.state)
+        self.saved = self.run.steps
+
     def start(self) -> None:
-        self.summarize("running")
         self.started = time.perf_counter() - self.run.seconds
-        self.marks = (time.perf_counter(), self.run.images)
+        self.mark()
         for sentence in self.origin.advice:
             log.warning("advice: %s", sentence)
         if self.run.steps == self.purge_from > 0 and self.run.steps % self.settings.sample_every == 0:
             self.sample()  # its picture was superseded together with the numbers
         if self.run.steps == 0:
             self.introduce()
+        if self.settings.on_divergence == "rollback" and self.saved is None:
+            self.save()  # there is always a place to go back to
+
+    def mark(self) -> None:
+        """From here on images per second are counted."""
+        self.marks = (time.perf_counter(), self.run.images)
+        self.run.waited = 0.0
 
     def introduce(self) -> None:
         """What TensorBoard shows of a run from its first moment on."""
@@ -120,14 +143,21 @@ class Session:
     # ---- the loop
 
     def loop(self) -> None:
-        with Interrupt() as interrupt:
-            while not self.run.finished():
-                self.run.meter.add(self.run.step())
-                self.run.seconds = time.perf_counter() - self.started
-                self.housekeep()
-                if interrupt.signum is not None:
-                    self.stop(interrupt.signum)
-        self.finish()
+        with storing(self.folder.path):
+            self.start()
+        while True:
+            try:
+                while not self.run.finished():
+                    self.run.meter.add(self.run.step())
+                    self.run.seconds = time.perf_counter() - self.started
+                    with storing(self.folder.path):
+                        self.housekeep()
+                with storing(self.folder.path):
+                    self.finish()
+                return
+            except Diverged as error:
+                with storing(self.folder.path):
+                    self.roll_back(error)
 
     def housekeep(self) -> None:
         step = self.run.steps
@@ -138,6 +168,11 @@ class Session:
             self.sample()
         if step % self.settings.checkpoint_every == 0:
             self.save()
+        if self.interrupt.signum is not None:
+            self.stop(self.interrupt.signum)
+        if self.interrupt.save:
+            self.interrupt.save = False
+            self.save()
 
     def finish(self) -> None:
         """The end, on or off the cadences. The meter keeps its sums, so that a longer run logs as if uncut."""
@@ -146,8 +181,7 @@ class Session:
             self.log()
         if step % self.settings.sample_every:
             self.sample()
-        if step != self.saved:
-            self.save()
+        self.save()
         self.logger.conclude()
 
     def stop(self, signum: int) -> None:
@@ -155,18 +189,41 @@ class Session:
         name = signal.Signals(signum).name
         raise Stopped(signum, f"stopped by {name} at step {self.run.steps}; the same command goes on from there.")
 
+    def roll_back(self, error: Diverged) -> None:
+        """To the last good checkpoint, with other noise from there on. A resume takes the same way again."""
+        number = self.run.rollbacks + 1
+        if self.settings.on_divergence == "stop" or number > MOST_ROLLBACKS:
+            raise error
+        checkpoint.load_latest(self.folder.checkpoints, self.restore)
+        self.run.rollbacks = number
+        log.warning(
+            "%s Rolled back to step %d, with other noise from there on (%d of %d).",
+            *(error, self.run.steps, number, MOST_ROLLBACKS),
+        )
+        self.logger.supersede(self.run.steps + 1)
+        self.mark()
+
+    def conclude(self, status: str) -> None:
+        """The last word on how it went. Where even that cannot be written, the error that ended the run is told."""
+        try:
+            with storing(self.folder.path):
+                self.logger.close()
+                self.summarize(status)
+        except NotWritten:
+            if status == "completed":
+                raise
+
     # ---- housekeeping
 
     def log(self) -> None:
         values = self.run.meter.read()
         self.check_finite(values)
-        now, images = time.perf_counter(), self.run.images
-        elapsed = now - self.marks[0]
+        elapsed = time.perf_counter() - self.marks[0]
         values |= self.run.observe()
-        values["speed/images_per_second"] = (images - self.marks[1]) / elapsed
+        values["speed/images_per_second"] = (self.run.images - self.marks[1]) / elapsed
         values["speed/data_wait_share"] = self.run.waited / elapsed
         values["memory/peak_mb"] = self.run.device.peak_memory_mb()
-        self.marks, self.run.waited = (now, images), 0.0
+        self.mark()
         self.logger.scalars(self.run.steps, values)
         self.last = values
         self.report(values)
@@ -196,6 +253,7 @@ class Session:
         self.picture("samples/real", "real", self.run.real.decode(images))
 
     def sample(self) -> None:
+        self.check_health()
         images = self.run.fixed_samples()
         self.picture("samples/fixed", f"step-{self.run.steps:08d}", images)
 
@@ -208,14 +266,17 @@ class Session:
 
     def save(self) -> None:
         """What is logged up to here reaches the disk first, so that a resume from here misses nothing."""
-        self.check_finite(self.run.meter.read())
-        self.check_weights()
-        self.logger.flush()
-        checkpoint.save(self.folder.checkpoints, self.run.steps, self.run.state(), self.settings.keep_checkpoints)
+        if self.saved == self.run.steps:
+            return
+        self.check_health()
+        self.logger.sync()
+        state, keep = self.run.state(), self.settings.keep_checkpoints
+        checkpoint.save(self.folder.checkpoints, self.run.steps, self.config, state, keep)
         self.saved = self.run.steps
         self.summarize("running")
 
-    def check_weights(self) -> None:
+    def check_health(self) -> None:
+        self.check_finite(self.run.meter.read())
         for player in (self.run.generator, self.run.discriminator):
             norm = torch.nn.utils.get_total_norm(list(player.network.parameters()))
             self.check_finite({f"the norm of the {player.name}'s weights": float(norm)})
@@ -225,7 +286,9 @@ class Session:
         self.folder.write_summary(
             {
                 "status": status,
+                "process": f"{os.getpid()} on {socket.gethostname()}",
                 "steps": run.steps,
+                "rollbacks": run.rollbacks,
                 "images": run.images,
                 "seconds": round(run.seconds, 3),
                 "images_per_second": round(run.images / run.seconds, 1) if run.seconds else None,

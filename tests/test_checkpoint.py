@@ -6,6 +6,20 @@ import pytest
 import torch
 
 from gan_runner import checkpoint
+from gan_runner.errors import ConfigError
+
+CONFIG = {"seed": 0}
+
+
+def save(folder: Path, step: int, **state: object) -> None:
+    checkpoint.save(folder, step, CONFIG, {"step": step, **state}, keep=2)
+
+
+def newest(folder: Path) -> dict:
+    used: list[checkpoint.Checkpoint] = []
+    assert checkpoint.load_latest(folder, used.append)
+    assert used[-1].config == CONFIG
+    return used[-1].state
 
 
 def names(folder: Path) -> list[str]:
@@ -14,13 +28,13 @@ def names(folder: Path) -> list[str]:
 
 def test_the_newest_few_are_kept_and_nothing_else_is_left(tmp_path: Path):
     for step in (5, 10, 99_999_999, 100_000_000):
-        checkpoint.save(tmp_path, step, {"step": step}, keep=2)
+        save(tmp_path, step)
     assert names(tmp_path) == ["step-100000000.pt", "step-99999999.pt"]
-    assert checkpoint.load_latest(tmp_path) == {"step": 100_000_000}
+    assert newest(tmp_path) == {"step": 100_000_000}
 
 
 def test_a_failed_write_leaves_the_old_ones_and_no_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    checkpoint.save(tmp_path, 1, {"step": 1}, keep=2)
+    save(tmp_path, 1)
 
     def half(content: object, file) -> None:
         file.write(b"half")
@@ -28,26 +42,31 @@ def test_a_failed_write_leaves_the_old_ones_and_no_new_one(tmp_path: Path, monke
 
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save(tmp_path, 2, {"step": 2}, keep=2)
+        save(tmp_path, 2)
     assert names(tmp_path) == ["step-00000001.pt"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None], ids=["empty", "other bytes", "cut short"])
 def test_a_damaged_newest_is_named_and_the_one_before_is_used(tmp_path: Path, caplog, damage: bytes | None):
     for step in (1, 2):
-        checkpoint.save(tmp_path, step, {"weights": torch.arange(1000), "step": step}, keep=2)
-    newest = tmp_path / "step-00000002.pt"
-    newest.write_bytes(newest.read_bytes()[:500] if damage is None else damage)
-    state = checkpoint.load_latest(tmp_path)
-    assert state is not None
-    assert state["step"] == 1
+        save(tmp_path, step, weights=torch.arange(1000))
+    path = tmp_path / "step-00000002.pt"
+    path.write_bytes(path.read_bytes()[:500] if damage is None else damage)
+    assert newest(tmp_path)["step"] == 1
     assert "step-00000002.pt" in caplog.text
 
 
-def test_another_format_is_said_to_be_one(tmp_path: Path, caplog):
-    torch.save({"format": 99, "state": {}}, tmp_path / "step-00000001.pt")
-    assert checkpoint.load_latest(tmp_path) is None
-    assert "format 99" in caplog.text
+def test_another_format_is_said_to_be_one(tmp_path: Path):
+    torch.save({"format": 1, "state": {}}, tmp_path / "step-00000001.pt")
+    with pytest.raises(ConfigError, match="has format 1, this version of gan_runner reads 2"):
+        newest(tmp_path)
+
+
+def test_no_checkpoint_at_all_is_not_the_same_as_none_that_can_be_used(tmp_path: Path):
+    assert not checkpoint.load_latest(tmp_path, lambda found: None)
+    (tmp_path / "step-00000001.pt").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"none of the 1 checkpoints.*train.fresh=true"):
+        newest(tmp_path)
 
 
 class Touch:
@@ -62,5 +81,6 @@ def test_pickled_code_is_not_run(tmp_path: Path):
     target = tmp_path / "touched"
     torch.save({"format": 1, "state": Touch(target)}, tmp_path / "step-00000001.pt")
     (tmp_path / "step-00000002.pt").write_bytes(pickle.dumps(Touch(target), protocol=2))
-    assert checkpoint.load_latest(tmp_path) is None
+    with pytest.raises(ConfigError, match="none of the 2 checkpoints"):
+        newest(tmp_path)
     assert not target.exists()

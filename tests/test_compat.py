@@ -110,3 +110,8 @@ def test_advice(overrides: list[str], word: str | None):
     advice = advise(make_run(*SMALL, *overrides))
     assert len(advice) == (word is not None)
     assert word is None or word in advice[0]
+
+
+def test_batch_norm_under_a_penalty_is_refused_even_where_no_layer_is_left_to_normalise():
+    with pytest.raises(ConfigError, match=r"DCGANDiscriminator.*norm=layer"):
+        make_run("model=dcgan", "loss=wgan_gp", "model.discriminator.norm=batch", "device=cpu")

@@ -1,6 +1,8 @@
 """What a run costs beside the bare step: logging and housekeeping, memory, and the time until it trains."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gan_runner.run import Run
-from tests.conftest import train_in
+from tests.conftest import SMALL, train_in
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,3 +58,30 @@ def test_mnist_trains_in_less_than_one_and_a_half_gigabytes(tmp_path: Path, real
     _, summary = train_anew(tmp_path, "dataset=mnist", "loss=wgan_gp", "train.total_steps=600", data=real_mnist)
     print(f"peak memory: {summary['peak_memory_mb']:.0f} MB")  # noqa: T201
     assert summary["peak_memory_mb"] < 1500
+
+
+@pytest.mark.long
+def test_a_long_run_stays_as_large_as_it_was(tmp_path: Path):
+    """100,000 steps of a tiny network: memory, open files and what it writes per step."""
+    settings = (*SMALL, "model.generator.widths=[4]", "model.discriminator.widths=[4]", "train.log_every=100")
+    command = [sys.executable, "-m", "gan_runner", *settings, "name=run", "train.total_steps=100000"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
+    folder, seen = tmp_path / "outputs" / "run", {}
+    while process.poll() is None:
+        time.sleep(0.5)
+        with contextlib.suppress(OSError, IndexError, KeyError, ValueError):
+            step = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+            memory = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096 / 2**20
+            open_files = len(os.listdir(f"/proc/{process.pid}/fd"))
+            events = sum(path.stat().st_size for path in folder.glob("events*")) / 1024
+            seen[step] = (memory, open_files, events)
+    assert process.returncode == 0
+    early, late = (min(seen, key=lambda step: abs(step - at)) for at in (10_000, 95_000))
+    for step in (early, late):
+        print("step {}: {:.1f} MB, {} open files, {:.0f} KB of events".format(step, *seen[step]))  # noqa: T201
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+    print(f"the folder: {total:.1f} MB")  # noqa: T201
+    assert seen[late][0] < seen[early][0] + 5
+    assert seen[late][1] == seen[early][1]
+    assert seen[late][2] / late < 1.1 * seen[early][2] / early

@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,13 @@ def test_a_picture_reaches_both_places(tmp_path: Path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "samples" / "step-00000005.png")), picture[:, :, 0])
     (event,) = board(tmp_path).Images("samples/fixed")
     assert (event.step, event.width, event.height) == (5, 9, 12)
+
+
+def test_a_clock_that_was_set_back_does_not_bring_superseded_numbers_back(tmp_path: Path, monkeypatch):
+    log(tmp_path, 1, range(1, 6), 1.0)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 86_400)
+    log(tmp_path, 4, range(4, 8), 2.0)
+    log(tmp_path, 6, range(6, 8), 3.0)
+    expected = [(1, 1.0), (2, 1.0), (3, 1.0), (4, 2.0), (5, 2.0), (6, 3.0), (7, 3.0)]
+    assert [(event.step, event.value) for event in board(tmp_path).Scalars("loss/generator")] == expected

@@ -153,48 +153,6 @@ def test_a_signal_stops_a_sweep_and_leaves_the_rest_to_the_next_call(command: Co
     assert len(names("outputs/s")) == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["loss=wgn"], ["loss/wgn", "gan", "wgan_gp"]),
-        (["train.total_step=3"], ["train.total_step"]),
-        (["optimizer.lr=[1"], ["'[1'"]),
-        (["experiment=null"], ["group override must be a string"]),
-        (
-            ["loss=wgan_gp", "model.discriminator.norm=batch", "model.discriminator.widths=[8,8]"],
-            ["layers.3", "norm=layer"],
-        ),
-        (["model=dcgan", "loss=wgan_gp", "model.discriminator.norm=batch"], ["DCGANDiscriminator", "norm=layer"]),
-        (["optimizer.lr=-1"], ["optimizer.generator.lr=-1"]),
-        (["name=../x"], ["name='../x'"]),
-        (["study=a/b"], ["study='a/b'"]),
-        (["dataset=mnist", "dataset.root=/dev/null"], ["dataset.root=/dev/null", "GAN_RUNNER_DATA"]),
-        (["seed=${oc.env:NOWHERE}"], ["NOWHERE"]),
-        (["loss.n_critic=???"], ["loss.n_critic"]),
-        (["loss=[gan,wgan]"], ["loss=[gan,wgan] should be one choice"]),
-        (["~loss"], ["loss is missing"]),
-        (["~seed"], ["seed is missing"]),
-        (["+model.foo=1"], ["model has no part 'foo'"]),
-        (["optimizer.betas=[0.5]"], ["optimizer.generator.betas=[0.5]"]),
-        (["train.batch_size=1", "train.generator_batch_size=2"], ["train.batch_size", "batch norm", "norm=layer"]),
-        (["model.generator.widths=null"], ["model.generator.widths=None should be of type Sequence"]),
-        (["train.total_seconds=nan"], ["train.total_seconds=nan must be above 0"]),
-        (["optimizer.schedule.start=-1"], ["optimizer.schedule.start=-1.0 must be 0 or more"]),
-        (["dataset._target_=gan_runner.spec.Batch", "+dataset.images=1"], ["no ImageDataset"]),
-        (["~dataset._target_"], ["dataset._target_ is missing"]),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_mistake_is_one_sentence_exit_code_2_and_no_folder(command: Command, arguments: list[str], words: list[str]):
-    answer = command(*named(*arguments))
-    assert answer.code == 2
-    assert "Traceback" not in answer.out + answer.err
-    assert len(answer.err.strip().splitlines()) == 1, answer.err
-    for word in words:
-        assert word in answer.err
-    assert not Path("outputs").exists() or not names()
-
-
 def test_a_file_in_the_place_of_the_folder_is_told(command: Command, in_tmp: Path):
     (in_tmp / "outputs").mkdir()
     (in_tmp / "outputs" / "taken").write_text("a file")

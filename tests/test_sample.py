@@ -50,9 +50,7 @@ def test_the_images_are_those_of_the_averaged_generator(sample, folder, tmp_path
     assert sample(folder.path, "--format", "npz", "--count", 5, "--out", tmp_path / "x.npz").code == 0
     images = np.load(tmp_path / "x.npz")["images"]
     run = build(configure(*OVERRIDES))
-    state = checkpoint.load_latest(folder.checkpoints)
-    assert state is not None
-    run.load_state(state)
+    assert checkpoint.load_latest(folder.checkpoints, lambda found: run.load_state(found.state))
     noise = Noise((0, "sample", 0), 256, run.device.torch)
     expected = run.sampler(noise, run.sampler.random_labels(noise))[:5]
     assert images.shape == (5, 8, 8, 1)
@@ -186,8 +184,7 @@ def test_a_class_of_the_users_own_is_built_when_he_trusts_it():
 
 
 def test_the_spec_of_the_data_is_in_the_checkpoint(folder):
-    state = checkpoint.load_latest(folder.checkpoints)
-    assert state is not None
+    state = checkpoint.load(checkpoint.checkpoints(folder.checkpoints)[-1]).state
     assert json.loads(json.dumps(state["spec"])) == {
         "channels": 1,
         "height": 8,

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from gan_runner import checkpoint, session
 from gan_runner.errors import ConfigError, Diverged, Stopped
 from gan_runner.folder import RunFolder
 from gan_runner.run import Run
-from tests.conftest import LOSSES, SMALL, metrics, train_in
+from tests.conftest import CPUS, LOSSES, SMALL, metrics, train_in
 
 EVERY = ("train.log_every=3", "train.sample_every=4", "train.checkpoint_every=4")
 
@@ -44,8 +45,7 @@ def scalars(folder: RunFolder) -> dict[str, list[tuple[int, float]]]:
 
 
 def final_state(folder: RunFolder) -> dict:
-    state = checkpoint.load_latest(folder.checkpoints)
-    assert state is not None
+    state = checkpoint.load(checkpoint.checkpoints(folder.checkpoints)[-1]).state
     return {**state, "counters": {k: v for k, v in state["counters"].items() if k not in ("seconds", "length")}}
 
 
@@ -147,15 +147,67 @@ def test_a_signal_ends_the_step_saves_and_the_same_command_goes_on(tmp_path: Pat
     assert metrics(cut) == metrics(straight)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_divergence_is_noticed_and_leaves_the_last_good_checkpoint(tmp_path: Path, precision: str):
-    """The scores grow tenfold a step under a learning rate that large; the checkpoints must not."""
-    overrides = (*SMALL, *EVERY, "loss=wgan_gp", "optimizer.lr=1e18", f"device.precision={precision}")
+@pytest.mark.parametrize("device", CPUS.values(), ids=CPUS)
+def test_divergence_is_noticed_and_leaves_the_last_good_checkpoint(tmp_path: Path, device: tuple[str, ...]):
+    """The scores grow under a learning rate that large; the checkpoints must not."""
+    overrides = (*SMALL, *EVERY, "loss=wgan_gp", "optimizer.lr=1e18", *device)
     with pytest.raises(Diverged, match=r"training diverged: \S+ is (nan|inf|-inf) at step 3"):
         train_in(tmp_path / "run", *overrides, "train.total_steps=30")
     folder = RunFolder(tmp_path / "run")
     assert folder.read_summary()["status"] == "diverged"
     assert not checkpoint.checkpoints(folder.checkpoints)
+
+
+BLOWS_UP = (*SMALL, *EVERY, "loss=wgan_gp", "optimizer.lr=1e6", "train.total_steps=400")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("policy", ["stop", "rollback"])
+def test_a_run_that_blows_up_ends_under_both_policies(tmp_path: Path, caplog, precision: str, policy: str):
+    overrides = (*BLOWS_UP, f"device.precision={precision}", f"train.on_divergence={policy}")
+    with pytest.raises(Diverged, match=r"training diverged: \S+ is (nan|inf|-inf) at step \d+"):
+        train_in(tmp_path / "run", *overrides)
+    folder = RunFolder(tmp_path / "run")
+    summary = folder.read_summary()
+    assert (summary["status"], summary["rollbacks"]) == ("diverged", 3 if policy == "rollback" else 0)
+    assert caplog.text.count("Rolled back to step") == summary["rollbacks"]
+    for path in checkpoint.checkpoints(folder.checkpoints):
+        assert all(value.isfinite().all() for value in checkpoint.load(path).state["ema"].values())
+
+
+def test_a_rollback_changes_the_noise_and_the_run_goes_on_and_resumes_bit_for_bit(tmp_path: Path, monkeypatch, caplog):
+    """The weights become infinite in step 6, and after that rollback in step 10: back to 4, and to 8.
+
+    Killed after each rollback, once before and once behind its first new checkpoint, it takes the same way again.
+    """
+    caplog.set_level("INFO", "gan_runner")
+    overrides = (*SMALL, *EVERY, "train.on_divergence=rollback", "train.total_steps=16")
+    healthy = train_in(tmp_path / "healthy", *overrides)
+    step, kills = Run.step, []
+
+    def poisoned(run: Run) -> dict:
+        if (run.steps, run.rollbacks) in ((6, 0), (10, 1)):
+            next(run.generator.network.parameters()).data[0] = math.inf
+        if (run.steps, run.rollbacks) in kills:
+            kills.remove((run.steps, run.rollbacks))
+            raise MemoryError("killed")
+        return step(run)
+
+    monkeypatch.setattr(Run, "step", poisoned)
+    whole = train_in(tmp_path / "whole", *overrides)
+    assert re.findall(r"Rolled back to step (\d+)", caplog.text) == ["4", "8"]
+    assert whole.read_summary()["rollbacks"] == 2
+    kills += [(5, 1), (9, 2), (13, 2)]
+    while kills:
+        with pytest.raises(MemoryError):
+            train_in(tmp_path / "cut", *overrides)
+    cut = train_in(tmp_path / "cut", *overrides)
+    torch.testing.assert_close(final_state(cut), final_state(whole), rtol=0, atol=0)
+    assert metrics(cut) == metrics(whole)
+    assert scalars(cut) == scalars(whole)
+    assert [line["step"] for line in metrics(whole)] == [line["step"] for line in metrics(healthy)]
+    assert metrics(whole)[0] == metrics(healthy)[0]
+    assert metrics(whole)[-1] != metrics(healthy)[-1]
 
 
 def test_no_checkpoint_is_written_with_weights_that_are_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -181,16 +233,28 @@ def test_a_schedule_runs_over_the_length_of_the_first_start(tmp_path: Path):
         train_in(tmp_path / "run", *overrides, "train.total_steps=8")
 
 
-def test_checkpoints_that_cannot_be_read_do_not_push_out_the_new_ones(tmp_path: Path):
+def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path: Path, caplog):
+    overrides = (*SMALL, "train.checkpoint_every=2", "train.total_steps=6")
+    straight = train_in(tmp_path / "straight", *overrides)
     train_in(tmp_path / "run", *SMALL, "train.checkpoint_every=2", "train.total_steps=4")
-    for path in (tmp_path / "run" / "checkpoints").iterdir():
-        path.write_bytes(path.read_bytes()[:500])
-    folder = train_in(tmp_path / "run", *SMALL, "train.checkpoint_every=1", "train.total_steps=3")
-    assert [path.name for path in checkpoint.checkpoints(folder.checkpoints)] == [
-        "step-00000002.pt",
-        "step-00000003.pt",
-    ]
-    assert len(list(folder.checkpoints.glob("*.damaged"))) == 2
+    newest = tmp_path / "run" / "checkpoints" / "step-00000004.pt"
+    newest.write_bytes(newest.read_bytes()[:500])
+    folder = train_in(tmp_path / "run", *overrides)
+    assert "step-00000004.pt cannot be used" in caplog.text
+    torch.testing.assert_close(final_state(folder), final_state(straight), rtol=0, atol=0)
+    assert len(list(folder.checkpoints.glob("*.damaged"))) == 1
+
+
+def test_a_checkpoint_that_lacks_a_part_counts_as_damaged(tmp_path: Path, caplog):
+    overrides = (*SMALL, "train.checkpoint_every=2")
+    folder = train_in(tmp_path / "run", *overrides, "train.total_steps=4")
+    newest = folder.checkpoints / "step-00000004.pt"
+    content = torch.load(newest, weights_only=True)
+    del content["state"]["ema"]
+    torch.save(content, newest)
+    train_in(tmp_path / "run", *overrides, "train.total_steps=6")
+    assert "step-00000004.pt cannot be used" in caplog.text
+    assert folder.read_summary()["steps"] == 6
 
 
 def test_a_lazy_penalty_is_logged_whenever_it_was_due(tmp_path: Path):

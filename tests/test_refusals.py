@@ -1,0 +1,292 @@
+"""What is typed or found wrong: one sentence with the setting and the fix, exit code 2, and nothing left behind."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import SMALL, Answer, Command, train_in
+
+SMALLEST = (*SMALL, "train.total_steps=1")
+
+# setting -> values that are of the wrong type or out of range; the sentence names the setting
+VALUES: dict[str, list[str]] = {
+    "seed": ["abc", "1.5", "null", "true", "[0]"],
+    "train.total_steps": ["0", "-1", "abc", "1.5", "[1]", "true", "nan"],
+    "train.total_images": ["0", "-5", "abc"],
+    "train.total_seconds": ["0", "-1", "nan", "abc"],
+    "train.batch_size": ["0", "-1", "abc", "1.5", "null", "10000000000000"],
+    "train.generator_batch_size": ["0", "-1", "abc", "10000000000000"],
+    "train.accumulate": ["0", "-1", "3", "abc", "null"],
+    "train.ema_half_life_images": ["-1", "abc", "nan", "null"],
+    "train.log_every": ["0", "-1", "abc", "null"],
+    "train.sample_every": ["0", "-1", "abc"],
+    "train.checkpoint_every": ["0", "-1", "abc"],
+    "train.keep_checkpoints": ["0", "-1", "abc"],
+    "train.grid": ["0", "-1", "abc", "10000000000000"],
+    "train.fresh": ["abc", "2", "null"],
+    "train.on_divergence": ["restart", "null", "3"],
+    "train.total_step": ["3"],
+    "model.latent.dim": ["0", "-1", "abc", "null"],
+    "model.latent.distribution": ["gaussian", "null", "3"],
+    "model.generator.widths": ["3", "abc", "null", "[0]", "[-4]", "[1.5]", "[a]"],
+    "model.generator.activation": ["swish", "null", "3"],
+    "model.generator.norm": ["bach", "null", "instance"],
+    "model.generator.dropout": ["-0.1", "1.5", "abc"],
+    "model.discriminator.widths": ["3"],
+    "model.discriminator.norm": ["spectral", "3"],
+    "loss.n_critic": ["0", "-1", "abc", "1.5", "null", "???"],
+    "loss.n_critic_burst": ["0", "abc"],
+    "optimizer.lr": ["-1", "abc", "nan", "null", "[1]"],
+    "optimizer.betas": ["0.5", "[0.5]", "[0.5,0.999,0.9]", "abc"],
+    "optimizer.schedule.shape": ["step", "null"],
+    "optimizer.schedule.start": ["-1", "abc"],
+    "optimizer.schedule.warmup_steps": ["-1", "abc"],
+    "device.kind": ["gpu", "null"],
+    "device.precision": ["fp64", "fp16", "tf32", "half"],
+    "device.penalty_precision": ["bf16"],
+    "device.compile": ["abc", "2"],
+    "device.deterministic": ["3"],
+    "name": ["../x", "a/b", "/x", ".x", "'a b'", "''"],
+    "study": ["../x", "a/b", "/x", ".x"],
+}
+
+# overrides -> words of the sentence
+TOGETHER: list[tuple[list[str], list[str]]] = [
+    (["loss=wgn"], ["loss/wgn", "gan", "wgan_gp"]),
+    (["model=mpl"], ["model/mpl", "mlp", "dcgan"]),
+    (["dataset=imagenet"], ["dataset/imagenet", "digits"]),
+    (["optimizer=sgd"], ["optimizer/sgd", "adam"]),
+    (["device=tpu"], ["device/tpu", "cpu"]),
+    (["experiment=none"], ["experiment/none"]),
+    (["optimizer.lr=[1"], ["'[1'"]),
+    (["=1"], ["group override"]),
+    (["optimizer.betas=[2.0,0.9]"], ["optimizer.generator", "beta", "2.0"]),
+    (["model.discriminator.widths=[1000000,1000000]"], ["model.discriminator takes 20,001.4 GB of memory"]),
+    (["seed"], ["seed"]),
+    (["experiment=null"], ["group override must be a string"]),
+    (["nonsense=1"], ["nonsense"]),
+    (["+nonsense=1"], ["'nonsense' is no setting"]),
+    (["seed=${oc.env:NOWHERE}"], ["NOWHERE"]),
+    (["seed=${nowhere}"], ["nowhere"]),
+    (["loss=[gan,wgan]"], ["loss=[gan,wgan] should be one choice"]),
+    (["~loss"], ["loss is missing"]),
+    (["~seed"], ["seed is missing"]),
+    (["~train"], ["train is missing"]),
+    (["~model.generator"], ["model.generator is missing"]),
+    (["~dataset._target_"], ["dataset._target_ is missing"]),
+    (["+model.foo=1"], ["model has no part 'foo'"]),
+    (["+model.generator.depth=3"], ["model.generator", "'depth'"]),
+    (["+dataset.rot=x"], ["dataset", "'rot'"]),
+    (["+loss.lambda=10"], ["loss", "'lambda'"]),
+    (["+train.epochs=3"], ["train", "'epochs'"]),
+    (["model.generator._target_=nowhere.Network"], ["model.generator", "nowhere"]),
+    (["model.generator._target_=gan_runner.model.mlp.Nothing"], ["model.generator", "Nothing"]),
+    (["dataset._target_=gan_runner.spec.Batch", "+dataset.images=1"], ["no ImageDataset"]),
+    (["train.total_steps=null"], ["total_steps=null leaves the run without an end"]),
+    (["loss=wgan_gp", "model.discriminator.norm=batch"], ["layers.3", "norm=layer"]),
+    (["train.batch_size=1", "train.generator_batch_size=2"], ["train.batch_size", "batch norm", "norm=layer"]),
+    (
+        ["loss=wgan_gp", "+loss.constraint._target_=gan_runner.loss.constraint.WeightClipping"],
+        ["loss.constraint=null", "loss.penalties.gradient=null"],
+    ),
+    (["loss=wgan", "loss.constraint.bound=0"], ["loss.constraint.bound=0"]),
+    (["loss=wgan_gp", "loss.penalties.gradient.at=lines"], ["loss.penalties.gradient.at", "line"]),
+    (["loss=wgan_gp", "loss.penalties.gradient.weight=-1"], ["loss.penalties.gradient.weight"]),
+    (["loss=wgan_gp", "loss.penalties.gradient.power=0"], ["loss.penalties.gradient.power"]),
+    (["loss=wgan_gp", "loss.penalties.gradient.every=0"], ["loss.penalties.gradient.every"]),
+    (["loss=wgan_gp", "loss.penalties.gradient.center=-1"], ["loss.penalties.gradient.center"]),
+    (["optimizer.schedule.shape=linear", "train.total_steps=null", "train.total_seconds=5"], ["optimizer.schedule"]),
+    (["dataset=mnist", "dataset.root=/dev/null"], ["dataset.root=/dev/null", "GAN_RUNNER_DATA"]),
+    (["dataset=point_masses", "dataset.distance=abc"], ["dataset.distance"]),
+    (["device=cuda"], ["kind=cuda", "device=cpu"]),
+    (["--config-name", "nothing"], ["nothing"]),
+    (["--config-dir", "/nowhere"], ["/nowhere"]),
+]
+ROWS = [([f"{key}={value}"], [key.rsplit(".", 1)[-1]]) for key, values in VALUES.items() for value in values] + TOGETHER
+
+
+def refused(command: Command, arguments: list[str], words: list[str]) -> None:
+    check(command(*SMALLEST, *arguments), words)
+
+
+def check(answer: Answer, words: list[str]) -> None:
+    """One sentence; two where one setting is the default of another."""
+    assert answer.code == 2, answer
+    assert "Traceback" not in answer.out + answer.err
+    sentences = answer.err.strip().splitlines()
+    assert 1 <= len(sentences) <= 2, sentences
+    for word in words:
+        assert all(word in sentence for sentence in sentences), sentences
+    assert not list(Path("outputs").glob("*"))
+
+
+@pytest.mark.parametrize(("arguments", "words"), ROWS, ids=lambda value: " ".join(value))
+def test_a_mistake_is_one_sentence_exit_code_2_and_no_folder(command: Command, arguments: list[str], words: list[str]):
+    refused(command, arguments, words)
+
+
+def test_some_of_the_mistakes_as_real_commands(in_tmp: Path):
+    chosen = ROWS[:: len(ROWS) // 15][:15]
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda row: real_command(*SMALLEST, *row[0]), chosen))
+    assert len(answers) == 15
+    for answer, (_, words) in zip(answers, chosen, strict=True):
+        check(answer, words)
+
+
+def real_command(*arguments: str) -> Answer:
+    command = [sys.executable, "-m", "gan_runner", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    env.pop("HYDRA_FULL_ERROR", None)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, check=False)
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def test_mistakes_of_several_rules_are_told_together(command: Command):
+    answer = command(*SMALLEST, "loss=wgan_gp", "model.discriminator.norm=batch", "train.accumulate=3")
+    assert answer.code == 2
+    assert len(answer.err.strip().splitlines()) == 3  # both batch sizes, and the norm
+
+
+NUMBERS = {
+    "seed": st.integers(),
+    "train.batch_size": st.integers(-3, 40),
+    "train.accumulate": st.integers(-1, 5),
+    "train.ema_half_life_images": st.floats(),
+    "train.grid": st.integers(-1, 20),
+    "model.latent.dim": st.integers(-1, 20),
+    "model.generator.dropout": st.floats(),
+    "loss.n_critic": st.integers(-1, 3),
+    "optimizer.lr": st.floats(),
+    "optimizer.schedule.start": st.floats(),
+    "optimizer.schedule.warmup_steps": st.integers(-2, 10**9),
+    "loss.penalties.gradient.weight": st.floats(),
+    "loss.penalties.gradient.center": st.floats(),
+    "loss.penalties.gradient.power": st.floats(),
+    "loss.penalties.gradient.every": st.integers(-1, 10),
+}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_number_trains_or_is_refused_in_a_sentence(command: Command, data: st.DataObject):
+    """Divergence is an answer too: a learning rate of 1e300 is a number."""
+    shutil.rmtree("outputs", ignore_errors=True)
+    chosen = data.draw(st.dictionaries(st.sampled_from(sorted(NUMBERS)), st.none(), min_size=1, max_size=3))
+    typed = [f"{key}={data.draw(NUMBERS[key], label=key)!r}" for key in chosen]
+    answer = command(*SMALLEST, "loss=wgan_gp", *typed)
+    assert answer.code in (0, 2, 3), answer
+    assert "Traceback" not in answer.out + answer.err
+    if answer.code == 2:
+        assert any(key.rsplit(".", 1)[-1] in answer.err for key in chosen), answer.err
+        assert not list(Path("outputs").glob("*"))
+
+
+# ---- folders and files
+
+
+@pytest.fixture
+def trained(in_tmp: Path) -> Path:
+    train_in(in_tmp / "outputs" / "run", *SMALLEST, "name=run")
+    return in_tmp / "outputs" / "run"
+
+
+def other_configuration(run: Path) -> None:
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("seed: 0", "seed: 7"))
+
+
+def damaged_configuration(run: Path) -> None:
+    (run / "config.yaml").write_text("a: [")
+
+
+def no_configuration(run: Path) -> None:
+    (run / "config.yaml").unlink()
+
+
+def damaged_checkpoints(run: Path) -> None:
+    for path in (run / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+
+
+def another_runs_checkpoint(run: Path) -> None:
+    other = train_in(run.parent / ".other", *SMALLEST, "optimizer.lr=0.5")
+    shutil.copytree(other.checkpoints, run / "checkpoints", dirs_exist_ok=True)
+    shutil.rmtree(other.path)
+
+
+def a_file_for_checkpoints(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").write_text("")
+
+
+def a_folder_for_metrics(run: Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (other_configuration, ["seed was 7, now 0", "name=", "train.fresh=true"]),
+        (damaged_configuration, ["config.yaml is damaged", "train.fresh=true"]),
+        (no_configuration, ["config.yaml is missing", "train.fresh=true"]),
+        (damaged_checkpoints, ["none of the 1 checkpoints", "train.fresh=true"]),
+        (another_runs_checkpoint, ["step-00000001.pt was made by another configuration: optimizer", "was 0.5, now"]),
+        (a_file_for_checkpoints, ["outputs/run cannot be written", "File exists"]),
+        (a_folder_for_metrics, ["outputs/run cannot be written", "Is a directory"]),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_a_folder_that_was_spoiled_is_told(trained: Path, command: Command, spoil, words: list[str]):
+    spoil(trained)
+    answer = command(*SMALL, "train.total_steps=3", "name=run")
+    assert answer.code == 2, answer
+    assert "Traceback" not in answer.out + answer.err
+    last = answer.err.strip().splitlines()[-1]
+    for word in words:
+        assert word in last
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="to root nothing is read-only")
+@pytest.mark.parametrize("place", ["outputs", "outputs/run"])
+def test_a_folder_that_may_not_be_written_is_told(trained: Path, command: Command, place: str):
+    folder = trained.parents[1] / place
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        answer = command(*SMALL, "train.total_steps=3", "name=other" if place == "outputs" else "name=run")
+    finally:
+        folder.chmod(stat.S_IRWXU)
+    assert answer.code == 2
+    assert "Permission denied" in answer.err
+
+
+def test_a_file_in_the_place_of_outputs_is_told(command: Command, in_tmp: Path):
+    (in_tmp / "outputs").write_text("")
+    answer = command(*SMALLEST)
+    assert answer.code == 2
+    assert "outputs" in answer.err
+
+
+def test_a_folder_that_vanishes_is_told(trained: Path, command: Command, monkeypatch: pytest.MonkeyPatch):
+    from gan_runner.run import Run
+
+    step = Run.step
+
+    def vanishing(run: Run) -> dict:
+        if run.steps == 2:
+            shutil.rmtree(trained)
+        return step(run)
+
+    monkeypatch.setattr(Run, "step", vanishing)
+    answer = command(*SMALL, "train.total_steps=5", "name=run")
+    assert answer.code == 2
+    assert "outputs/run is gone" in answer.err
+    assert not trained.exists()
