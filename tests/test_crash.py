@@ -5,7 +5,9 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,14 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PLACES = ("open", "write", "fsync", "rename", "directory sync", "remove")  # of the checkpoint path
 
 spawn = multiprocessing.get_context("forkserver")
-spawn.set_forkserver_preload(["tests.test_crash"])  # torch is imported once; each run is a fork of that
+spawn.set_forkserver_preload(["tests.test_crash", "sklearn.datasets", "torch._inductor"])  # once; runs are forks
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server_that_finds_this_module() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        forkserver.ensure_running()
 
 
 def intercept(place: str, act: Callable[[], None], number: int) -> None:
@@ -104,25 +113,35 @@ def run(path: Path, overrides: tuple[str, ...], place: str | None, number: int) 
         os._exit(stopped.exit_code)
 
 
-def crash_until_done(path: Path, overrides: tuple[str, ...], kills: int, chance: random.Random) -> None:
+def crash_until_done(path: Path, overrides: tuple[str, ...], kills: int, chance: random.Random) -> Counter[str]:
     """Kills a run `kills` times, in turn by a signal at a random moment and within a checkpoint, then lets it end."""
-    for kill in range(kills):
-        place = chance.choice(PLACES) if kill % 2 else None
+    met: Counter[str] = Counter()
+    while met.total() < kills:
+        place = chance.choice(PLACES) if met.total() % 2 else None
         process = spawn.Process(target=run, args=(path, overrides, place, chance.randint(1, 3)))
         process.start()
-        if place is None:
-            summary = path / "summary.json"
-            before = summary.stat().st_mtime_ns if summary.exists() else None
-            while process.is_alive() and (not summary.exists() or summary.stat().st_mtime_ns == before):
-                time.sleep(0.005)  # until it trains, so that most signals meet a step
-            time.sleep(chance.uniform(0, 0.15))
-            os.kill(process.pid, chance.choice(SIGNALS))
+        cause = place or kill_at_random(process, path / "summary.json", chance)
         process.join()
         status = RunFolder(path).status()
         assert status in ("killed", "interrupted", "completed", None), status
         if status == "completed":  # it was faster: begin anew
             train_in(path, *overrides, *EVERY, "train.fresh=true", "train.total_steps=3")
+        else:
+            met[f"{cause}, {status}"] += 1
     train_in(path, *overrides, *EVERY)
+    return met
+
+
+def kill_at_random(process: Any, summary: Path, chance: random.Random) -> str:
+    """A signal, mostly while it trains, else in its start."""
+    if chance.random() < 0.8:
+        before = summary.stat().st_mtime_ns if summary.exists() else None
+        while process.is_alive() and (not summary.exists() or summary.stat().st_mtime_ns == before):
+            time.sleep(0.001)
+    time.sleep(chance.uniform(0, 0.15))
+    number = chance.choice(SIGNALS)
+    os.kill(process.pid, number)
+    return number.name
 
 
 def check_equal(path: Path, overrides: tuple[str, ...], straight: Path) -> None:
@@ -141,7 +160,9 @@ def check_equal(path: Path, overrides: tuple[str, ...], straight: Path) -> None:
 def test_a_run_that_was_killed_again_and_again_ends_as_if_uncut(tmp_path: Path, overrides, kills: int):
     longer = tuple(f"train.total_steps={int(o.split('=')[1]) * kills // 8}" if "total" in o else o for o in overrides)
     train_in(tmp_path / "straight", *longer, *EVERY)
-    crash_until_done(tmp_path / "cut", longer, kills, random.Random(kills))
+    met = crash_until_done(tmp_path / "cut", longer, kills, random.Random(f"{kills} {overrides}"))
+    print("\n", dict(sorted(met.items())))  # noqa: T201
+    assert {cause.split(", ")[1] for cause in met} >= {"killed", "interrupted"}
     check_equal(tmp_path / "cut", longer, tmp_path / "straight")
 
 
