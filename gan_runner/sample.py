@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from gan_runner import checkpoint
-from gan_runner.build import make, make_network
+from gan_runner.build import check_structure, make, make_network
 from gan_runner.checkpoint import Checkpoint
 from gan_runner.device import Device
 from gan_runner.ema import EMA
@@ -86,6 +86,7 @@ def load(options: argparse.Namespace) -> tuple[int, Sampler]:
     config = folder.read_config()
     if config is None:
         raise ConfigError(f"{folder.path} is no run folder: it has no config.yaml; name one like outputs/default.")
+    check_structure(config)
     check_trust(config, options.trust, get_object)
     found: list[tuple[int, Sampler]] = []
 

@@ -125,7 +125,7 @@ def crash_until_done(path: Path, overrides: tuple[str, ...], kills: int, chance:
         status = RunFolder(path).status()
         assert status in ("killed", "interrupted", "completed", None), status
         if status == "completed":  # it was faster: begin anew
-            train_in(path, *overrides, *EVERY, "train.fresh=true", "train.total_steps=3")
+            train_in(path, *overrides, *EVERY, "train.fresh=true", "train.total_steps=6")
         else:
             met[f"{cause}, {status}"] += 1
     train_in(path, *overrides, *EVERY)

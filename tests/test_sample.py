@@ -1,6 +1,7 @@
 """Images from a run folder: the same bytes for the same seed, and nothing executed that the folder names."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -169,11 +170,85 @@ def test_code_in_a_checkpoint_is_not_run(sample, folder, tmp_path: Path, which: 
     stranger, touched = tmp_path / "run", tmp_path / "touched"
     (stranger / "checkpoints").mkdir(parents=True)
     (stranger / "config.yaml").write_text(folder.config.read_text())
-    torch.save({"format": 1, "state": Touch(touched)}, stranger / "checkpoints" / "step-00000007.pt")
+    torch.save(
+        {"format": checkpoint.FORMAT, "config": {}, "state": Touch(touched)},
+        stranger / "checkpoints" / "step-00000007.pt",
+    )
     answer = sample(stranger, "--checkpoint", which)
     assert answer.code == 2
     assert "checkpoint" in answer.err
     assert not touched.exists()
+
+
+@pytest.fixture
+def stranger(folder, tmp_path: Path) -> Path:
+    """A copy of a run, to be made malicious."""
+    shutil.copytree(folder.path, tmp_path / "stranger", ignore=shutil.ignore_patterns("seed-*"))
+    return tmp_path / "stranger"
+
+
+@pytest.mark.parametrize("part", ["config.yaml", "checkpoints", "samples", "checkpoints/step-00000004.pt"])
+def test_a_link_that_leads_out_is_not_followed(sample, stranger: Path, tmp_path: Path, part: str):
+    (stranger / part).rename(tmp_path / "elsewhere")
+    (stranger / part).symlink_to(tmp_path / "elsewhere")
+    answer = sample(stranger)
+    assert answer.code == 2
+    assert f"{stranger / part} leads out of the run folder" in answer.err
+    assert not list((tmp_path / "elsewhere").glob("seed-*"))
+
+
+def test_a_link_in_the_place_of_the_picture_is_replaced(sample, stranger: Path, tmp_path: Path):
+    (tmp_path / "precious").write_text("mine")
+    (stranger / "samples" / "seed-0-step-00000004.png").symlink_to(tmp_path / "precious")
+    assert sample(stranger).code == 0
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "words"),
+    [
+        ("model.generator.widths", [10**6, 10**6], "model.generator takes 20,001."),
+        ("model.latent.dim", 10**13, "takes"),
+        ("train.generator_batch_size", 10**13, "train.generator_batch_size=10000000000000 takes"),
+        ("train.generator_batch_size", "many", "train.generator_batch_size='many' should be of type int"),
+        ("model", {}, "model.latent is missing"),
+        ("model.generator._target_", 7, "model.generator._target_=7"),
+        ("seed", None, "seed=None should be a whole number"),
+    ],
+    ids=str,
+)
+def test_a_configuration_of_absurd_content_is_told(sample, stranger: Path, keys: str, value: object, words: str):
+    config = yaml.safe_load((stranger / "config.yaml").read_text())
+    *path, last = keys.split(".")
+    node = config
+    for key in path:
+        node = node[key]
+    node[last] = value
+    (stranger / "config.yaml").write_text(yaml.safe_dump(config))
+    answer = sample(stranger)
+    assert answer.code == 2
+    assert words in answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("content", ["a: [", "[]", "", "7", "name: null"])
+def test_a_configuration_that_is_none_is_told(sample, stranger: Path, content: str):
+    (stranger / "config.yaml").write_text(content)
+    answer = sample(stranger)
+    assert (answer.code, answer.err.count("\n") >= 1, "Traceback" in answer.err) == (2, True, False)
+
+
+@pytest.mark.parametrize("content", [7, [], {"format": 2}, {"format": 2, "config": {}, "state": {}}], ids=str)
+def test_a_checkpoint_of_absurd_content_counts_as_damaged(sample, stranger: Path, content: object):
+    torch.save(content, stranger / "checkpoints" / "step-00000004.pt")
+    answer = sample(stranger)
+    assert (answer.code, answer.out.strip()) == (0, str(stranger / "samples" / "seed-0-step-00000002.png"))
+
+
+def test_more_images_than_there_is_memory_for_are_refused(sample, folder):
+    answer = sample(folder.path, "--count", 10**13)
+    assert answer.code == 2
+    assert "--count=10000000000000 takes" in answer.err
 
 
 def test_a_class_of_the_users_own_is_built_when_he_trusts_it():

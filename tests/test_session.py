@@ -5,6 +5,7 @@ import math
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,47 @@ def test_divergence_is_noticed_and_leaves_the_last_good_checkpoint(tmp_path: Pat
     folder = RunFolder(tmp_path / "run")
     assert folder.read_summary()["status"] == "diverged"
     assert not checkpoint.checkpoints(folder.checkpoints)
+
+
+@pytest.fixture
+def scheduler() -> Iterator[list[str]]:
+    """The handlers that submitit installs: SIGTERM is ignored, SIGUSR2 puts the job into the queue again and exits."""
+    heard: list[str] = []
+
+    def requeue(number: int, frame: object) -> None:
+        heard.append("requeue")
+        raise SystemExit(-1)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append("ignored"))
+    signal.signal(signal.SIGUSR2, requeue)
+    yield heard
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_scheduler_requeues_after_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: list):
+    overrides = (*SMALL, *EVERY, "train.total_steps=20", "train.keep_checkpoints=9")
+    straight = train_in(tmp_path / "straight", *overrides)
+    step = Run.step
+
+    def preempted(run: Run) -> dict:
+        if run.steps == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if run.steps == 10:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return step(run)
+
+    monkeypatch.setattr(Run, "step", preempted)
+    with pytest.raises(SystemExit):
+        train_in(tmp_path / "cut", *overrides)
+    assert scheduler == ["ignored", "requeue"]
+    cut = RunFolder(tmp_path / "cut")
+    assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(cut.checkpoints)] == [4, 6, 8, 11]
+    assert cut.status() == "interrupted"
+    monkeypatch.undo()
+    train_in(tmp_path / "cut", *overrides)
+    torch.testing.assert_close(final_state(cut), final_state(straight), rtol=0, atol=0)
 
 
 BLOWS_UP = (*SMALL, *EVERY, "loss=wgan_gp", "optimizer.lr=1e6", "train.total_steps=400")
