@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gan_runner.dataset.images import ImageDataset
@@ -182,7 +183,8 @@ class Run:
         real, noise = part
         assert real is not None
         network = self.discriminator.network
-        fake = self.fake(real, noise)
+        with torch.no_grad():  # its weights are frozen already, but torch.compile before 2.15 overlooks that they thaw
+            fake = self.fake(real, noise)
         loss, stats = self.objective.discriminator(network, real, fake)
         with self.device.penalty_autocast():
             penalty, observed = self.objective.penalty(network, real, fake, noise, update, progress)
