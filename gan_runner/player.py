@@ -31,26 +31,28 @@ class Player:
         for parameter in self.trainable:
             parameter.requires_grad_(trainable)
 
-    def update(
+    def prepare(
         self,
         terms: Callable[[Part], tuple[Tensor, Stats]],
         parts: Sequence[Part],
         progress: Progress,
         seed: tuple[int | str, ...],
     ) -> Stats:
-        """One optimizer step on the mean of terms(part), which returns a loss and what to log of it."""
+        """The gradient of the mean of terms(part), which returns a loss and what to log of it."""
         self.set_rate(progress)
         self.device.seed(*seed)
         self.thaw(True)
         observed = [self.backward(terms, part, len(parts)) for part in parts]
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.trainable if p.grad is not None]
-        stats = mean(observed) | {f"grad_norm/{self.name}": torch.nn.utils.get_total_norm(gradients)}
+        self.thaw(False)
+        return mean(observed) | {f"grad_norm/{self.name}": torch.nn.utils.get_total_norm(gradients)}
+
+    def move(self) -> None:
+        """The step along the gradient."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self.thaw(False)
-        return stats
 
     def backward(self, terms: Callable[[Part], tuple[Tensor, Stats]], part: Part, parts: int) -> Stats:
         with self.device.autocast():

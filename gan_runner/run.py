@@ -145,28 +145,35 @@ class Run:
         stats: Stats = {}
         progress = Progress(self.steps, self.length)
         first = self.objective.discriminator_updates(self.steps)
-        for update in range(first, first + self.objective.n_critic_at(self.steps)):
-            stats |= self.update_discriminator(update, progress)  # of a lazy penalty, the last value
-        stats |= self.update_generator(progress)
+        last = first + self.objective.n_critic_at(self.steps) - 1
+        for update in range(first, last + 1):
+            stats |= self.prepare_discriminator(update, progress)  # of a lazy penalty, the last value
+            if update < last or not self.objective.simultaneous:
+                self.move_discriminator()
+        stats |= self.prepare_generator(progress)
+        if self.objective.simultaneous:
+            self.move_discriminator()
+        self.generator.move()
         before, self.steps = self.images, self.steps + 1
         self.ema.update(self.images - before, self.images)
         return stats
 
-    def update_discriminator(self, update: int, progress: Progress) -> Stats:
+    def prepare_discriminator(self, update: int, progress: Progress) -> Stats:
         real = self.next(self.real_batches)
         noise = self.noise("discriminator", update, self.settings.batch_size)
         terms = partial(self.discriminator_terms, update, progress)
-        stats = self.discriminator.update(terms, self.parts(real, noise), progress, noise.scoped("dropout").key)
-        self.objective.enforce(self.discriminator.network)
-        return stats
+        return self.discriminator.prepare(terms, self.parts(real, noise), progress, noise.scoped("dropout").key)
 
-    def update_generator(self, progress: Progress) -> Stats:
+    def move_discriminator(self) -> None:
+        self.discriminator.move()
+        self.objective.enforce(self.discriminator.network)
+
+    def prepare_generator(self, progress: Progress) -> Stats:
         labelled = self.real.labels is not None
         real = self.next(self.generator_batches) if labelled or self.objective.adversarial.paired else None
         noise = self.noise("generator", self.steps, self.settings.generator_batch_size)
-        return self.generator.update(
-            self.generator_terms, self.parts(real, noise), progress, noise.scoped("dropout").key
-        )
+        terms = partial(self.generator_terms, progress)
+        return self.generator.prepare(terms, self.parts(real, noise), progress, noise.scoped("dropout").key)
 
     def parts(self, real: Batch | None, noise: Noise) -> list[Part]:
         count = self.settings.accumulate
@@ -185,15 +192,16 @@ class Run:
         network = self.discriminator.network
         with torch.no_grad():  # its weights are frozen already, but torch.compile before 2.15 overlooks that they thaw
             fake = self.fake(real, noise)
-        loss, stats = self.objective.discriminator(network, real, fake)
+        loss, stats = self.objective.discriminator(network, real, fake, noise, progress)
         with self.device.penalty_autocast():
             penalty, observed = self.objective.penalty(network, real, fake, noise, update, progress)
         total = loss + penalty
+        stats |= self.objective.estimate(loss.detach(), total.detach())
         return total, {"loss/discriminator": total.detach(), **stats, **observed}
 
-    def generator_terms(self, part: Part) -> tuple[Tensor, Stats]:
+    def generator_terms(self, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
         fake = self.fake(part.real, part.noise)
-        return self.objective.generator(self.discriminator.network, fake, part.real)
+        return self.objective.generator(self.discriminator.network, fake, part.real, part.noise, progress)
 
     # ---- what the session asks
 
@@ -206,8 +214,11 @@ class Run:
 
     def schedules(self) -> dict[str, Schedule]:
         """All that change as training goes on, by the setting that holds them."""
-        weights = {f"loss.penalties.{name}.weight": at for name, at in self.objective.schedules().items()}
-        return {"optimizer.schedule": self.generator.schedule, **weights}
+        penalties = self.objective.penalties
+        return {"optimizer.schedule": self.generator.schedule} | {
+            f"loss.penalties.{name}.weight" if name in penalties else f"loss.{name}": schedule
+            for name, schedule in self.objective.schedules().items()
+        }
 
     def check_length(self) -> None:
         """After a resume: schedules run over the length of the first start, and no further."""

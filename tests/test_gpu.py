@@ -41,7 +41,7 @@ def test_the_images_live_on_the_gpu_and_arrive_the_same_from_the_host(monkeypatc
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_step_never_waits_for_the_gpu(loss: str, precision: str):
-    if (loss, precision) == ("wgan", "fp16"):
+    if precision == "fp16" and loss in ("wgan", "r1"):
         pytest.skip("RMSprop is not fused: the scaler asks on the host whether a gradient overflowed")
     run = make_run(*GPU, f"loss={loss}", f"device.precision={precision}")
     for _ in range(3):

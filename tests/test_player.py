@@ -20,6 +20,12 @@ def player(lr: float = 0.1, schedule: Schedule | None = None) -> Player:
     return Player("generator", network, optimizer, schedule or Schedule(), Device("cpu"))
 
 
+def update(one: Player, *arguments) -> dict[str, Tensor]:
+    stats = one.prepare(*arguments)
+    one.move()
+    return stats
+
+
 def terms_of(network: nn.Module):
     def terms(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         loss = network(x).square().mean()
@@ -32,7 +38,7 @@ def terms_of(network: nn.Module):
 def test_an_update_is_one_gradient_step_on_the_mean_over_the_parts(parts: int):
     """d/dw mean (w x)^2 = 2 w mean x^2 = 15 at w = 1; the step is -0.1 * 15."""
     one = player()
-    stats = one.update(terms_of(one.network), X.chunk(parts), NOW, ("a",))
+    stats = update(one, terms_of(one.network), X.chunk(parts), NOW, ("a",))
     assert one.network.weight.item() == pytest.approx(1 - 0.1 * 15)
     assert stats["loss/generator"].item() == pytest.approx(7.5)
     assert stats["grad_norm/generator"].item() == pytest.approx(15)
@@ -46,7 +52,7 @@ def test_a_player_is_frozen_except_while_it_moves():
         seen.append(one.network.weight.requires_grad)
         return terms_of(one.network)(x)
 
-    one.update(terms, [X], NOW, ("a",))
+    update(one, terms, [X], NOW, ("a",))
     assert seen == [True]
     assert not one.network.weight.requires_grad
     assert one.network.weight.grad is None
@@ -58,14 +64,14 @@ def test_what_the_user_froze_stays_frozen():
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     one = Player("generator", network, optimizer, Schedule(), Device("cpu"))
     before = network[0].weight.clone()
-    one.update(terms_of(network), [X], NOW, ("a",))
+    update(one, terms_of(network), [X], NOW, ("a",))
     assert torch.equal(network[0].weight, before)
 
 
 def test_the_learning_rate_follows_the_schedule():
     one = player(lr=0.5, schedule=Schedule(shape="linear"))
     for step, rate in ((0, 0.5), (50, 0.25), (100, 0.0)):
-        one.update(terms_of(one.network), [X], Progress(step, 100), ("a",))
+        update(one, terms_of(one.network), [X], Progress(step, 100), ("a",))
         assert one.rate == pytest.approx(rate)
 
 
@@ -73,8 +79,8 @@ def test_state_goes_over_to_another_player_whole():
     one, other = player(), player()
     one.optimizer = torch.optim.Adam(one.network.parameters(), lr=0.1)
     other.optimizer = torch.optim.Adam(other.network.parameters(), lr=0.1)
-    one.update(terms_of(one.network), [X], NOW, ("a",))
+    update(one, terms_of(one.network), [X], NOW, ("a",))
     other.load_state_dict(copy.deepcopy(one.state_dict()))
     for each in (one, other):
-        each.update(terms_of(each.network), [X], NOW, ("a",))
+        update(each, terms_of(each.network), [X], NOW, ("a",))
     assert_close(one.network.weight, other.network.weight, rtol=0, atol=0)

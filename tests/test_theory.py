@@ -16,3 +16,15 @@ def test_wgan_gp_between_two_point_masses_finds_the_closed_form(tmp_path: Path):
     assert last["penalty/gradient"] == pytest.approx(0.1, abs=0.03)
     assert last["loss/discriminator"] == pytest.approx(-2.1, abs=0.1)
     assert last["score/gap"] == last["wasserstein/estimate"]
+
+
+def test_wgan_div_between_two_point_masses_finds_the_closed_form(tmp_path: Path):
+    """REFERENCE 1.6, k = 2, p = 6: gap W^(6/5) / 12^(1/5), penalty gap / 6, and W = gap^(5/6) 12^(1/6)."""
+    div = ("loss=wgan_div", "optimizer=adam", "optimizer.lr=1e-3", "optimizer.generator.lr=0")
+    folder = train_in(tmp_path / "run", "experiment=point_masses", *div, "device=cpu", "train.total_steps=1200")
+    last = metrics(folder)[-1]
+    gap = 2**1.2 / 12**0.2
+    assert last["score/gap"] == pytest.approx(gap, rel=0.05)
+    assert last["penalty/gradient"] == pytest.approx(gap / 6, rel=0.05)
+    assert last["divergence/w_div"] == pytest.approx(gap * 5 / 6, rel=0.05)
+    assert last["score/gap"] ** (5 / 6) * 12 ** (1 / 6) == pytest.approx(2, rel=0.05)

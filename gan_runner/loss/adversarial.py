@@ -3,8 +3,11 @@
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, relu, softplus
+
+from gan_runner.errors import choose, require
 
 
 class Minimax:
@@ -12,15 +15,22 @@ class Minimax:
 
     Both terms of the discriminator are summed, not halved: log 4 when it cannot tell, and JS = log 2 - loss / 2.
     The generator's loss saturates: its gradient vanishes as the discriminator wins.
+    real_target below 1 smooths the label of real images, and of those alone (Salimans et al. 2016: 0.9); the loss then
+    no longer estimates JS.
     """
 
     paired = False
     batch_statistics = False
     zero_is_boundary = True
-    estimate: str | None = "js"
+
+    def __init__(self, real_target: float = 1.0):
+        require(0 < real_target <= 1, f"real_target={real_target} must be above 0 and at most 1")
+        self.real_target = real_target
+        self.estimate: str | None = "js" if real_target == 1 else None
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        return softplus(-real).mean() + softplus(fake).mean()
+        smoothed = softplus(-real) if self.real_target == 1 else softplus(real) - self.real_target * real
+        return smoothed.mean() + softplus(fake).mean()
 
     def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
         return -softplus(fake).mean()
@@ -31,6 +41,47 @@ class NonSaturating(Minimax):
 
     def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
         return softplus(-fake).mean()
+
+
+class LeastSquares:
+    """D: 1/2 E (D(x) - b)^2 + 1/2 E (D(G(z)) - a)^2; G: 1/2 E (D(G(z)) - c)^2 (Mao et al. 2017, equations 8 and 9).
+
+    a=-1, b=1, c=0 minimises the Pearson chi^2 between p + q and 2q; a=0, b=c=1 is the coding that most code uses.
+    At equilibrium: 1 and 0 for the first, 1/4 and 1/8 for the second.
+    """
+
+    paired = False
+    batch_statistics = False
+    estimate: str | None = None
+
+    def __init__(self, a: float = 0.0, b: float = 1.0, c: float = 1.0):
+        require(a < b, f"a={a}, the target of fakes, must be below b={b}, that of real images")
+        self.a, self.b, self.c = a, b, c
+        self.zero_is_boundary = a == -b
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return ((real - self.b).square().mean() + (fake - self.a).square().mean()) / 2
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        return (fake - self.c).square().mean() / 2
+
+
+class Hinge:
+    """D: E relu(1 - D(x)) + E relu(1 + D(G(z))); G: -E D(G(z)) (Lim and Ye 2017; Miyato et al. 2018, equation 17).
+
+    2 when the discriminator has learned nothing; 1 - loss / 2 is a lower bound of the total variation.
+    """
+
+    paired = False
+    batch_statistics = False
+    zero_is_boundary = True
+    estimate: str | None = "tv"
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return relu(1 - real).mean() + relu(1 + fake).mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        return -fake.mean()
 
 
 class Wasserstein:
@@ -48,9 +99,127 @@ class Wasserstein:
         return -fake.mean()
 
 
-# What a discriminator's loss without penalties says about the distance of the two distributions: tag and formula.
-ESTIMATES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
-    "wasserstein": ("wasserstein/estimate", lambda loss: -loss),
-    "js": ("divergence/js_estimate", lambda loss: math.log(2) - loss / 2),  # nats; a lower bound
-    "tv": ("divergence/tv_estimate", lambda loss: 1 - loss / 2),
+class WassersteinDivergence(Wasserstein):
+    """As Wasserstein. With WGAN-div's penalty the loss is minus a divergence, its gap no distance (Wu et al. 2018)."""
+
+    estimate: str | None = "w_div"
+
+
+class RelativisticPaired:
+    """D: E softplus(-(D(x) - D(y))); G: E softplus(-(D(y) - D(x))), each real x with one fake y.
+
+    RSGAN (Jolicoeur-Martineau 2018), RpGAN in R3GAN (Huang et al. 2024). log 2 each at equilibrium. Scores may drift
+    together: read differences.
+    """
+
+    paired = True
+    batch_statistics = False
+    zero_is_boundary = False
+    estimate: str | None = None
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return softplus(fake - real).mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        assert real is not None
+        return softplus(real - fake).mean()
+
+
+FORMS: dict[str, Callable[[Tensor], Tensor]] = {  # the price of a margin; 1 is a good one
+    "standard": lambda margin: softplus(-margin),
+    "least_squares": lambda margin: (margin - 1).square(),
+    "hinge": lambda margin: relu(1 - margin),
+}
+
+
+class RelativisticAverage:
+    """D: E f(D(x) - E D(y)) + E f(E D(x) - D(y)); G: the same with real and fake exchanged.
+
+    Jolicoeur-Martineau 2018.
+    form: standard (RaSGAN), least_squares (RaLSGAN), hinge (RaHinge). The gradient flows through the means. Summed,
+    as in the paper; the author's code averages the two terms. At equilibrium log 4, 2 and 2, for both players.
+    """
+
+    paired = True
+    batch_statistics = True
+    zero_is_boundary = False
+    estimate: str | None = None
+
+    def __init__(self, form: str = "standard"):
+        self.price = choose("form", form, FORMS)
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return self.price(real - fake.mean()).mean() + self.price(real.mean() - fake).mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        assert real is not None
+        return self.discriminator(fake, real)
+
+
+# ---- f-GAN
+
+TANGENT = 20.0  # past it exp is continued by its tangent, so that no score overflows or loses its gradient
+
+
+def bounded_exp(x: Tensor) -> Tensor:
+    return x.clamp(max=TANGENT).exp() * (1 + relu(x - TANGENT))
+
+
+def conjugate_of_jeffrey(t: Tensor) -> Tensor:
+    """W(e^(1-t)) + 1 / W(e^(1-t)) + t - 2 with Lambert's W, whose logarithm u solves e^u + u = 1 - t."""
+    y = 1 - t
+    with torch.no_grad():
+        u = torch.where(y > 1, y.clamp(min=1).log(), y)
+        for _ in range(20):
+            u = u - (bounded_exp(u) + u - y) / (bounded_exp(u) + 1)
+    w = bounded_exp(u)
+    u = u - (w + u - y) / (w + 1)  # one more step of Newton's, which carries the gradient
+    return bounded_exp(u) + bounded_exp(-u) + t - 2
+
+
+# divergence -> g(v), which maps scores into the domain of f*, and f*(g(v)), in its stable form (Nowozin et al. 2016,
+# tables 2 and 6)
+DIVERGENCES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str | None]] = {
+    "total_variation": (lambda v: torch.tanh(v) / 2, lambda v: torch.tanh(v) / 2, "minus_loss_tv"),
+    "kl": (lambda v: v, lambda v: bounded_exp(v - 1), None),
+    "reverse_kl": (lambda v: -bounded_exp(-v), lambda v: v - 1, None),
+    "pearson": (lambda v: v, lambda v: v.square() / 4 + v, None),
+    "neyman": (lambda v: 1 - bounded_exp(-v), lambda v: 2 - 2 * bounded_exp(-v / 2), None),
+    "squared_hellinger": (lambda v: 1 - bounded_exp(-v), lambda v: bounded_exp(v) - 1, None),
+    "jeffrey": (lambda v: v, conjugate_of_jeffrey, None),
+    "js": (lambda v: math.log(2) + logsigmoid(v), lambda v: softplus(v) - math.log(2), "half_minus_loss_js"),
+    "gan": (logsigmoid, softplus, "js"),
+}
+
+
+class FDivergence:
+    """D: -(E g(D(x)) - E f*(g(D(G(z))))), minus a lower bound of the divergence; G: -E f*(g(D(G(z)))), or with trick
+    -E g(D(G(z))), which the paper recommends (f-GAN, Nowozin et al. 2016). js is twice JS, gan twice JS less log 4.
+    """
+
+    paired = False
+    batch_statistics = False
+    zero_is_boundary = False
+
+    def __init__(self, divergence: str = "kl", trick: bool = True):
+        self.activation, self.conjugate, estimate = choose("divergence", divergence, DIVERGENCES)
+        self.trick = trick
+        self.estimate: str | None = estimate
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return self.conjugate(fake).mean() - self.activation(real).mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        return -(self.activation(fake) if self.trick else self.conjugate(fake)).mean()
+
+
+# What a discriminator's loss says about the distance of the two distributions: tag, and formula of the loss without
+# and with its penalties.
+ESTIMATES: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {
+    "wasserstein": ("wasserstein/estimate", lambda loss, total: -loss),
+    "w_div": ("divergence/w_div", lambda loss, total: -total),
+    "js": ("divergence/js_estimate", lambda loss, total: math.log(2) - loss / 2),  # nats; a lower bound
+    "half_minus_loss_js": ("divergence/js_estimate", lambda loss, total: -loss / 2),
+    "tv": ("divergence/tv_estimate", lambda loss, total: 1 - loss / 2),
+    "minus_loss_tv": ("divergence/tv_estimate", lambda loss, total: -loss),
 }

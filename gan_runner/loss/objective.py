@@ -26,9 +26,15 @@ class Objective:
         n_critic: int = 1,
         n_critic_burst: int | None = None,
         discriminator_norm: str = "none",
+        instance_noise: float | Schedule = 0.0,
+        simultaneous: bool = False,
     ):
         """n_critic_burst: discriminator updates in the first 25 and every 500th generator step, as WGAN's authors had.
 
+        instance_noise: standard deviation of Gaussian noise on every image that the adversarial terms see, real and
+        fake alike (Sonderby et al. 2017); in units of the data, whose range is -1 to 1.
+        simultaneous: both players move from the same point, as in the code of Goodfellow et al. 2014; else the
+        generator answers the discriminator that has just moved (their Algorithm 1).
         discriminator_norm is what networks that leave their normalisation open read from the configuration.
         """
         missing = [name for name in NEEDED if not hasattr(adversarial, name)]
@@ -37,12 +43,17 @@ class Objective:
         )
         if adversarial.estimate is not None:
             choose("adversarial.estimate", adversarial.estimate, ESTIMATES)
+        require(
+            isinstance(instance_noise, Schedule) or instance_noise >= 0,
+            f"instance_noise={instance_noise} must be 0 or more",
+        )
         require(n_critic >= 1, f"n_critic={n_critic} must be at least 1")
         require(n_critic_burst is None or n_critic_burst >= 1, f"n_critic_burst={n_critic_burst} must be at least 1")
         self.adversarial, self.constraint = adversarial, constraint
         self.penalties = {name: penalty for name, penalty in (penalties or {}).items() if penalty is not None}
         self.n_critic, self.n_critic_burst = n_critic, n_critic_burst
         self.discriminator_norm = discriminator_norm
+        self.instance_noise, self.simultaneous = instance_noise, simultaneous
 
     @property
     def batch_statistics(self) -> bool:
@@ -64,11 +75,21 @@ class Objective:
         bursts = min(steps, FIRST) + max(steps - 1, 0) // EVERY
         return steps * self.n_critic + bursts * ((self.n_critic_burst or self.n_critic) - self.n_critic)
 
-    def discriminator(self, network: nn.Module, real: Batch, fake: Batch) -> tuple[Tensor, Stats]:
+    def discriminator(
+        self, network: nn.Module, real: Batch, fake: Batch, noise: Noise, progress: Progress
+    ) -> tuple[Tensor, Stats]:
         """Adversarial loss of the discriminator. Real and fake pass apart: joint batch statistics would leak which."""
-        real_scores, fake_scores = scores(network, real), scores(network, fake)
+        real_scores = scores(network, self.noised(real, noise.scoped("real"), progress))
+        fake_scores = scores(network, self.noised(fake, noise.scoped("fake"), progress))
         loss = self.adversarial.discriminator(real_scores, fake_scores)
         return loss, self.observe(loss.detach(), real_scores.detach(), fake_scores.detach())
+
+    def noised(self, batch: Batch, noise: Noise, progress: Progress) -> Batch:
+        deviation = valued(self.instance_noise, progress)
+        if deviation == 0:
+            return batch
+        drawn = noise.scoped("instance").normal(*batch.images.shape[1:])
+        return batch._replace(images=batch.images + deviation * drawn)
 
     def observe(self, loss: Tensor, real: Tensor, fake: Tensor) -> Stats:
         real_mean, fake_mean = real.mean(), fake.mean()
@@ -77,10 +98,16 @@ class Objective:
         if self.adversarial.zero_is_boundary:
             stats["accuracy/real"] = (real > 0).float().mean()
             stats["accuracy/fake"] = (fake < 0).float().mean()
-        if self.adversarial.estimate is not None:
-            tag, formula = ESTIMATES[self.adversarial.estimate]
-            stats[tag] = formula(loss)
+        if self.adversarial.paired:
+            stats["accuracy/pairwise"] = (real > fake).float().mean()
         return stats
+
+    def estimate(self, loss: Tensor, total: Tensor) -> Stats:
+        """What the discriminator's loss, without and with its penalties, says about the distance."""
+        if self.adversarial.estimate is None:
+            return {}
+        tag, formula = ESTIMATES[self.adversarial.estimate]
+        return {tag: formula(loss, total)}
 
     def penalty(
         self, network: nn.Module, real: Batch, fake: Batch, noise: Noise, update: int, progress: Progress
@@ -91,17 +118,21 @@ class Objective:
         for name, term in self.penalties.items():
             if update % term.every:
                 continue
-            weight = term.weight(progress) if isinstance(term.weight, Schedule) else term.weight
             value, observed = term(network, real, fake, noise.scoped(name))
-            weighted = weight * term.every * value
+            weighted = valued(term.weight, progress) * term.every * value
             total = total + weighted
             stats[f"penalty/{name}"] = weighted.detach()
             stats |= {f"{tag}/{name}": number for tag, number in observed.items()}
         return total, stats
 
-    def generator(self, network: nn.Module, fake: Batch, real: Batch | None) -> tuple[Tensor, Stats]:
-        real_scores = scores(network, real) if self.adversarial.paired and real is not None else None
-        loss = self.adversarial.generator(scores(network, fake), real_scores)
+    def generator(
+        self, network: nn.Module, fake: Batch, real: Batch | None, noise: Noise, progress: Progress
+    ) -> tuple[Tensor, Stats]:
+        real_scores = None
+        if self.adversarial.paired and real is not None:
+            real_scores = scores(network, self.noised(real, noise.scoped("real"), progress))
+        fake_scores = scores(network, self.noised(fake, noise.scoped("fake"), progress))
+        loss = self.adversarial.generator(fake_scores, real_scores)
         return loss, {"loss/generator": loss.detach()}
 
     def enforce(self, network: nn.Module) -> None:
@@ -110,8 +141,14 @@ class Objective:
 
     def schedules(self) -> dict[str, Schedule]:
         """What changes as training goes on, by its name under `schedule/`."""
-        return {n: p.weight for n, p in self.penalties.items() if isinstance(p.weight, Schedule)}
+        named = {name: penalty.weight for name, penalty in self.penalties.items()}
+        named["instance_noise"] = self.instance_noise
+        return {name: value for name, value in named.items() if isinstance(value, Schedule)}
 
     def prepare(self, network: nn.Module) -> None:
         if self.constraint is not None:
             self.constraint.prepare(network)
+
+
+def valued(setting: float | Schedule, progress: Progress) -> float:
+    return setting(progress) if isinstance(setting, Schedule) else setting

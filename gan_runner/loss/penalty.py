@@ -39,13 +39,41 @@ def around_real(real: Batch, fake: Batch, noise: Noise) -> Batch:
     return Batch(images + noise.uniform(1, 1, 1).to(images.dtype) * reach, real.labels)
 
 
+def around_real_symmetric(real: Batch, fake: Batch, noise: Noise) -> Batch:
+    """x + std(x) u with u ~ U[-1/2, 1/2) per pixel (DRAGAN in compare_gan)."""
+    images = real.images
+    return Batch(images + images.std() * (noise.uniform(*images.shape[1:]).to(images.dtype) - 0.5), real.labels)
+
+
+def around_real_gaussian(real: Batch, fake: Batch, noise: Noise) -> Batch:
+    """x + 0.5 std(x) u with u ~ N(0, 1) per pixel (DRAGAN's Algorithm 1, its deviation that of the authors' code)."""
+    images = real.images
+    return Batch(images + 0.5 * images.std() * noise.normal(*images.shape[1:]).to(images.dtype), real.labels)
+
+
 POINTS: dict[str, Callable[[Batch, Batch, Noise], Batch]] = {
     "line": line,
     "real": on_real,
     "fake": on_fake,
     "both": on_both,
     "around_real": around_real,
+    "around_real_symmetric": around_real_symmetric,
+    "around_real_gaussian": around_real_gaussian,
 }
+
+
+def score_and_gradient(discriminator: nn.Module, points: Batch) -> tuple[Tensor, Tensor]:
+    """Scores (B,) at the points and their gradients there, flat (B, D), both differentiable."""
+    images = points.images.detach().requires_grad_(True)
+    # forward, not the call: double backward through a compiled call raises
+    score = full_precision(discriminator.forward(images, points.labels))
+    (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
+    return score, full_precision(gradient).flatten(1)
+
+
+def check_weight(weight: float | Schedule, every: int) -> None:
+    require(isinstance(weight, Schedule) or weight >= 0, f"weight={weight} must be 0 or more")
+    require(every >= 1, f"every={every} must be at least 1 (discriminator updates)")
 
 
 class GradientPenalty:
@@ -69,25 +97,75 @@ class GradientPenalty:
         every: int = 1,
     ):
         self.points = choose("at", at, POINTS)
-        require(isinstance(weight, Schedule) or weight >= 0, f"weight={weight} must be 0 or more")
+        check_weight(weight, every)
         require(center >= 0, f"center={center} is a norm: use 0 or more")
         require(power >= 1, f"power={power} must be at least 1")
-        require(every >= 1, f"every={every} must be at least 1 (discriminator updates)")
         self.weight, self.center, self.power, self.one_sided, self.every = weight, center, power, one_sided, every
-        self.batch_statistics = at == "around_real"  # the deviation is the whole batch's
+        self.batch_statistics = at.startswith("around_real")  # the deviation is the whole batch's
 
     def __call__(self, discriminator: nn.Module, real: Batch, fake: Batch, noise: Noise) -> tuple[Tensor, Stats]:
         """Unweighted value of the penalty, and the mean gradient norm at its points."""
-        points = self.points(real, fake, noise)
-        images = points.images.detach().requires_grad_(True)
-        # forward, not the call: double backward through a compiled call raises
-        score = full_precision(discriminator.forward(images, points.labels))
-        (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
-        gradient = full_precision(gradient).flatten(1)
-        if self.center == 0:  # no square root: its derivative at 0 is infinite
+        _, gradient = score_and_gradient(discriminator, self.points(real, fake, noise))
+        if self.center == 0 and self.power >= 2:  # no square root, whose derivative at 0 is infinite
             squared = gradient.square().sum(1)
             return squared.pow(self.power / 2).mean(), {"gradient_norm": squared.detach().sqrt().mean()}
         norm = torch.linalg.vector_norm(gradient, dim=1)
         excess = norm - self.center
         excess = excess.relu() if self.one_sided else excess.abs()
         return excess.pow(self.power).mean(), {"gradient_norm": norm.detach().mean()}
+
+
+class JensenShannonRegularizer:
+    """E (1 - sigma(D(x)))^2 ||grad D(x)||^2 + E sigma(D(y))^2 ||grad D(y)||^2, weight gamma/2 (Roth et al. 2017).
+
+    What noise on the images would do to the discriminator of the minimax GAN, to first order.
+    """
+
+    per_sample = True
+    batch_statistics = False
+
+    def __init__(self, weight: float | Schedule = 1.0, every: int = 1):
+        check_weight(weight, every)
+        self.weight, self.every = weight, every
+
+    def __call__(self, discriminator: nn.Module, real: Batch, fake: Batch, noise: Noise) -> tuple[Tensor, Stats]:
+        real_score, real_gradient = score_and_gradient(discriminator, real)
+        fake_score, fake_gradient = score_and_gradient(discriminator, fake)
+        real_square, fake_square = real_gradient.square().sum(1), fake_gradient.square().sum(1)
+        value = torch.sigmoid(-real_score).square() * real_square + torch.sigmoid(fake_score).square() * fake_square
+        norm = torch.cat([real_square, fake_square]).detach().sqrt().mean()
+        return value.mean(), {"gradient_norm": norm}
+
+
+class OrthonormalRegularizer:
+    """Sum over the layers of ||W W^T - I||_F^2, W (outputs, rest) (Brock et al. 2017).
+
+    off_diagonal: of the part off the diagonal alone, which leaves the norms free (BigGAN, Brock et al. 2019). Where
+    there are more outputs than inputs, of W^T W.
+    """
+
+    per_sample = False
+    batch_statistics = False
+
+    def __init__(self, weight: float | Schedule = 1e-4, off_diagonal: bool = True, every: int = 1):
+        check_weight(weight, every)
+        self.weight, self.off_diagonal, self.every = weight, off_diagonal, every
+
+    def __call__(self, discriminator: nn.Module, real: Batch, fake: Batch, noise: Noise) -> tuple[Tensor, Stats]:
+        layers = [module for module in discriminator.modules() if isinstance(module, MATRICES)]
+        with torch.autocast(real.images.device.type, enabled=False):
+            return torch.stack([self.excess(matrix(layer)) for layer in layers]).sum(), {}
+
+    def excess(self, weight: Tensor) -> Tensor:
+        gram = weight @ weight.T if len(weight) <= weight.shape[1] else weight.T @ weight
+        identity = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+        return ((gram * (1 - identity)) if self.off_diagonal else (gram - identity)).square().sum()
+
+
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+
+
+def matrix(layer: nn.Module) -> Tensor:
+    """The weight as (outputs, rest), in float32 at least."""
+    weight = full_precision(layer.weight)  # type: ignore[arg-type]
+    return (weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight).flatten(1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_runner.loss.adversarial import NonSaturating, Wasserstein
+from gan_runner.loss.adversarial import NonSaturating, RelativisticPaired, Wasserstein
 from gan_runner.loss.objective import Objective
 from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.noise import Noise
@@ -44,11 +44,12 @@ def test_without_bursts_the_discriminator_moves_n_critic_times():
 def test_what_is_observed_of_a_wasserstein_discriminator():
     objective = Objective(Wasserstein(), {"gradient": GradientPenalty(10.0)})
     real, fake = images(3, 5, 3, 5), images(1, 1, 1, 1)
-    loss, stats = objective.discriminator(Sum(), real, fake)
+    loss, stats = objective.discriminator(Sum(), real, fake, NOISE, NOW)
     assert loss.item() == pytest.approx(-3)
     assert {tag: value.item() for tag, value in stats.items()} == pytest.approx(
-        {"loss/adversarial": -3, "score/real": 4, "score/fake": 1, "score/gap": 3, "wasserstein/estimate": 3}
+        {"loss/adversarial": -3, "score/real": 4, "score/fake": 1, "score/gap": 3}
     )
+    assert objective.estimate(loss, loss + 9) == {"wasserstein/estimate": 3}
     penalty, stats = objective.penalty(Sum(), real, fake, NOISE, 0, NOW)
     assert float(penalty) == pytest.approx(10 * (2 - 1) ** 2)
     assert {tag: value.item() for tag, value in stats.items()} == pytest.approx(
@@ -57,11 +58,13 @@ def test_what_is_observed_of_a_wasserstein_discriminator():
 
 
 def test_what_is_observed_of_a_discriminator_whose_boundary_is_zero():
-    _, stats = Objective(NonSaturating()).discriminator(Sum(), images(1, 2, 3, -1), images(-1, -2, 1, 1))
+    objective = Objective(NonSaturating())
+    loss, stats = objective.discriminator(Sum(), images(1, 2, 3, -1), images(-1, -2, 1, 1), NOISE, NOW)
     assert stats["accuracy/real"].item() == pytest.approx(0.75)
     assert stats["accuracy/fake"].item() == pytest.approx(0.5)
-    assert stats["divergence/js_estimate"].item() == pytest.approx(math.log(2) - stats["loss/adversarial"].item() / 2)
-    assert not [tag for tag in stats if tag.startswith("wasserstein")]
+    estimate = objective.estimate(loss, loss)
+    assert estimate.keys() == {"divergence/js_estimate"}
+    assert estimate["divergence/js_estimate"].item() == pytest.approx(math.log(2) - loss.item() / 2)
 
 
 def test_a_lazy_penalty_is_due_every_few_updates_and_scaled_up_by_as_many():
@@ -106,7 +109,7 @@ class Paired:
 
 def test_a_paired_loss_gets_scores_of_real_images_for_the_generator():
     objective = Objective(Paired())
-    assert objective.generator(Sum(), images(1), images(5))[0].item() == pytest.approx(4)
+    assert objective.generator(Sum(), images(1), images(5), NOISE, NOW)[0].item() == pytest.approx(4)
     assert objective.batch_statistics
 
 
@@ -122,3 +125,32 @@ def test_a_paired_loss_gets_scores_of_real_images_for_the_generator():
 def test_impossible_objectives_are_refused(settings: dict, word: str):
     with pytest.raises(ValueError, match=word):
         Objective(**settings)
+
+
+def test_accuracy_of_a_paired_loss_is_that_of_the_pairs():
+    _, stats = Objective(RelativisticPaired()).discriminator(Sum(), images(1, 2, 3, 4), images(0, 5, 2, 9), NOISE, NOW)
+    assert stats["accuracy/pairwise"].item() == pytest.approx(0.5)
+    assert "accuracy/real" not in stats
+
+
+def test_instance_noise_is_on_every_image_and_fades():
+    """On four numbers of deviation 0.5 the sum has deviation 1, the same at step 0 whenever it is asked for."""
+    many = Noise((0,), 20_000, torch.device("cpu"))
+    fading = Schedule(start=0.5, end=0.0, shape="linear")
+    objective = Objective(NonSaturating(), instance_noise=fading)
+    flat = Batch(torch.zeros(20_000, 1, 2, 2))
+    deviations = []
+    for step in (0, 50, 100):
+        seen = [objective.noised(flat, many.scoped(which), Progress(step, 100)).images for which in ("real", "fake")]
+        deviations.append(Sum()(seen[0]).std().item())
+        assert step == 100 or not torch.equal(*seen)
+    assert deviations == pytest.approx([1.0, 0.5, 0.0], abs=0.02)
+    assert objective.schedules() == {"instance_noise": fading}
+    plain, _ = Objective(NonSaturating()).generator(Sum(), images(1, 2, 3, 4), None, NOISE, NOW)
+    noisy, _ = objective.generator(Sum(), images(1, 2, 3, 4), None, NOISE, NOW)
+    assert plain.item() != noisy.item()
+
+
+def test_noise_below_zero_is_refused():
+    with pytest.raises(ValueError, match="instance_noise=-1"):
+        Objective(NonSaturating(), instance_noise=-1.0)

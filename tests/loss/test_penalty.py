@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from gan_runner.loss.penalty import POINTS, GradientPenalty
+from gan_runner.loss.penalty import POINTS, GradientPenalty, JensenShannonRegularizer, OrthonormalRegularizer
 from gan_runner.model.mlp import MLPDiscriminator
 from gan_runner.noise import Noise
 from gan_runner.spec import Batch, ImageSpec
@@ -20,6 +20,8 @@ FAMILY = {
     "WGAN-GP": GradientPenalty(10.0),
     "WGAN-LP": GradientPenalty(10.0, one_sided=True),
     "DRAGAN": GradientPenalty(10.0, at="around_real"),
+    "DRAGAN, symmetric": GradientPenalty(10.0, at="around_real_symmetric"),
+    "DRAGAN, Gaussian": GradientPenalty(10.0, at="around_real_gaussian"),
     "R1": GradientPenalty(5.0, at="real", center=0.0),
     "R2": GradientPenalty(5.0, at="fake", center=0.0),
     "R1 + R2": GradientPenalty(10.0, at="both", center=0.0),
@@ -32,6 +34,8 @@ LINEAR = {  # weighted values for the four slopes
     "WGAN-GP": (2.5, 0, 10, 160),
     "WGAN-LP": (0, 0, 10, 160),
     "DRAGAN": (2.5, 0, 10, 160),
+    "DRAGAN, symmetric": (2.5, 0, 10, 160),
+    "DRAGAN, Gaussian": (2.5, 0, 10, 160),
     "R1": (1.25, 5, 20, 125),
     "R2": (1.25, 5, 20, 125),
     "R1 + R2": (2.5, 10, 40, 250),
@@ -96,7 +100,7 @@ def test_penalty_of_a_linear_discriminator_depends_only_on_its_slope(name: str, 
 def test_a_flat_discriminator_costs_the_distance_to_the_center_and_its_gradient_is_finite(name: str):
     flat = Linear((0.0, 0.0))
     got = value(FAMILY[name], flat, random_batch(7, 2, 1, 1), random_batch(7, 2, 1, 1))
-    assert got.item() == pytest.approx(10.0 if name in ("WGAN-GP", "DRAGAN") else 0.0, abs=1e-9)
+    assert got.item() == pytest.approx(10.0 if name.startswith(("WGAN-GP", "DRAGAN")) else 0.0, abs=1e-9)
     (gradient,) = torch.autograd.grad(got, flat.slope)
     assert gradient.isfinite().all()
 
@@ -184,7 +188,7 @@ def test_dragan_moves_real_points_upward_by_at_most_half_a_deviation():
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_doubling_or_permuting_a_batch_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch):
-    if name == "DRAGAN":
+    if name.startswith("DRAGAN"):
         pytest.skip("its deviation is an unbiased estimate, which counts the batch")
     monkeypatch.setattr(Noise, "uniform", lambda self, *shape: torch.full((self.size, *shape), 0.3))
     real, fake = random_batch(6, 2, 1, 1), random_batch(6, 2, 1, 1)
@@ -245,6 +249,55 @@ def test_the_gradient_reaches_the_discriminator_and_never_the_generator():
     moved = [parameter.grad.abs().sum() > 0 for name, parameter in network.named_parameters() if "weight" in name]
     assert all(moved)
     assert z.grad is None
+
+
+def test_dragans_other_noises_are_centred_per_pixel():
+    real = random_batch(2000, 1, 4, 4)
+    moved = {
+        name: (POINTS[f"around_real_{name}"](real, real, noise(2000)).images - real.images) / real.images.std()
+        for name in ("symmetric", "gaussian")
+    }
+    assert moved["symmetric"].abs().max() <= 0.5
+    assert moved["symmetric"].std().item() == pytest.approx(math.sqrt(1 / 12), rel=0.02)
+    assert moved["gaussian"].std().item() == pytest.approx(0.5, rel=0.02)
+    for values in moved.values():
+        assert abs(values.mean().item()) < 0.01
+        assert values.flatten(1).std(1).min() > 0
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_the_js_regularizer_of_an_undecided_linear_discriminator(index: int):
+    """With l = 0 everywhere both sigmas are 1/2: gamma n^2 / 4, for gamma = 10 and weight gamma / 2."""
+    slope = torch.tensor(SLOPES[index], dtype=F64)
+    across = torch.tensor([-slope[1], slope[0]], dtype=F64) / slope.norm()
+    offset = -0.7 * slope / slope.square().sum()  # cancels the 0.7 of the discriminator
+    real, fake = (Batch((offset + k * across).view(1, 2, 1, 1).repeat(3, 1, 1, 1)) for k in (1.0, -2.0))
+    got, stats = JensenShannonRegularizer()(Linear(SLOPES[index]), real, fake, noise(3))
+    assert 5 * got.item() == pytest.approx(10 * slope.square().sum().item() / 4)
+    assert stats["gradient_norm"].item() == pytest.approx(slope.norm().item())
+
+
+def test_the_js_regularizer_weighs_each_side_by_its_error():
+    """l = 0.7 + w.x with w = (0.6, 0.8): at l = 2 for real and l = -1 for fake, n = 1."""
+    real, fake = points((1.3 * 0.6, 1.3 * 0.8)), points((-1.7 * 0.6, -1.7 * 0.8))
+    got, _ = JensenShannonRegularizer()(Linear((0.6, 0.8)), real, fake, noise(1))
+    sigma = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
+    assert got.item() == pytest.approx((1 - sigma(2)) ** 2 + sigma(-1) ** 2)
+
+
+@pytest.mark.parametrize(("off_diagonal", "expected"), [(False, 3.0), (True, 2.0)])
+def test_both_forms_of_the_orthonormal_regularizer(off_diagonal: bool, expected: float):
+    """W = (1 1; 0 1): W W^T = (2 1; 1 1), less I is (1 1; 1 0); of a tall W the other product, here the same."""
+    for weight in ([[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]):
+        layer = nn.Linear(2, len(weight), bias=False)
+        layer.weight.data = torch.tensor(weight)
+        penalty = OrthonormalRegularizer(1.0, off_diagonal)
+        got, _ = penalty(nn.Sequential(layer, nn.ReLU()), points((1.0, 1.0)), points((0.0, 0.0)), noise(1))
+        assert got.item() == pytest.approx(expected)
+    square = nn.Conv2d(3, 12, 2)
+    nn.init.orthogonal_(square.weight)
+    got, _ = penalty(square, points((1.0, 1.0)), points((0.0, 0.0)), noise(1))
+    assert got.item() == pytest.approx(0, abs=1e-10)
 
 
 @pytest.mark.parametrize(
