@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent: written beside their final name, flushed to the disk, renamed."""
 
+import io
 import logging
 import pickle
 import re
@@ -43,8 +44,9 @@ def save(folder: Path, step: int, config: Mapping[str, Any], state: dict[str, An
     """Writes step-NNNNNNNN.pt atomically, then removes all but the newest `keep`."""
     folder.mkdir(exist_ok=True)
     path = folder / f"step-{step:08d}.pt"
-    content = {"format": FORMAT, "config": dict(config), "state": state}
-    write_atomically(path, lambda file: torch.save(content, file))
+    buffer = io.BytesIO()  # torch.save would hide a full disk behind an error of its own
+    torch.save({"format": FORMAT, "config": dict(config), "state": state}, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
     return path

@@ -33,19 +33,6 @@ def test_the_newest_few_are_kept_and_nothing_else_is_left(tmp_path: Path):
     assert newest(tmp_path) == {"step": 100_000_000}
 
 
-def test_a_failed_write_leaves_the_old_ones_and_no_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    save(tmp_path, 1)
-
-    def half(content: object, file) -> None:
-        file.write(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="No space left"):
-        save(tmp_path, 2)
-    assert names(tmp_path) == ["step-00000001.pt"]
-
-
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None], ids=["empty", "other bytes", "cut short"])
 def test_a_damaged_newest_is_named_and_the_one_before_is_used(tmp_path: Path, caplog, damage: bytes | None):
     for step in (1, 2):

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import time
 from collections import Counter
@@ -64,30 +65,32 @@ def intercept(place: str, act: Callable[[], None], number: int) -> None:
     def named_so(path: Any, *_: Any) -> bool:
         return "/checkpoints/" in str(path)
 
-    def save(content: Any, file: Any) -> None:
-        """torch.save, which writes in pieces."""
-        write = file.write
-        middle = before(write, lambda *_: True)
-        half = [False]
+    class Torn:
+        """A file whose write is interrupted in its middle."""
 
-        class Torn:
-            def write(self, data: bytes) -> Any:
-                if not half[0]:
-                    half[0] = True
-                    write(data[: len(data) // 2])
-                    return middle(data[len(data) // 2 :])
-                return write(data)
+        def __init__(self, path: Path, mode: str):
+            self.file = open(path, mode)  # noqa: SIM115 (closed by __exit__)
+            self.rest = before(self.file.write, lambda *_: True) if named_so(path) else self.file.write
 
-            def flush(self) -> None:
-                file.flush()
+        def __enter__(self) -> "Torn":
+            return self
 
-        original(content, Torn())
+        def __exit__(self, *_: Any) -> None:
+            self.file.close()
 
-    original = torch.save
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, data: Any) -> None:
+            half = len(data) // 2
+            self.file.write(data[:half])
+            self.file.flush()
+            self.rest(data[half:])
+
     if place == "open":
         files.open = before(open, named_so)  # type: ignore[attr-defined]
     elif place == "write":
-        torch.save = save
+        files.open = Torn  # type: ignore[attr-defined]
     elif place == "fsync":
         os.fsync = before(os.fsync, of_a_file)
     elif place == "rename":
@@ -199,6 +202,31 @@ def test_a_refused_write_is_one_sentence_and_loses_nothing(tmp_path: Path, place
     train_in(tmp_path / "run", *SMALL, *EVERY, "train.total_steps=12")
     train_in(tmp_path / "straight", *SMALL, *EVERY, "train.total_steps=12")
     check_equal(tmp_path / "run", SMALL, tmp_path / "straight")
+
+
+def run_with_little_room(path: Path, room: int, answers: Any) -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    try:
+        train_in(path, *SMALL, *EVERY, "train.total_steps=12")
+        answers.put("it went through")
+    except NotWritten as error:
+        answers.put(str(error))
+
+
+@pytest.mark.parametrize("room", [100, 5_000, 20_000], ids=["no line", "no picture", "half a checkpoint"])
+def test_a_limit_of_the_operating_system_is_one_sentence(tmp_path: Path, room: int):
+    """No write of ours is replaced here: the kernel refuses it."""
+    answers = spawn.Queue()
+    process = spawn.Process(target=run_with_little_room, args=(tmp_path / "run", room, answers))
+    process.start()
+    answer = answers.get(timeout=60)
+    process.join()
+    assert "File too large; make room" in answer
+    assert not list(tmp_path.rglob("*.tmp"))
+    train_in(tmp_path / "run", *SMALL, *EVERY, "train.total_steps=12")
+    assert RunFolder(tmp_path / "run").status() == "completed"
 
 
 def train_at_once(path: Path, start: Any, answers: Any) -> None:
