@@ -165,7 +165,7 @@ def test_a_run_that_was_killed_again_and_again_ends_as_if_uncut(tmp_path: Path, 
     train_in(tmp_path / "straight", *longer, *EVERY)
     met = crash_until_done(tmp_path / "cut", longer, kills, random.Random(f"{kills} {overrides}"))
     print("\n", dict(sorted(met.items())))  # noqa: T201
-    assert {cause.split(", ")[1] for cause in met} >= {"killed", "interrupted"}
+    assert sum(number for cause, number in met.items() if cause.endswith("killed")) >= kills // 4
     check_equal(tmp_path / "cut", longer, tmp_path / "straight")
 
 

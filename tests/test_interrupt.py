@@ -33,10 +33,12 @@ def test_one_signal_asks_and_the_next_has_its_old_effect(number: signal.Signals)
 
 
 def test_a_second_ctrl_c_stops_at_once():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs without it
     with Interrupt():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_scheduler_that_ignores_sigterm_keeps_the_run_which_saves(seen: list[int]):

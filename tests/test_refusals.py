@@ -156,6 +156,11 @@ def test_mistakes_of_several_rules_are_told_together(command: Command):
     assert len(answer.err.strip().splitlines()) == 3  # both batch sizes, and the norm
 
 
+def test_a_variable_that_leads_nowhere_is_told(command: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GAN_RUNNER_DATA", "/dev/null")
+    refused(command, ["dataset=mnist"], ["dataset.root=/dev/null"])
+
+
 NUMBERS = {
     "seed": st.integers(),
     "train.batch_size": st.integers(-3, 40),
