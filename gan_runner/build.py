@@ -1,6 +1,7 @@
 """From a configuration to a Run. The one place outside the doors that knows Hydra."""
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +67,7 @@ def call(target: Callable[..., Any], path: str, settings: Config, runtime: Confi
         return target(**converted, **asked)
     except (ValueError, TypeError, IndexError, RuntimeError) as error:
         sentence = str(error).split("\n")[0]
-        named = sentence.split("=")[0] in parameters
+        named = re.split(r"[.=]", sentence)[0] in parameters
         raise ConfigError(f"{path}{'.' if named else ': '}{sentence}") from error
 
 
@@ -174,6 +175,10 @@ def check_structure(config: Config) -> None:
         if key not in TOP_LEVEL
     ]
     mistakes += [f"{key} is missing." for key in TOP_LEVEL if key not in config]
+    groups = [key for key in ("train", "model", "loss", "dataset", "optimizer", "device") if key in config]
+    mistakes += [
+        f"{key}={config[key]} should be a group of settings." for key in groups if not isinstance(config[key], Mapping)
+    ]
     if mistakes:
         raise ConfigError(*mistakes)
     strange = [key for key in config["model"] if key not in PARTS["model"]]
@@ -182,6 +187,12 @@ def check_structure(config: Config) -> None:
         mistakes += [
             f"{group}.{part} is missing." for part in parts if not isinstance(config[group].get(part), Mapping)
         ]
+    players = [node for node in config["optimizer"].values() if isinstance(node, Mapping)]
+    mistakes += [
+        f"optimizer.{key} has no effect: neither player's optimizer has a setting {key!r}."
+        for key, value in config["optimizer"].items()
+        if not isinstance(value, Mapping) and not any(key in node for node in players)
+    ]
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool):
         mistakes.append(f"seed={seed!r} should be a whole number.")

@@ -94,7 +94,11 @@ def networks_fit_the_data(run: Run) -> Iterator[str]:
     generator, discriminator = run.ema.network, run.discriminator.network
     training = discriminator.training
     with torch.no_grad():
-        images = generator(run.latent.sample(noise), labels)
+        try:
+            images = generator(run.latent.sample(noise), labels)
+        except UNFIT as error:
+            yield f"model.generator={type(generator).__name__} cannot make images from the prior: {first_line(error)}."
+            return
         if images.shape != (2, *spec.shape):
             yield (
                 f"model.generator makes images of shape {tuple(images.shape[1:])}, the dataset has {spec.shape}; "
@@ -103,10 +107,21 @@ def networks_fit_the_data(run: Run) -> Iterator[str]:
             return
         if spec.value_range is not None and not within(images, *spec.value_range):
             yield f"model.generator leaves the range {spec.value_range} of the data; end it with a tanh or the like."
-        score = discriminator.eval().forward(images.float(), labels)
+        try:
+            score = discriminator.eval().forward(images.float(), labels)
+        except UNFIT as error:
+            yield f"model.discriminator={type(discriminator).__name__} cannot score the images: {first_line(error)}."
+            return
         discriminator.train(training)
     if score.shape != (2,):
         yield f"model.discriminator returns shape {tuple(score.shape)} for 2 images; it should be (2,), a score each."
+
+
+UNFIT = (RuntimeError, TypeError, ValueError, IndexError, AttributeError)  # HYDRA_FULL_ERROR=1 shows where
+
+
+def first_line(error: Exception) -> str:
+    return str(error).split("\n")[0].rstrip(".")
 
 
 def within(images: torch.Tensor, low: float, high: float) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_runner.console import duration
-from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
+from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped, nearest
 from gan_runner.files import storing
 from gan_runner.folder import RunFolder, chosen_name, flatten, folder_name, identity, show
 
@@ -88,10 +89,22 @@ def find_users_classes() -> None:
 
 
 def one_sentence(error: BaseException) -> str:
-    """Hydra's message of several lines as one."""
+    """Hydra's message of several lines as one, with the nearest of our settings where it knows none."""
     text = str(error).split("Config search path:")[0]
+    unknown = re.match(r"Could not override '([\w.]+)'", text)
+    if unknown:
+        return f"{unknown[1]} is no setting{nearest_setting(unknown[1])}; --cfg job shows all there are."
     lines = [line.strip() for line in text.splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
+
+
+def nearest_setting(key: str) -> str:
+    """' (did you mean ...?)' among the settings of the choices that were typed."""
+    choices = [word for word in sys.argv[1:] if word.split("=")[0] in GROUPS and "," not in word]
+    with contextlib.suppress(Exception), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(hydra.compose("config", choices))
+        return nearest(key, flatten(config))
+    return ""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

@@ -41,6 +41,11 @@ class Objective:
         require(
             not missing, f"adversarial={type(adversarial).__name__} lacks {', '.join(missing)}: give it to the class"
         )
+        for name, penalty in (penalties or {}).items():
+            lacking = [part for part in ("weight", "every", "per_sample", "__call__") if not hasattr(penalty, part)]
+            require(penalty is None or not lacking, f"penalties.{name}={spelt(penalty)} is no penalty{needs(lacking)}")
+        lacking = [part for part in ("prepare", "enforce") if not hasattr(constraint, part)]
+        require(constraint is None or not lacking, f"constraint={spelt(constraint)} is no constraint{needs(lacking)}")
         if adversarial.estimate is not None:
             choose("adversarial.estimate", adversarial.estimate, ESTIMATES)
         require(
@@ -152,3 +157,11 @@ class Objective:
 
 def valued(setting: float | Schedule, progress: Progress) -> float:
     return setting(progress) if isinstance(setting, Schedule) else setting
+
+
+def spelt(thing: object) -> str:
+    return str(thing) if isinstance(thing, dict | int | float | str | list) else type(thing).__name__
+
+
+def needs(parts: list[str]) -> str:
+    return f": it lacks {', '.join(parts)}; name its class with _target_"
