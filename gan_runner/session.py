@@ -85,15 +85,14 @@ class Session:
     # ---- before
 
     def resume(self) -> None:
-        was_cut = self.folder.read_summary().get("status") == "running"
+        summary = self.folder.read_summary()
         if not checkpoint.load_latest(self.folder.checkpoints, self.restore):
             return
         checkpoint.set_aside_after(self.folder.checkpoints, self.run.steps)
         self.run.check_length()
-        if was_cut:
+        if summary.get("status") == "running":
             log.warning("the process before ended without a word (killed?); what it did after its checkpoint is redone")
         log.info("going on from step %d", self.run.steps)
-        summary = self.folder.read_summary()
         self.last = summary.get("last", {})
         before = {key: summary.get("environment", {}).get(key) for key in COMPARED}
         changed = [
