@@ -187,12 +187,6 @@ def check_structure(config: Config) -> None:
         mistakes += [
             f"{group}.{part} is missing." for part in parts if not isinstance(config[group].get(part), Mapping)
         ]
-    players = [node for node in config["optimizer"].values() if isinstance(node, Mapping)]
-    mistakes += [
-        f"optimizer.{key} has no effect: neither player's optimizer has a setting {key!r}."
-        for key, value in config["optimizer"].items()
-        if not isinstance(value, Mapping) and not any(key in node for node in players)
-    ]
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool):
         mistakes.append(f"seed={seed!r} should be a whole number.")
