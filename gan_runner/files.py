@@ -27,7 +27,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # a second Ctrl-C, too, leaves nothing half written
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise

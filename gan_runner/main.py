@@ -101,6 +101,7 @@ def one_sentence(error: BaseException) -> str:
 def nearest_setting(key: str) -> str:
     """' (did you mean ...?)' among the settings of the choices that were typed."""
     choices = [word for word in sys.argv[1:] if word.split("=")[0] in GROUPS and "," not in word]
+    # a hint only: whatever keeps it from being found, the mistake itself is told
     with contextlib.suppress(Exception), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_container(hydra.compose("config", choices))
         return nearest(key, flatten(config))
