@@ -1,6 +1,7 @@
 """One side of the game. Scaling, accumulation, reduction and stepping live here and nowhere else."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -87,3 +88,12 @@ def mean(observed: list[Stats]) -> Stats:
     if len(observed) == 1:
         return observed[0]
     return {tag: torch.stack([stats[tag] for stats in observed]).mean() for tag in observed[0]}
+
+
+@contextmanager
+def undisturbed(network: nn.Module) -> Iterator[None]:
+    """What forwards in training mode change (batch statistics, spectral norm's vectors) is put back afterwards."""
+    kept = [buffer.clone() for buffer in network.buffers()]
+    yield
+    for buffer, value in zip(network.buffers(), kept, strict=True):
+        buffer.copy_(value)

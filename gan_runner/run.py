@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -20,11 +21,13 @@ from gan_runner.loss.objective import Objective
 from gan_runner.meter import Meter
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise, seed_of
-from gan_runner.player import Player
+from gan_runner.player import Player, undisturbed
 from gan_runner.protocols import Stateful, Stats
 from gan_runner.sampler import Sampler
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, full_precision
+
+HELD_OUT = 512  # held-out images, at least, that the Wasserstein estimate is repeated on
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Run:
         self.rollbacks = 0  # returns to a checkpoint after a divergence
         self.seconds = 0.0  # of training, over all sessions; kept by the session
         self.length = self.nominal_length()
+        self.unseen = self.held_out_batches()
         self.open_streams()
 
     # ---- positions, all of them functions of `steps`
@@ -127,6 +131,14 @@ class Run:
 
     def stream(self, size: int, start: int, player: str) -> Iterator[Batch]:
         return self.real.batches(size, self.device.torch, start, seed_of(self.seed, player))
+
+    def held_out_batches(self) -> list[Batch]:
+        """Of the validation split, always the same; none where the loss estimates no Wasserstein distance."""
+        if self.objective.adversarial.estimate != "wasserstein" or "validation" not in self.dataset.splits:
+            return []
+        split, size = self.dataset.split("validation"), self.settings.batch_size
+        batches = split.batches(size, self.device.torch, 0, seed_of(self.seed, "held_out"))
+        return list(islice(batches, math.ceil(min(HELD_OUT, len(split)) / size)))
 
     def next(self, batches: Iterator[Batch]) -> Batch:
         asked = time.perf_counter()
@@ -205,6 +217,22 @@ class Run:
         return self.objective.generator(self.discriminator.network, fake, part.real, part.noise, progress)
 
     # ---- what the session asks
+
+    @torch.no_grad()
+    def held_out(self) -> dict[str, float]:
+        """The estimate on images that the discriminator never trained on. Leaves the run as it was."""
+        progress = Progress(self.steps - 1, self.length)
+        estimates: list[Tensor] = []
+        self.device.seed(self.seed, "held_out", self.steps)
+        discriminator = self.discriminator.network
+        with undisturbed(self.generator.network), undisturbed(discriminator), self.device.autocast():
+            for number, real in enumerate(self.unseen):
+                noise = Noise((self.seed, "held_out", self.steps, number), len(real.images), self.device.torch)
+                fake = self.fake(real, noise)
+                # forward, not the call: torch.compile would compile once more for it
+                loss, _ = self.objective.discriminator(discriminator.forward, real, fake, noise, progress)
+                estimates += self.objective.estimate(loss, loss).values()
+        return {"wasserstein/held_out": torch.stack(estimates).mean().item()} if estimates else {}
 
     def progress(self) -> float:
         """Share of the run that is done; 1 or more at its end."""

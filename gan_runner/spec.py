@@ -1,10 +1,13 @@
 """What every part agrees on: the shape and range of the data, and a batch of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+Scorer = Callable[[Tensor, Tensor | None], Tensor]  # a discriminator, or its forward
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,6 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def scores(discriminator: nn.Module, batch: Batch) -> Tensor:
+def scores(discriminator: Scorer, batch: Batch) -> Tensor:
     """(B,) raw scores of a batch."""
     return full_precision(discriminator(batch.images, batch.labels))

@@ -207,6 +207,42 @@ def test_samples_repeat_and_do_not_disturb_training():
     )
 
 
+WITH_BUFFERS = {
+    "batch statistics": ("loss=wgan",),
+    "spectral norm and dropout": ("loss=wgan_gp", "model.discriminator.dropout=0.5", SPECTRAL),
+}
+
+
+@pytest.mark.parametrize("overrides", WITH_BUFFERS.values(), ids=WITH_BUFFERS)
+def test_looking_at_held_out_images_does_not_disturb_training(overrides: tuple[str, ...]):
+    looked, undisturbed = (make_run(*SMALL, *overrides) for _ in range(2))
+    for _ in range(3):
+        looked.step()
+        value = looked.held_out()["wasserstein/held_out"]
+        assert math.isfinite(value)
+        assert looked.held_out() == {"wasserstein/held_out": value}
+    assert_close(weights(looked), weights(steps(undisturbed, 3)), rtol=0, atol=0)
+
+
+class Noises(ImageDataset):
+    """A few images of noise to train on, and others to hold out."""
+
+    def __init__(self) -> None:
+        images = torch.randint(0, 256, (64, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        super().__init__(images, None, {"train": 32, "validation": 32})
+
+
+def test_the_held_out_estimate_tells_of_a_discriminator_that_learns_by_heart():
+    run = make_run("loss=wgan_gp", "dataset._target_=tests.test_run.Noises", "train.batch_size=32", "device=cpu")
+    steps(run, 60)
+    trained = run.meter.read()["wasserstein/estimate"]
+    assert run.held_out()["wasserstein/held_out"] < 0.7 * trained
+
+
+def test_nothing_is_held_out_without_a_validation_split():
+    assert not make_run(*DIRAC, *SGD, "loss=wgan_gp").held_out()
+
+
 @pytest.mark.parametrize("device", on({n: o for n, o in (CPUS | GPUS).items() if "fp16" in n}))
 def test_an_overflow_skips_the_update_and_halves_the_scale(device: tuple[str, ...]):
     run = make_run(*SMALL, "loss=wgan_gp", *device)

@@ -30,8 +30,8 @@ COMMON = {
 OWN = {
     "gan": {"accuracy/real", "accuracy/fake", "divergence/js_estimate"},
     "minimax": {"accuracy/real", "accuracy/fake", "divergence/js_estimate"},
-    "wgan": {"wasserstein/estimate"},
-    "wgan_gp": {"wasserstein/estimate", "penalty/gradient", "gradient_norm/gradient"},
+    "wgan": {"wasserstein/estimate", "wasserstein/held_out"},
+    "wgan_gp": {"wasserstein/estimate", "wasserstein/held_out", "penalty/gradient", "gradient_norm/gradient"},
     "wgan_div": {"divergence/w_div", "penalty/gradient", "gradient_norm/gradient"},
     "hinge": {"accuracy/real", "accuracy/fake", "divergence/tv_estimate"},
     "rsgan": {"accuracy/pairwise"},

@@ -16,6 +16,7 @@ def test_wgan_gp_between_two_point_masses_finds_the_closed_form(tmp_path: Path):
     assert last["penalty/gradient"] == pytest.approx(0.1, abs=0.03)
     assert last["loss/discriminator"] == pytest.approx(-2.1, abs=0.1)
     assert last["score/gap"] == last["wasserstein/estimate"]
+    assert last["wasserstein/held_out"] == pytest.approx(2.2, abs=0.1)
 
 
 def test_wgan_div_between_two_point_masses_finds_the_closed_form(tmp_path: Path):

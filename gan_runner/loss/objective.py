@@ -9,7 +9,7 @@ from gan_runner.loss.adversarial import ESTIMATES
 from gan_runner.noise import Noise
 from gan_runner.protocols import Adversarial, Constraint, Penalty, Stats
 from gan_runner.schedule import Progress, Schedule
-from gan_runner.spec import Batch, scores
+from gan_runner.spec import Batch, Scorer, scores
 
 NEEDED = ("paired", "batch_statistics", "zero_is_boundary", "estimate", "discriminator", "generator")
 FIRST, EVERY = 25, 500  # the generator steps with a burst: the first 25 and every 500th (WassersteinGAN/main.py)
@@ -81,7 +81,7 @@ class Objective:
         return steps * self.n_critic + bursts * ((self.n_critic_burst or self.n_critic) - self.n_critic)
 
     def discriminator(
-        self, network: nn.Module, real: Batch, fake: Batch, noise: Noise, progress: Progress
+        self, network: Scorer, real: Batch, fake: Batch, noise: Noise, progress: Progress
     ) -> tuple[Tensor, Stats]:
         """Adversarial loss of the discriminator. Real and fake pass apart: joint batch statistics would leak which."""
         real_scores = scores(network, self.noised(real, noise.scoped("real"), progress))
