@@ -75,12 +75,7 @@ def test_a_state_carries_everything_on(loss: str, device: tuple[str, ...], k: in
 
 
 # Plain gradient steps: Adam and RMSprop blow the rounding of a vanishing gradient up to the size of a step.
-SGD = (
-    *("optimizer=adam", "optimizer.lr=0.05"),
-    *("optimizer.generator._target_=torch.optim.SGD", "~optimizer.generator.betas", "~optimizer.generator.fused"),
-    *("optimizer.discriminator._target_=torch.optim.SGD", "~optimizer.discriminator.betas"),
-    "~optimizer.discriminator.fused",
-)
+SGD = ("optimizer=sgd", "optimizer.lr=0.05")
 
 
 WITH_BATCH_STATISTICS = ("dragan", "rahinge", "ralsgan", "rasgan")
@@ -227,9 +222,15 @@ def test_looking_at_held_out_images_does_not_disturb_training(overrides: tuple[s
 class Noises(ImageDataset):
     """A few images of noise to train on, and others to hold out."""
 
+    splits = {"train": 32, "validation": 32}  # noqa: RUF012
+
     def __init__(self) -> None:
         images = torch.randint(0, 256, (64, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        super().__init__(images, None, {"train": 32, "validation": 32})
+        super().__init__(images, None, self.splits)
+
+
+class Unsplit(Noises):
+    splits = {"train": 64}  # noqa: RUF012
 
 
 def test_the_held_out_estimate_tells_of_a_discriminator_that_learns_by_heart():
@@ -240,7 +241,8 @@ def test_the_held_out_estimate_tells_of_a_discriminator_that_learns_by_heart():
 
 
 def test_nothing_is_held_out_without_a_validation_split():
-    assert not make_run(*DIRAC, *SGD, "loss=wgan_gp").held_out()
+    run = make_run(*SMALL, "loss=wgan_gp", "dataset._target_=tests.test_run.Unsplit")
+    assert not run.held_out()
 
 
 @pytest.mark.parametrize("device", on({n: o for n, o in (CPUS | GPUS).items() if "fp16" in n}))
@@ -330,43 +332,10 @@ def test_simultaneous_players_move_from_the_same_point():
 # ---- Dirac-GAN (Mescheder et al. 2018): all real mass at 0, the generator is a point, the discriminator a slope
 
 
-class Origin(ImageDataset):
-    def __init__(self) -> None:
-        super().__init__(torch.zeros(8, 1, 1, 1), None, {"train": 8})
-
-
-class Point(nn.Module):
-    def __init__(self, latent):
-        super().__init__()
-        self.theta = nn.Parameter(torch.ones(()))
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.theta.expand(len(z), 1, 1, 1)
-
-
-class Slope(nn.Module):
-    """From -1: the paper's discriminator scores fakes high, so that its (1, 1) is this."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.psi = nn.Parameter(-torch.ones(()))
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.psi * images.flatten()
-
-
-DIRAC = (
-    *("dataset._target_=tests.test_run.Origin", "train.batch_size=4", "train.ema_half_life_images=0", "device=cpu"),
-    *("model.generator._target_=tests.test_run.Point", "model.discriminator._target_=tests.test_run.Slope"),
-    *(f"~model.{player}.{key}" for player in ("generator", "discriminator") for key in ("widths", "activation")),
-    *(f"~model.{player}.{key}" for player in ("generator", "discriminator") for key in ("norm", "dropout")),
-)
-
-
 def dirac(*overrides: str) -> float:
     """Distance from the equilibrium (0, 0) after 500 gradient steps of 0.1."""
-    run = steps(make_run(*DIRAC, *SGD, "optimizer.lr=0.1", *overrides), 500)
-    return math.hypot(run.generator.network.theta.item(), run.discriminator.network.psi.item())
+    run = steps(make_run("experiment=dirac", "optimizer.lr=0.1", "device=cpu", *overrides), 500)
+    return math.hypot(*(p.item() for player in (run.generator, run.discriminator) for p in player.network.parameters()))
 
 
 @pytest.mark.parametrize(
