@@ -56,6 +56,16 @@ def one_lipschitz_bound(run: Run) -> Iterator[str]:
         )
 
 
+def energies_are_errors(run: Run) -> Iterator[str]:
+    term, network = run.objective.adversarial, run.discriminator.network
+    if getattr(term, "energy", False) and not getattr(network, "energy", False):
+        yield (
+            f"loss.adversarial={type(term).__name__} takes scores for minus an error of reconstruction, which "
+            f"model.discriminator={type(network).__name__} does not return; with model=mlp or dcgan set "
+            f"model.discriminator.output=absolute_error (or squared_error)."
+        )
+
+
 def batch_norm_needs_two_samples(run: Run) -> Iterator[str]:
     for player, size in ((run.discriminator, "batch_size"), (run.generator, "generator_batch_size")):
         part = getattr(run.settings, size) // run.settings.accumulate
@@ -134,6 +144,7 @@ RULES = (
     batch_norm_needs_two_samples,
     penalties_see_single_samples,
     one_lipschitz_bound,
+    energies_are_errors,
     accumulation_needs_a_mean,
     schedules_have_a_length,
     networks_fit_the_data,

@@ -22,7 +22,7 @@ from gan_runner.meter import Meter
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise, seed_of
 from gan_runner.player import Player, undisturbed
-from gan_runner.protocols import Stateful, Stats
+from gan_runner.protocols import Stats
 from gan_runner.sampler import Sampler
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, full_precision
@@ -278,13 +278,12 @@ class Run:
     # ---- state
 
     def state(self) -> dict[str, Any]:
-        penalties = {n: p for n, p in self.objective.penalties.items() if isinstance(p, Stateful)}
         return {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "ema": self.ema.state_dict(),
             "meter": self.meter.state_dict(),
-            "penalties": {name: penalty.state_dict() for name, penalty in penalties.items()},
+            "objective": {name: term.state_dict() for name, term in self.objective.stateful().items()},
             "spec": asdict(self.real.spec),
             "counters": {
                 "steps": self.steps,
@@ -296,16 +295,14 @@ class Run:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         own = self.state()
-        if state.keys() != own.keys() or state["penalties"].keys() != own["penalties"].keys():
+        if state.keys() != own.keys() or state["objective"].keys() != own["objective"].keys():
             raise KeyError(f"the checkpoint's parts are {sorted(state)}, this run's {sorted(own)}")
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.ema.load_state_dict(state["ema"])
         self.meter.load_state_dict(state["meter"], self.device.torch)
-        for name, content in state["penalties"].items():
-            stateful = self.objective.penalties[name]
-            assert isinstance(stateful, Stateful)
-            stateful.load_state_dict(content)
+        for name, term in self.objective.stateful().items():
+            term.load_state_dict(state["objective"][name])
         counters = state["counters"]
         self.steps, self.rollbacks = counters["steps"], counters["rollbacks"]
         self.seconds, self.length = counters["seconds"], counters["length"]

@@ -78,7 +78,7 @@ def test_a_state_carries_everything_on(loss: str, device: tuple[str, ...], k: in
 SGD = ("optimizer=sgd", "optimizer.lr=0.05")
 
 
-WITH_BATCH_STATISTICS = ("dragan", "rahinge", "ralsgan", "rasgan")
+WITH_BATCH_STATISTICS = ("began", "dragan", "rahinge", "ralsgan", "rasgan")
 
 
 @pytest.mark.parametrize("loss", WITH_BATCH_STATISTICS)

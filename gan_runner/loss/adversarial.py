@@ -1,7 +1,7 @@
 """Adversarial terms on raw scores (B,): real high, fake low, means over the batch, natural logarithms."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -154,6 +154,40 @@ class RelativisticAverage:
     def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
         assert real is not None
         return self.discriminator(fake, real)
+
+
+class BoundaryEquilibrium:
+    """D: E R(x) - k E R(G(z)); G: E R(G(z)); R = -D(x), an autoencoder's error (BEGAN, Berthelot et al. 2017).
+
+    After each step k moves by rate (gamma E R(x) - E R(G(z))) within [0, 1], towards E R(G(z)) = gamma E R(x): the
+    smaller gamma, the nearer the samples are to the data's middle.
+    """
+
+    paired = False
+    batch_statistics = True  # k is of the whole batch
+    zero_is_boundary = False
+    energy = True
+    estimate: str | None = None
+
+    def __init__(self, gamma: float = 0.5, rate: float = 1e-3):
+        require(0 <= gamma <= 1, f"gamma={gamma} must be between 0 and 1")
+        require(rate >= 0, f"rate={rate} must be 0 or more")
+        self.gamma, self.rate = gamma, rate
+        self.k = self.real_error = torch.zeros(())
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        self.real_error = -real.detach().mean()
+        return -real.mean() + self.k * fake.mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        self.k = (self.k + self.rate * (self.gamma * self.real_error + fake.detach().mean())).clamp(0, 1)
+        return -fake.mean()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"k": self.k}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.k = state["k"]
 
 
 # ---- f-GAN

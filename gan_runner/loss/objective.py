@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from gan_runner.errors import choose, require
 from gan_runner.loss.adversarial import ESTIMATES
 from gan_runner.noise import Noise
-from gan_runner.protocols import Adversarial, Constraint, Penalty, Stats
+from gan_runner.protocols import Adversarial, Constraint, Penalty, Stateful, Stats
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, Scorer, scores
 
@@ -26,6 +26,7 @@ class Objective:
         n_critic: int = 1,
         n_critic_burst: int | None = None,
         discriminator_norm: str = "none",
+        discriminator_output: str = "score",
         instance_noise: float | Schedule = 0.0,
         simultaneous: bool = False,
     ):
@@ -35,7 +36,7 @@ class Objective:
         fake alike (Sonderby et al. 2017); in units of the data, whose range is -1 to 1.
         simultaneous: both players move from the same point, as in the code of Goodfellow et al. 2014; else the
         generator answers the discriminator that has just moved (their Algorithm 1).
-        discriminator_norm is what networks that leave their normalisation open read from the configuration.
+        discriminator_norm and discriminator_output are what networks that leave them open read from the configuration.
         """
         missing = [name for name in NEEDED if not hasattr(adversarial, name)]
         require(
@@ -57,7 +58,7 @@ class Objective:
         self.adversarial, self.constraint = adversarial, constraint
         self.penalties = {name: penalty for name, penalty in (penalties or {}).items() if penalty is not None}
         self.n_critic, self.n_critic_burst = n_critic, n_critic_burst
-        self.discriminator_norm = discriminator_norm
+        self.discriminator_norm, self.discriminator_output = discriminator_norm, discriminator_output
         self.instance_noise, self.simultaneous = instance_noise, simultaneous
 
     @property
@@ -149,6 +150,12 @@ class Objective:
         named = {name: penalty.weight for name, penalty in self.penalties.items()}
         named["instance_noise"] = self.instance_noise
         return {name: value for name, value in named.items() if isinstance(value, Schedule)}
+
+    def stateful(self) -> dict[str, Stateful]:
+        """The terms that a checkpoint must hold."""
+        terms: dict[str, object] = {"adversarial": self.adversarial, "constraint": self.constraint}
+        terms |= {f"penalties.{name}": penalty for name, penalty in self.penalties.items()}
+        return {name: term for name, term in terms.items() if isinstance(term, Stateful)}
 
     def prepare(self, network: nn.Module) -> None:
         if self.constraint is not None:

@@ -4,9 +4,9 @@ import itertools
 
 from torch import Tensor, nn
 
-from gan_runner.errors import require
+from gan_runner.errors import choose, require
 from gan_runner.model.latent import Latent
-from gan_runner.model.layers import ToRange, convolution_block, initialize_normal
+from gan_runner.model.layers import OUTPUTS, ToRange, convolution_block, initialize_normal
 from gan_runner.spec import ImageSpec
 
 SMALLEST = {28: 7} | {2**power: 4 for power in range(3, 9)}  # image size -> side of the smallest map
@@ -51,20 +51,34 @@ class DCGANDiscriminator(nn.Module):
     """images (B, C, H, W) -> raw scores (B,); labels are not used.
 
     LeakyReLU 0.2; a norm on every layer but the first and the last. 2,765,568 parameters for 64x64 colour images.
+    output: score, or of an autoencoder with the same widths back to the images absolute_error or squared_error.
     """
 
-    def __init__(self, spec: ImageSpec, width: int = 64, norm: str = "none", activation: str = "leaky_relu"):
+    def __init__(
+        self,
+        spec: ImageSpec,
+        width: int = 64,
+        norm: str = "none",
+        activation: str = "leaky_relu",
+        output: str = "score",
+    ):
         super().__init__()
+        self.read = choose("output", output, OUTPUTS)
+        self.energy = output != "score"
         self.batch_coupled = norm == "batch"  # of 8x8 images too, where no layer is left to normalise
         side, channels = layout(spec, width)
         layers = convolution_block(halve(spec.channels, channels[0], "batch"), "none", activation)
         for narrow, wide in itertools.pairwise(channels):
             layers += convolution_block(halve(narrow, wide, norm), norm, activation)
-        self.layers = nn.Sequential(*layers, initialize_normal(nn.Conv2d(channels[-1], 1, side, bias=False)))
+        last: nn.Module = nn.Conv2d(channels[-1], 1, side, bias=False)
+        if self.energy:
+            for wide, narrow in itertools.pairwise(reversed(channels)):
+                layers += convolution_block(double(wide, narrow, norm), norm, activation)
+            last = double(channels[0], spec.channels, "none")
+        self.layers = nn.Sequential(*layers, initialize_normal(last))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        score: Tensor = self.layers(images)
-        return score.flatten()
+        return self.read(self.layers(images), images)
 
 
 def double(wide: int, narrow: int, norm: str) -> nn.ConvTranspose2d:

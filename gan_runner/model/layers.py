@@ -82,6 +82,15 @@ def dense_output(width_in: int, width_out: int) -> nn.Linear:
     return layer
 
 
+# What a discriminator makes of its last layer (B, ...) and the images: scores (B,), high for real ones. An
+# autoencoder's last layer has the images' shape; its score is minus its error, a mean over pixels.
+OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "score": lambda last, images: last.flatten(),
+    "absolute_error": lambda last, images: -(last - images).abs().flatten(1).mean(1),
+    "squared_error": lambda last, images: -(last - images).square().flatten(1).mean(1),
+}
+
+
 class ToRange(nn.Module):
     """tanh, scaled to the range of the data, in float32 at least; the identity where the range is unbounded."""
 

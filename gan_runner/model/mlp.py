@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gan_runner.errors import require
+from gan_runner.errors import choose, require
 from gan_runner.model.latent import Latent
-from gan_runner.model.layers import ToRange, dense_block, dense_output
+from gan_runner.model.layers import OUTPUTS, ToRange, dense_block, dense_output
 from gan_runner.spec import ImageSpec
 
 
@@ -48,6 +48,7 @@ class MLPDiscriminator(nn.Module):
     """images (B, C, H, W) -> raw scores (B,); labels are not used.
 
     The norm begins at the second layer, so that the first one sees the images as they are (DCGAN's rule).
+    output: score, or of an autoencoder with the same widths back to the images absolute_error or squared_error.
     """
 
     def __init__(
@@ -57,14 +58,20 @@ class MLPDiscriminator(nn.Module):
         activation: str = "leaky_relu",
         norm: str = "none",
         dropout: float = 0.0,
+        output: str = "score",
     ):
         super().__init__()
+        self.read = choose("output", output, OUTPUTS)
+        self.energy = output != "score"
         self.batch_coupled = norm == "batch"  # of one width too, where no layer is left to normalise
-        first, rest = list(widths[:1]), list(widths[1:])
-        hidden = hidden_layers(spec.size, first, "none", activation, dropout)
-        hidden += hidden_layers([spec.size, *first][-1], rest, norm, activation, dropout)
-        self.layers = nn.Sequential(*hidden, dense_output([spec.size, *widths][-1], 1))
+        require(bool(widths) or not self.energy, f"widths=[] leaves output={output} without a code; give at least one")
+        there = [spec.size, *widths]
+        back = there[::-1] if self.energy else [there[-1], 1]
+        hidden = hidden_layers(spec.size, there[1:2], "none", activation, dropout)
+        hidden += hidden_layers(there[:2][-1], there[2:], norm, activation, dropout)
+        hidden += hidden_layers(back[0], back[1:-1], norm, activation, dropout)
+        self.layers = nn.Sequential(*hidden, dense_output(*back[-2:]))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        score: Tensor = self.layers(images.flatten(1))
-        return score.squeeze(1)
+        flat = images.flatten(1)
+        return self.read(self.layers(flat), flat)

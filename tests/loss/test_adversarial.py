@@ -10,6 +10,7 @@ from torch import Tensor
 from gan_runner.loss.adversarial import (
     DIVERGENCES,
     ESTIMATES,
+    BoundaryEquilibrium,
     FDivergence,
     Hinge,
     LeastSquares,
@@ -64,11 +65,15 @@ THREE_POINTS = {
     "lsgan 0 1 1": (LeastSquares(), P / (P + Q), 0.8257143 / 4, None),
     "hinge": (Hinge(), torch.sign(P - Q), 1.2, None),
 }
-EVERY = {name: row[0] for name, row in EQUILIBRIUM.items()} | {
-    f"fgan {name}, {'trick' if trick else 'saturating'}": FDivergence(name, trick)
-    for name in DIVERGENCES
-    for trick in (True, False)
-}
+EVERY = (
+    {"began": BoundaryEquilibrium()}
+    | {name: row[0] for name, row in EQUILIBRIUM.items()}
+    | {
+        f"fgan {name}, {'trick' if trick else 'saturating'}": FDivergence(name, trick)
+        for name in DIVERGENCES
+        for trick in (True, False)
+    }
+)
 
 
 def sample(distribution: Tensor, scores: Tensor) -> Tensor:
@@ -103,6 +108,26 @@ def test_relativistic_pairs_reach_the_divergence_of_the_pairs():
     for constant in (0.0, 7.0):
         real, fake = pairs(sample(P, OPTIMAL + constant), sample(Q, OPTIMAL + constant))
         assert RelativisticPaired().discriminator(real, fake).item() == pytest.approx(0.5273936, abs=1e-6)
+
+
+def test_began_moves_k_towards_its_balance():
+    """k <- clip(k + rate (gamma R(x) - R(G(z))), 0, 1), after both losses were computed with the k before."""
+    loss = BoundaryEquilibrium(gamma=0.5, rate=0.1)
+    real, fake = -torch.tensor([1.0, 3.0], dtype=F64), -torch.tensor([0.1, 0.3], dtype=F64)  # errors 2 and 0.2
+    expected = 0.0
+    for _ in range(15):
+        assert loss.discriminator(real, fake).item() == pytest.approx(2 - expected * 0.2)
+        assert loss.generator(fake, None).item() == pytest.approx(0.2)
+        expected = min(1.0, expected + 0.1 * (0.5 * 2 - 0.2))
+        assert float(loss.k) == pytest.approx(expected)
+    assert expected == 1
+    other = BoundaryEquilibrium()
+    other.load_state_dict(loss.state_dict())
+    assert other.discriminator(real, fake).item() == pytest.approx(1.8)
+    for _ in range(30):
+        loss.discriminator(real / 100, 5 * fake)
+        loss.generator(5 * fake, None)
+    assert float(loss.k) == 0
 
 
 def test_relativistic_averages_by_hand():

@@ -19,6 +19,17 @@ def test_sizes_come_from_the_data(size: int, channels: int):
     assert DCGANDiscriminator(spec, width=4, norm="batch")(images).shape == (2,)
 
 
+@pytest.mark.parametrize("size", [8, 28, 64])
+@pytest.mark.parametrize(("output", "power"), [("absolute_error", 1), ("squared_error", 2)])
+def test_an_autoencoder_scores_minus_its_mean_error_per_pixel(size: int, output: str, power: int):
+    spec = ImageSpec(3, size, size)
+    network = DCGANDiscriminator(spec, width=4, output=output)
+    images = torch.rand(2, *spec.shape)
+    error = (network.layers(images) - images).abs().pow(power)
+    assert error.shape == (2, *spec.shape)
+    torch.testing.assert_close(network(images), -error.mean(dim=(1, 2, 3)))
+
+
 def test_parameter_counts_for_64x64_colour_images_are_the_published_ones():
     spec = ImageSpec(3, 64, 64)
     assert sum(p.numel() for p in DCGANGenerator(spec, LATENT).parameters()) == 3_576_704

@@ -17,6 +17,17 @@ def test_shapes_come_from_the_data(spec: ImageSpec, norm: str):
     assert MLPDiscriminator(spec, norm=norm)(images).shape == (4,)
 
 
+@pytest.mark.parametrize("spec", [GRAY, COLOUR, POINTS], ids=["28x28", "8x8 colour", "points"])
+@pytest.mark.parametrize(("output", "power"), [("absolute_error", 1), ("squared_error", 2)])
+def test_an_autoencoder_scores_minus_its_mean_error_per_pixel(spec: ImageSpec, output: str, power: int):
+    network = MLPDiscriminator(spec, [7, 5], output=output)
+    assert [m.out_features for m in network.modules() if isinstance(m, nn.Linear)] == [7, 5, 7, spec.size]
+    images = torch.rand(4, *spec.shape)
+    nn.init.zeros_(network.layers[-1].weight)
+    nn.init.constant_(network.layers[-1].bias, 0.25)
+    torch.testing.assert_close(network(images), -(images - 0.25).abs().pow(power).mean(dim=(1, 2, 3)))
+
+
 def test_the_generator_stays_in_the_range_of_the_data():
     wide = MLPGenerator(ImageSpec(1, 8, 8, value_range=(0.0, 1.0)), Latent(5))(100 * torch.randn(64, 5))
     assert wide.min() >= 0
