@@ -156,6 +156,29 @@ class RelativisticAverage:
         return self.discriminator(fake, real)
 
 
+class EnergyBased:
+    """D: E R(x) + E relu(margin - R(G(z))); G: E R(G(z)); R = -D(x), an autoencoder's error (EBGAN, Zhao et al. 2017).
+
+    Equations 1 and 2, without the pull-away term. The margin at equilibrium, whatever the error is below it.
+    """
+
+    paired = False
+    batch_statistics = False
+    zero_is_boundary = False
+    energy = True
+    estimate: str | None = None
+
+    def __init__(self, margin: float = 1.0):
+        require(margin > 0, f"margin={margin} must be above 0")
+        self.margin = margin
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return relu(self.margin + fake).mean() - real.mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        return -fake.mean()
+
+
 class BoundaryEquilibrium:
     """D: E R(x) - k E R(G(z)); G: E R(G(z)); R = -D(x), an autoencoder's error (BEGAN, Berthelot et al. 2017).
 

@@ -11,6 +11,7 @@ from gan_runner.loss.adversarial import (
     DIVERGENCES,
     ESTIMATES,
     BoundaryEquilibrium,
+    EnergyBased,
     FDivergence,
     Hinge,
     LeastSquares,
@@ -52,6 +53,7 @@ EQUILIBRIUM = {
     "hinge at 0.7": (Hinge(), 0.7, 2.0, -0.7),
     "wasserstein": (Wasserstein(), 0.0, 0.0, 0.0),
     "wgan_div": (WassersteinDivergence(), 0.0, 0.0, 0.0),
+    "ebgan": (EnergyBased(margin=1.0), -0.3, 1.0, 0.3),
     "rsgan": (RelativisticPaired(), 3.0, math.log(2), math.log(2)),
     "rasgan": (RelativisticAverage("standard"), 3.0, math.log(4), math.log(4)),
     "ralsgan": (RelativisticAverage("least_squares"), 3.0, 2.0, 2.0),
@@ -65,8 +67,10 @@ THREE_POINTS = {
     "lsgan 0 1 1": (LeastSquares(), P / (P + Q), 0.8257143 / 4, None),
     "hinge": (Hinge(), torch.sign(P - Q), 1.2, None),
 }
+BEGAN = BoundaryEquilibrium(rate=0.0)
+BEGAN.load_state_dict({"k": torch.tensor(0.5, dtype=F64)})
 EVERY = (
-    {"began": BoundaryEquilibrium()}
+    {"began": BEGAN}
     | {name: row[0] for name, row in EQUILIBRIUM.items()}
     | {
         f"fgan {name}, {'trick' if trick else 'saturating'}": FDivergence(name, trick)
