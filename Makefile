@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-long gpu lint board clean
+.PHONY: help install train test test-long gpu lint board figures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,6 +46,10 @@ lint: $(READY)  ## style and types
 
 board: $(READY)  ## TensorBoard on outputs/
 	$(BIN)/tensorboard --logdir outputs $(ARGS)
+
+figures: $(READY)  ## the figures of docs/losses.md; trains every loss on a ring first, an hour and a half on a core
+	$(BIN)/python -m gan_runner -m experiment=ring8 'loss=glob(*)' study=ring8
+	$(BIN)/python docs/figures.py
 
 clean:  ## remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from gan_runner.compat import advise
 from gan_runner.errors import ConfigError
 from gan_runner.spec import ImageSpec
-from tests.conftest import SMALL, make_run
+from tests.conftest import SMALL, configure, make_run
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,10 @@ from tests.conftest import SMALL, make_run
 def test_what_does_not_go_together_is_refused(overrides: list[str], words: list[str]):
     if any("_target_=tests" in override for override in overrides):
         player = overrides[0].split(".")[1]
-        overrides = [*overrides, *(f"~model.{player}.{key}" for key in ("widths", "activation", "norm", "dropout"))]
+        overrides = [
+            *overrides,
+            *(f"~model.{player}.{key}" for key in configure()["model"][player] if key != "_target_"),
+        ]
     with pytest.raises(ConfigError) as caught:
         make_run(
             *[o for o in SMALL if not any(o.startswith(f"{x[1:]}=") for x in overrides if x[0] == "~")], *overrides

@@ -1,0 +1,177 @@
+"""The figures and the table of docs/losses.md: python docs/figures.py [dirac] [gradients] [ring8]."""
+
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from hydra import compose, initialize_config_dir
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from gan_runner import sample
+from gan_runner.build import build, make
+from gan_runner.folder import RunFolder
+from gan_runner.main import CONF
+from gan_runner.metric.modes import SAMPLES, modes
+from gan_runner.run import Run
+from gan_runner.schedule import Progress
+
+IMAGES = Path(__file__).parent / "images"
+
+
+def run_of(*overrides: str) -> Run:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", ["device=cpu", *overrides]), resolve=True)
+    assert isinstance(config, dict)
+    return build({str(key): value for key, value in config.items()})
+
+
+def panels(count: int, columns: int) -> tuple[Figure, list[Axes]]:
+    rows = math.ceil(count / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2 * columns, 2.2 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
+# ---- the Dirac-GAN: theta across, psi upwards
+
+FREE = "loss.constraint=null"  # spectral norm would leave the slope no freedom but its sign
+WEIGHT = "loss.penalties.gradient.weight={}"
+DIRAC = {
+    "gan": ("loss=gan",),
+    "minimax": ("loss=minimax",),
+    "minimax, simultaneous": ("loss=minimax", "loss.simultaneous=true"),
+    "lsgan -1 1 0": ("loss=lsgan", "loss.adversarial.a=-1", "loss.adversarial.c=0"),
+    "hinge": ("loss=hinge",),
+    "wgan, clipped at 1": ("loss=wgan", "loss.constraint.bound=1"),
+    "wgan_gp, lambda 1": ("loss=wgan_gp", WEIGHT.format(1)),
+    "wgan_lp": ("loss=wgan_lp",),
+    "wgan_div": ("loss=wgan_div",),
+    "dragan, lambda 1": ("loss=dragan", WEIGHT.format(1)),
+    "r1, gamma 0.3": ("loss=r1", WEIGHT.format(0.15)),
+    "r1, gamma 1": ("loss=r1", WEIGHT.format(0.5)),
+    "r1, gamma 10": ("loss=r1",),
+    "zero_gp": ("loss=zero_gp",),
+    "roth": ("loss=roth",),
+    "gan, instance noise 1": ("loss=gan", "loss.instance_noise=1.0", "train.batch_size=256"),
+    "rsgan": ("loss=rsgan", FREE),
+    "rasgan": ("loss=rasgan", FREE),
+    "ralsgan": ("loss=ralsgan", FREE),
+    "rahinge": ("loss=rahinge", FREE),
+    "r3gan": ("loss=r3gan",),
+    "fgan, kl": ("loss=fgan",),
+    "fgan, pearson": ("loss=fgan", "loss.adversarial.divergence=pearson"),
+    "fgan, js": ("loss=fgan", "loss.adversarial.divergence=js"),
+}
+
+
+def path(steps: int, *overrides: str) -> Tensor:
+    """(steps + 1, 2): theta and psi."""
+    run = run_of("experiment=dirac", "optimizer.lr=0.05", f"train.total_steps={steps}", *overrides)
+    numbers = [next(player.network.parameters()) for player in (run.generator, run.discriminator)]
+    points = [torch.cat([number.detach().flatten() for number in numbers])]
+    for _ in range(steps):
+        run.step()
+        points.append(torch.cat([number.detach().flatten() for number in numbers]))
+    return torch.stack(points)
+
+
+def verdict(points: Tensor) -> str:
+    """From how far the generator is from the data, at most, in the second and in the last quarter of the path."""
+    _, second, _, last = points[1:, 0].abs().chunk(4)
+    before, after = float(second.max()), float(last.max())
+    if after < 0.05:
+        return "converges"
+    if float(last.min()) > 0.98 * after:
+        return "stops elsewhere"
+    return "diverges" if after > 1.005 * before else "comes nearer" if after < 0.95 * before else "orbits"
+
+
+def dirac(steps: int = 4000) -> None:
+    figure, axes = panels(len(DIRAC), 6)
+    for axis, (name, overrides) in zip(axes, DIRAC.items(), strict=True):
+        points = path(steps, *overrides)
+        axis.plot(*points.T, color="0.8", linewidth=0.5)
+        axis.scatter(points[::5, 0], points[::5, 1], c=range(0, steps + 1, 5), s=2, cmap="viridis")
+        axis.plot(0, 0, "r+")
+        axis.set_title(f"{name}\n{verdict(points)}", fontsize=8)
+        axis.tick_params(labelsize=6)
+        print(f"{name}: {verdict(points)}")
+    figure.savefig(IMAGES / "dirac.png", dpi=110)
+
+
+# ---- what reaches the generator while the discriminator learns
+
+STARVED = ("minimax", "gan", "lsgan", "wgan", "wgan_gp")
+
+
+def gradient_norms(loss: str, generator: dict[str, Tensor], marks: list[int]) -> list[float]:
+    """Of the generator, held, after so many updates of a new discriminator."""
+    run = run_of(f"loss={loss}", "train.batch_size=256", "model.discriminator.norm=none", "seed=1")
+    run.generator.network.load_state_dict(generator)
+    progress, norms = Progress(0, None), []
+    for update in range(marks[-1] + 1):
+        if update in marks:
+            norms.append(float(run.prepare_generator(progress)["grad_norm/generator"]))
+            run.generator.optimizer.zero_grad()
+        run.prepare_discriminator(update, progress)
+        run.move_discriminator()
+    return norms
+
+
+def gradients(steps: int = 500, most: int = 4096) -> None:
+    trained = run_of("loss=gan")
+    for _ in range(steps):
+        trained.step()
+    marks = sorted({0} | {round(2 ** (power / 2)) for power in range(round(2 * math.log2(most)) + 1)})
+    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for loss in STARVED:
+        norms = gradient_norms(loss, trained.generator.network.state_dict(), marks)
+        axis.plot(
+            [mark + 1 for mark in marks], norms, marker=".", label=f"{loss}{' (non-saturating)' * (loss == 'gan')}"
+        )
+        print(f"{loss}: {norms[0]:.3g} at first, {max(norms):.3g} at most, {norms[-1]:.3g} after {marks[-1]} updates")
+    axis.set(xscale="log", yscale="log", xlabel="discriminator updates + 1", ylabel="norm of the generator's gradient")
+    axis.legend()
+    figure.savefig(IMAGES / "starved.png", dpi=110)
+
+
+# ---- the ring, as learned by each loss of a sweep
+
+
+def ring8(sweep: Path = Path("outputs/ring8")) -> None:
+    folders = sorted(path.parent for path in sweep.glob("*/config.yaml"))
+    if not folders:
+        sys.exit(
+            f"{sweep} has no runs; make them with python -m gan_runner -m experiment=ring8 'loss=glob(*)' study=ring8"
+        )
+    figure, axes = panels(len(folders), 6)
+    print("| loss | modes | within 3 deviations | reverse KL | steps | seconds |\n|---|---|---|---|---|---|")
+    for axis, folder in zip(axes, folders, strict=True):
+        _, sampler = sample.load(sample.parse([str(folder)]))
+        points = torch.cat(list(sample.batches(sampler, 0, SAMPLES))).flatten(1)
+        data = make((RunFolder(folder).read_config() or {})["dataset"], "dataset")
+        found, good, kl = modes(points, data.centers, data.std)
+        name = dict(part.split("=") for part in folder.name.split(",")).get("loss", "gan")
+        summary = RunFolder(folder).read_summary()
+        print(f"| `{name}` | {found} | {100 * good:.1f} % | {kl:.4f} | {summary['steps']} | {summary['seconds']:.0f} |")
+        axis.scatter(points[:, 0], points[:, 1], s=1, alpha=0.3)
+        axis.plot(*data.centers.T, "r+")
+        axis.set(xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), xticks=[], yticks=[])
+        axis.set_title(f"{name}: {found} modes, {100 * good:.0f} %", fontsize=8)
+    figure.savefig(IMAGES / "ring8.png", dpi=110)
+
+
+FIGURES: dict[str, Callable[[], None]] = {"dirac": dirac, "gradients": gradients, "ring8": ring8}
+
+if __name__ == "__main__":
+    plt.switch_backend("Agg")
+    torch.set_num_threads(1)  # tiny networks
+    for figure_name in sys.argv[1:] or FIGURES:
+        FIGURES[figure_name]()

@@ -1,0 +1,70 @@
+"""The script that makes the figures of docs/losses.md, made short."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import LOSSES, Command
+
+DOCS = Path(__file__).parents[1] / "docs"
+SPEC = importlib.util.spec_from_file_location("figures", DOCS / "figures.py")
+figures = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(figures)
+
+
+@pytest.fixture(autouse=True)
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    figures.plt.switch_backend("Agg")
+    monkeypatch.setattr(figures, "IMAGES", tmp_path)
+    return tmp_path
+
+
+ANGLES = torch.arange(801) * 0.1
+ENDINGS = {
+    "converges": torch.exp(-ANGLES),
+    "orbits": torch.ones(801),
+    "comes nearer": 1 / (1 + 0.1 * ANGLES),
+    "diverges": 1 + 0.01 * ANGLES,
+}
+
+
+@pytest.mark.parametrize(("verdict", "radius"), ENDINGS.items(), ids=ENDINGS)
+def test_a_path_is_judged_by_where_the_generator_ends(verdict: str, radius: torch.Tensor):
+    assert figures.verdict(torch.stack([radius * ANGLES.cos(), radius * ANGLES.sin()], dim=1)) == verdict
+
+
+def test_a_generator_that_rests_away_from_the_data_is_told():
+    assert figures.verdict(torch.stack([-2 + torch.exp(-ANGLES), torch.exp(-ANGLES)], dim=1)) == "stops elsewhere"
+
+
+def test_the_paths_show_every_loss_that_a_slope_can_play():
+    shown = {
+        part.removeprefix("loss=") for overrides in figures.DIRAC.values() for part in overrides if "loss=" in part
+    }
+    assert set(LOSSES) - shown == {"sngan", "ebgan", "began"}  # a slope of norm 1, and autoencoders
+    begin = figures.path(2, *figures.DIRAC["minimax"])
+    assert begin.shape == (3, 2)
+    assert begin[0].tolist() == [1.0, -1.0]
+    # -dL/dpsi = -theta sigma(psi theta), and the generator answers along psi sigma(psi theta): steps of 0.05
+    psi = -1 - 0.05 / (1 + math.e)
+    assert begin[1].tolist() == pytest.approx([1 + 0.05 * psi / (1 + math.exp(-psi)), psi])
+
+
+def test_the_figures_are_drawn(images: Path, command: Command, capfd: pytest.CaptureFixture[str]):
+    short = ("experiment=ring8", "study=ring8", "train.total_steps=2", "device=cpu")
+    assert command("-m", *short, "loss=gan,r3gan").code == 0
+    figures.ring8()
+    table = capfd.readouterr().out
+    assert "| `gan` |" in table
+    assert "| `r3gan` |" in table
+    figures.dirac(steps=8)
+    figures.gradients(steps=1, most=4)
+    assert sorted(path.name for path in images.glob("*.png")) == ["dirac.png", "ring8.png", "starved.png"]
+
+
+def test_a_sweep_that_is_not_there_is_told(in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match=r"has no runs; make them with python -m gan_runner -m experiment=ring8"):
+        figures.ring8()
