@@ -17,8 +17,9 @@ from gan_runner.device import Device
 from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, nearest
 from gan_runner.player import Player
+from gan_runner.protocols import DataDependent
 from gan_runner.run import Run, Settings
-from gan_runner.spec import ImageSpec
+from gan_runner.spec import Batch, ImageSpec
 
 Config = Mapping[str, Any]
 TOP_LEVEL = ("name", "study", "seed", "train", "model", "loss", "dataset", "optimizer", "device")
@@ -26,6 +27,7 @@ PARTS = {
     "model": ("latent", "generator", "discriminator"),
     "optimizer": ("generator", "discriminator", "schedule"),
 }
+SHOWN = 10_000  # training images, at most, that a network may be initialised from
 FLOAT = 4  # bytes
 COPIES = 5  # of the weights, in training: themselves, gradients, two of Adam, the average
 
@@ -207,6 +209,7 @@ def build(config: Config) -> Run:
         raise ConfigError(f"dataset: {type(dataset).__name__} is no ImageDataset; derive it from that class.")
     latent, generator, discriminator = networks(config, dataset.spec, device)
     check_memory(settings, dataset.spec, latent, device)
+    initialize(dataset.split("train"), generator, discriminator)
     objective.prepare(discriminator)
     for network in (generator, discriminator):
         device.place(network)
@@ -237,6 +240,15 @@ def networks(config: Config, spec: ImageSpec, device: Device) -> tuple[Any, nn.M
         make_network(config, player, spec, latent, device) for player in ("generator", "discriminator")
     )
     return latent, generator, discriminator
+
+
+def initialize(real: ImageDataset, *networks: nn.Module) -> None:
+    for network in networks:
+        if isinstance(network, DataDependent) and len(real):
+            some = slice(SHOWN)
+            network.initialize(
+                Batch(real.decode(real.images[some]), None if real.labels is None else real.labels[some])
+            )
 
 
 def make_network(config: Config, player: str, spec: ImageSpec, latent: Any, device: Device) -> nn.Module:

@@ -46,6 +46,14 @@ class Constraint(Protocol):
 
 
 @runtime_checkable
+class DataDependent(Protocol):
+    """A network that begins from the data."""
+
+    def initialize(self, real: Batch, /) -> None:
+        """Once, before training, with some of the training images."""
+
+
+@runtime_checkable
 class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 

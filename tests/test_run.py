@@ -27,6 +27,21 @@ def steps(run: Run, count: int) -> Run:
 
 SPECTRAL = "loss.constraint={_target_: gan_runner.loss.constraint.SpectralNorm}"
 CONVOLUTIONS = ("model=dcgan", "model.generator.width=4", "model.discriminator.width=4", *SMALL[2:])
+# Published networks, made small where that is a setting; each with another loss.
+SYNTHETIC = ("dataset=synthetic", "dataset.count=64", "train.batch_size=4", "device=cpu")
+THIN = tuple(f"model.{player}.width=8" for player in ("generator", "discriminator"))
+GROUPED = tuple(f"model.{player}.groups=4" for player in ("generator", "discriminator"))
+PUBLISHED = {
+    "mlp_2014 and minimax": ("model=mlp_2014", "loss=minimax"),
+    "mlp_keras and gan": ("model=mlp_keras", "loss=gan"),
+    "mlp_small and wgan_gp": ("model=mlp_small", "loss=wgan_gp"),
+    "sngan_cnn and sngan": ("model=sngan_cnn", "loss=sngan"),
+    "dcgan_wgan_gp and wgan_gp": ("model=dcgan_wgan_gp", "loss=wgan_gp"),
+    "resnet and wgan_gp": ("model=resnet", "loss=wgan_gp", "model.discriminator.norm=none", *THIN),
+    "resnet and hinge": ("model=resnet", "loss=hinge", *THIN),
+    "r3gan and r3gan": ("model=r3gan_small", "loss=r3gan", *THIN, *GROUPED),
+    "r3gan and gan": ("model=r3gan_small", "loss=gan", *THIN, *GROUPED),
+}
 PAIRS = {
     **{f"mlp and {loss}": (*SMALL, f"loss={loss}") for loss in LOSSES},
     **{f"dcgan and {loss}": (*CONVOLUTIONS, f"loss={loss}") for loss in LOSSES},
@@ -39,8 +54,17 @@ PAIRS = {
 @pytest.mark.parametrize("device", on(CPUS | GPUS))
 @pytest.mark.parametrize("pair", PAIRS)
 def test_every_model_trains_with_every_loss_and_resumes(pair: str, device: tuple[str, ...]):
+    check_two_steps(*PAIRS[pair], *device)
+
+
+@pytest.mark.parametrize("device", on({n: o for n, o in (CPUS | GPUS).items() if n != "fp16"}))
+@pytest.mark.parametrize("pair", PUBLISHED)
+def test_a_published_network_trains_and_resumes(pair: str, device: tuple[str, ...]):
+    check_two_steps(*SYNTHETIC, *PUBLISHED[pair], *device)
+
+
+def check_two_steps(*overrides: str) -> None:
     """2 steps: both networks move and stay finite; 1 + 1 steps are the same bit for bit."""
-    overrides = (*PAIRS[pair], *device)
     run = make_run(*overrides)
     before = weights(run)
     steps(run, 2)

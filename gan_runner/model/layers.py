@@ -91,19 +91,47 @@ OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class ToRange(nn.Module):
-    """tanh, scaled to the range of the data, in float32 at least; the identity where the range is unbounded."""
+def glorot(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Linear | nn.Conv2d | nn.ConvTranspose2d:
+    """Glorot-uniform weights, zero biases: what Keras and many tutorials begin with."""
+    nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ToUnit(nn.Module):
+    """Images in the range of the data to [0, 1], for networks that were published on such pixels."""
 
     def __init__(self, value_range: tuple[float, float] | None):
         super().__init__()
         self.value_range = value_range
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.value_range is None:
+            return x
+        low, high = self.value_range
+        return (x - low) / (high - low)
+
+
+SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {  # to [-1, 1]
+    "tanh": torch.tanh,
+    "sigmoid": lambda x: 2 * torch.sigmoid(x) - 1,
+}
+
+
+class ToRange(nn.Module):
+    """tanh or sigmoid, scaled to the range of the data, in float32 at least; the identity if that is unbounded."""
+
+    def __init__(self, value_range: tuple[float, float] | None, squash: str = "tanh"):
+        super().__init__()
+        self.value_range, self.squash = value_range, SQUASHES[squash]
+
+    def forward(self, x: Tensor) -> Tensor:
         x = full_precision(x)
         if self.value_range is None:
             return x
         low, high = self.value_range
-        y = torch.tanh(x)
+        y = self.squash(x)
         return y if (low, high) == (-1.0, 1.0) else low + (high - low) * (y + 1) / 2
 
     def extra_repr(self) -> str:

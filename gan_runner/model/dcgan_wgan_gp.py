@@ -1,0 +1,87 @@
+"""The DCGAN of WGAN-GP's code for MNIST (Gulrajani et al. 2017): 5x5 kernels, pixels in [0, 1]; 28x28 and 32x32."""
+
+import itertools
+
+from torch import Tensor, nn
+
+from gan_runner.errors import require
+from gan_runner.model.latent import Latent
+from gan_runner.model.layers import ToRange, ToUnit, glorot
+from gan_runner.spec import ImageSpec
+
+WIDTHS = (64, 128, 256)
+FIRST = 4  # side of the smallest map
+
+
+def check_size(spec: ImageSpec) -> None:
+    require(
+        (spec.height, spec.width) in ((28, 28), (32, 32)),
+        f"dcgan_wgan_gp makes images of 28x28 or 32x32, the dataset has {spec.height}x{spec.width}; use model=dcgan",
+    )
+
+
+def he(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    nn.init.kaiming_uniform_(layer.weight, mode="fan_in" if isinstance(layer, nn.Conv2d) else "fan_out")
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class DCGANOfWGANGPGenerator(nn.Module):
+    """z (B, Z) -> images (B, C, H, W) in spec.value_range; labels are not used.
+
+    1,554,177 parameters for 28x28x1 and Z 128. norm: none, or batch, which the authors used with weight clipping.
+    """
+
+    def __init__(self, spec: ImageSpec, latent: Latent, norm: str = "none"):
+        super().__init__()
+        check_size(spec)
+        self.crop = 7 if spec.height == 28 else 8  # of the second map, 8x8
+        batch = norm_is_batch(norm)
+        self.dense = nn.Sequential(
+            glorot(nn.Linear(latent.dim, WIDTHS[-1] * FIRST**2)),
+            *([nn.BatchNorm1d(WIDTHS[-1] * FIRST**2)] if batch else []),
+            nn.ReLU(),
+        )
+        first, *rest = itertools.pairwise((*WIDTHS[::-1], spec.channels))
+        self.first = nn.Sequential(he(doubling(*first)), *([nn.BatchNorm2d(first[1])] if batch else []))
+        layers: list[nn.Module] = []
+        for wide, narrow in rest:
+            norms: list[nn.Module] = [nn.BatchNorm2d(narrow)] if batch and narrow != spec.channels else []
+            layers += [nn.ReLU(), he(doubling(wide, narrow)), *norms]
+        self.layers = nn.Sequential(*layers, ToRange(spec.value_range, "sigmoid"))
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        maps = self.first(self.dense(z).unflatten(1, (-1, FIRST, FIRST)))
+        images: Tensor = self.layers(maps[:, :, : self.crop, : self.crop])
+        return images
+
+
+class DCGANOfWGANGPDiscriminator(nn.Module):
+    """images (B, C, H, W) -> raw scores (B,); labels are not used. 1,030,145 parameters for 28x28x1.
+
+    norm: none, or batch after the second and the third layer, which the authors used with weight clipping.
+    """
+
+    def __init__(self, spec: ImageSpec, norm: str = "none"):
+        super().__init__()
+        check_size(spec)
+        batch = norm_is_batch(norm)
+        layers: list[nn.Module] = [ToUnit(spec.value_range)]
+        for narrow, wide in itertools.pairwise((spec.channels, *WIDTHS)):
+            norms: list[nn.Module] = [nn.BatchNorm2d(wide)] if batch and wide != WIDTHS[0] else []
+            layers += [he(nn.Conv2d(narrow, wide, 5, 2, 2)), *norms, nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), glorot(nn.Linear(WIDTHS[-1] * FIRST**2, 1)))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        score: Tensor = self.layers(images)
+        return score.squeeze(1)
+
+
+def norm_is_batch(norm: str) -> bool:
+    require(norm in ("none", "batch"), f"norm={norm} is none of none, batch")
+    return norm == "batch"
+
+
+def doubling(wide: int, narrow: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(wide, narrow, 5, 2, 2, output_padding=1)

@@ -1,0 +1,74 @@
+"""The networks of the first GAN on MNIST (Goodfellow et al. 2014): a ReLU generator against maxout with dropout."""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from gan_runner.model.latent import Latent
+from gan_runner.model.layers import ToRange, ToUnit
+from gan_runner.spec import Batch, ImageSpec
+
+EXTREME = 1e-3  # share of brightness below which a pixel's logit is not followed
+
+
+def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
+    nn.init.uniform_(layer.weight, -bound, bound)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Generator2014(nn.Module):
+    """z (B, Z) -> images (B, C, H, W) in spec.value_range; labels are not used. 2,503,984 parameters for 28x28x1.
+
+    The last bias begins as the logit of the mean training image.
+    """
+
+    def __init__(self, spec: ImageSpec, latent: Latent):
+        super().__init__()
+        self.shape = spec.shape
+        self.to_unit = ToUnit(spec.value_range)
+        layers: list[nn.Module] = []
+        for pair in itertools.pairwise((latent.dim, 1200, 1200)):
+            layers += [uniform(nn.Linear(*pair), 0.05), nn.ReLU()]
+        self.last = uniform(nn.Linear(1200, spec.size), 0.05)
+        self.layers = nn.Sequential(*layers, self.last, ToRange(spec.value_range, "sigmoid"))
+
+    def initialize(self, real: Batch) -> None:
+        mean = self.to_unit(real.images).mean(dim=0).flatten()
+        with torch.no_grad():
+            self.last.bias.copy_(torch.logit(mean, eps=EXTREME))
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.layers(z)
+        return images.view(-1, *self.shape)
+
+
+class Maxout(nn.Module):
+    """(B, width_in) -> (B, width_out), each unit the largest of `pieces` linear ones (Goodfellow et al. 2013)."""
+
+    def __init__(self, width_in: int, width_out: int, pieces: int):
+        super().__init__()
+        self.linear = uniform(nn.Linear(width_in, width_out * pieces), 0.005)
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x).unflatten(1, (-1, self.pieces)).amax(dim=2)
+        return y
+
+
+class Discriminator2014(nn.Module):
+    """images (B, C, H, W) -> raw scores (B,); labels are not used. 1,231,441 parameters for 28x28x1."""
+
+    def __init__(self, spec: ImageSpec):
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(ToUnit(spec.value_range), nn.Flatten(), nn.Dropout(0.2)),
+            *(Maxout(spec.size, 240, 5), nn.Dropout(0.5)),
+            *(Maxout(240, 240, 5), nn.Dropout(0.5)),
+            uniform(nn.Linear(240, 1), 0.005),
+        )
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        score: Tensor = self.layers(images)
+        return score.squeeze(1)

@@ -1,0 +1,140 @@
+"""R3GAN's networks (Huang et al. 2024): grouped residual blocks without a norm, powers of two from 8 to 256 pixels."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gan_runner.errors import require
+from gan_runner.model.latent import Latent
+from gan_runner.spec import ImageSpec
+
+FIRST = 4  # side of the smallest map
+SLOPE = 0.2
+EXPANSION = 2
+
+
+def stages(spec: ImageSpec) -> int:
+    """Resolutions from 4x4 to the image's."""
+    size = spec.height
+    require(
+        spec.height == spec.width and 8 <= size <= 256 and size & (size - 1) == 0,
+        f"r3gan makes square images of a power of two from 8 to 256 pixels, the dataset has "
+        f"{spec.height}x{spec.width}; use model=mlp or model=dcgan",
+    )
+    return (size // FIRST).bit_length()
+
+
+def convolution(width_in: int, width_out: int, kernel: int, groups: int = 1, gain: float = 1.0) -> nn.Conv2d:
+    """Without a bias, weights N(0, gain^2 / fan_in)."""
+    layer = nn.Conv2d(width_in, width_out, kernel, padding=kernel // 2, groups=groups, bias=False)
+    nn.init.normal_(layer.weight, std=gain / (width_in // groups * kernel**2) ** 0.5)
+    return layer
+
+
+class BiasedLeakyReLU(nn.Module):
+    """LeakyReLU of x plus a bias for each channel."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.leaky_relu(x + self.bias[:, None, None].to(x.dtype), SLOPE)
+
+
+class Block(nn.Module):
+    """x + 1x1 act 3x3 act 1x1; the last convolution begins at zero, so that the block begins as the identity."""
+
+    def __init__(self, width: int, groups: int, depth: int):
+        super().__init__()
+        inner = EXPANSION * width
+        gain = (2 / (1 + SLOPE**2)) ** 0.5 * depth**-0.25  # depth^(-1 / (2 m - 2)) of Fixup, m = 3 layers
+        last = convolution(inner, width, 1)
+        nn.init.zeros_(last.weight)
+        self.residual = nn.Sequential(
+            *(convolution(width, inner, 1, gain=gain), BiasedLeakyReLU(inner)),
+            *(convolution(inner, inner, 3, groups, gain), BiasedLeakyReLU(inner)),
+            last,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.residual(x)
+        return y
+
+
+class Resample(nn.Module):
+    """Twice or half the side through the filter [1, 2, 1], as upfirdn2d of StyleGAN has it."""
+
+    kernel: Tensor
+
+    def __init__(self, up: bool):
+        super().__init__()
+        self.up = up
+        taps = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("kernel", (4 if up else 1) * torch.outer(taps, taps), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        kernel = self.kernel.to(x.dtype).expand(channels, 1, 3, 3)
+        if self.up:
+            return functional.conv_transpose2d(x, kernel, stride=2, groups=channels)[:, :, :-1, :-1]
+        return functional.conv2d(functional.pad(x, (1, 0, 1, 0)), kernel, stride=2, groups=channels)
+
+
+def check_widths(width: int, blocks: int, groups: int) -> None:
+    require(blocks >= 1, f"blocks={blocks} must be at least 1")
+    require(
+        width >= 1 and groups >= 1 and EXPANSION * width % groups == 0,
+        f"groups={groups} must divide {EXPANSION} times width={width}",
+    )
+
+
+def stage(width: int, blocks: int, groups: int, depth: int) -> list[nn.Module]:
+    return [Block(width, groups, depth) for _ in range(blocks)]
+
+
+class R3GANGenerator(nn.Module):
+    """z (B, Z) -> images (B, C, H, W), trained to be in spec.value_range but not bound to it; labels are not used.
+
+    blocks: at each resolution. 20,732,160 parameters for 32x32x3 with Z 64.
+    """
+
+    unbounded = True
+
+    def __init__(self, spec: ImageSpec, latent: Latent, width: int = 768, blocks: int = 2, groups: int = 96):
+        super().__init__()
+        check_widths(width, blocks, groups)
+        count = stages(spec)
+        self.basis = nn.Parameter(torch.randn(width, FIRST, FIRST))
+        self.dense = nn.Linear(latent.dim, width, bias=False)
+        nn.init.normal_(self.dense.weight, std=latent.dim**-0.5)
+        layers = stage(width, blocks, groups, count * blocks)
+        for _ in range(count - 1):
+            layers += [Resample(up=True), *stage(width, blocks, groups, count * blocks)]
+        self.layers = nn.Sequential(*layers, convolution(width, spec.channels, 1))
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.layers(self.basis * self.dense(z)[:, :, None, None])
+        return images
+
+
+class R3GANDiscriminator(nn.Module):
+    """images (B, C, H, W) -> raw scores (B,); labels are not used. 20,683,776 parameters for 32x32x3."""
+
+    def __init__(self, spec: ImageSpec, width: int = 768, blocks: int = 2, groups: int = 96):
+        super().__init__()
+        check_widths(width, blocks, groups)
+        count = stages(spec)
+        layers: list[nn.Module] = [convolution(spec.channels, width, 1)]
+        for _ in range(count - 1):
+            layers += [*stage(width, blocks, groups, count * blocks), Resample(up=False)]
+        layers += stage(width, blocks, groups, count * blocks)
+        pooled = nn.Conv2d(width, width, FIRST, groups=width, bias=False)
+        nn.init.normal_(pooled.weight, std=1 / FIRST)
+        last = nn.Linear(width, 1, bias=False)
+        nn.init.normal_(last.weight, std=width**-0.5)
+        self.layers = nn.Sequential(*layers, pooled, nn.Flatten(), last)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        score: Tensor = self.layers(images)
+        return score.squeeze(1)

@@ -1,0 +1,167 @@
+"""Published networks: the parameter counts of REFERENCE section 4, sizes, and what their tables fix."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from gan_runner.build import Config, make
+from gan_runner.errors import ConfigError
+from gan_runner.model.latent import Latent
+from gan_runner.model.layers import ToRange, ToUnit
+from gan_runner.model.mlp_2014 import Generator2014, Maxout
+from gan_runner.model.r3gan import Block, Resample
+from gan_runner.model.resnet import ResNetDiscriminator
+from gan_runner.model.sngan_cnn import SNGANDiscriminator
+from gan_runner.spec import Batch, ImageSpec
+from tests.conftest import configure, make_run
+
+GRAY28, COLOUR32, POINTS = ImageSpec(1, 28, 28), ImageSpec(3, 32, 32), ImageSpec(2, 1, 1, value_range=None)
+
+# model, extra settings, data -> parameters of the generator and the discriminator
+COUNTS = {
+    "mlp_2014": ((), GRAY28, 2_503_984, 1_231_441),
+    "mlp_keras": ((), GRAY28, 1_489_936, 533_505),
+    "sngan_cnn": ((), COLOUR32, 3_812_355, 2_935_873),
+    "dcgan_wgan_gp": ((), GRAY28, 1_554_177, 1_030_145),
+    "resnet": ((), COLOUR32, 1_204_483, 1_053_825),
+    "resnet as in SNGAN": (
+        ("model.generator.width=256", "model.discriminator.pooling=sum", "model.discriminator.last_bias=false"),
+        COLOUR32,
+        4_276_739,
+        1_053_824,
+    ),
+    "r3gan": ((), COLOUR32, 20_732_160, 20_683_776),
+    "toy": ((), POINTS, 527_874, 527_361),
+}
+NORM = "loss.discriminator_norm=none"
+
+
+def networks(model: str, spec: ImageSpec, *overrides: str) -> tuple[nn.Module, nn.Module]:
+    config: Config = configure(f"model={model}", NORM, *overrides)["model"]
+    latent = make(config["latent"], "model.latent")
+    generator, discriminator = (
+        make(config[player], f"model.{player}", spec=spec, latent=latent) for player in ("generator", "discriminator")
+    )
+    return generator, discriminator
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(("model", "row"), COUNTS.items(), ids=COUNTS)
+def test_parameter_counts_are_the_published_ones(model: str, row):
+    overrides, spec, for_generator, for_discriminator = row
+    with torch.device("meta"):
+        generator, discriminator = networks(model.split()[0], spec, *overrides)
+    assert (count(generator), count(discriminator)) == (for_generator, for_discriminator)
+
+
+SIZES = {
+    "mlp_2014": (8, 28, 32, 64),
+    "mlp_keras": (8, 28, 32, 64),
+    "mlp_small": (8, 28, 32, 64),
+    "sngan_cnn": (8, 32, 48, 64),
+    "dcgan_wgan_gp": (28, 32),
+    "resnet": (32, 64, 128),
+    "r3gan": (8, 32, 64),
+}
+NARROW = {"resnet": ("8", ""), "r3gan": ("16", "4")}
+
+
+@pytest.mark.parametrize(("model", "size"), [(model, size) for model, sizes in SIZES.items() for size in sizes])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sizes_come_from_the_data(model: str, size: int, channels: int):
+    narrow = [f"model.{p}.width={NARROW[model][0]}" for p in ("generator", "discriminator") if model in NARROW]
+    narrow += [f"model.{p}.groups=4" for p in ("generator", "discriminator") if model == "r3gan"]
+    spec = ImageSpec(channels, size, size)
+    generator, discriminator = networks(model, spec, *narrow)
+    images = generator(torch.randn(2, configure(f"model={model}")["model"]["latent"]["dim"]))
+    assert images.shape == (2, channels, size, size)
+    assert model == "r3gan" or images.abs().max() <= 1
+    assert discriminator(images).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("model", "spec"),
+    [
+        ("sngan_cnn", GRAY28),
+        ("resnet", GRAY28),
+        ("resnet", ImageSpec(3, 16, 16)),
+        ("r3gan", GRAY28),
+        ("r3gan", ImageSpec(3, 32, 64)),
+        ("dcgan_wgan_gp", ImageSpec(1, 64, 64)),
+    ],
+)
+def test_a_size_that_a_network_cannot_make_is_refused(model: str, spec: ImageSpec):
+    with pytest.raises(ConfigError, match=f"the dataset has {spec.height}x{spec.width}; use model="):
+        networks(model, spec)
+
+
+def test_pixels_between_0_and_1_are_converted_inside():
+    assert_close(ToUnit((-1.0, 1.0))(torch.tensor([-1.0, 0.0, 1.0])), torch.tensor([0.0, 0.5, 1.0]))
+    assert_close(ToRange((-1.0, 1.0), "sigmoid")(torch.tensor([0.0, 2.0])), torch.tensor([0.0, 0.76159416]))
+
+
+def test_the_generator_of_2014_begins_at_the_mean_image():
+    """Its last bias is the logit of the mean pixel, so that with no input the sigmoid gives the mean back."""
+    real = Batch(torch.rand(50, 1, 28, 28) * 1.8 - 0.9)
+    generator = Generator2014(GRAY28, Latent(100))
+    generator.initialize(real)
+    assert_close(generator(torch.zeros(1, 100))[0], real.images.mean(dim=0), atol=1e-5, rtol=0)
+
+
+def test_the_data_dependent_beginning_is_part_of_a_run():
+    run = make_run("model=mlp_2014", "device=cpu")
+    mean = run.real.decode(run.real.images).mean(dim=0)
+    first = run.generator.network(torch.zeros(1, 100))[0]
+    assert_close(first, mean.clamp(-1 + 2e-3, 1 - 2e-3), atol=1e-4, rtol=0)
+
+
+def test_maxout_is_the_largest_piece():
+    layer = Maxout(3, 2, 5)
+    x = torch.randn(4, 3)
+    by_hand = torch.stack([(x @ layer.linear.weight.T)[:, unit * 5 : unit * 5 + 5].max(dim=1)[0] for unit in (0, 1)], 1)
+    assert_close(layer(x), by_hand)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
+def test_the_resnets_pooling_is_a_choice(pooling: str):
+    network = ResNetDiscriminator(COLOUR32, width=4, pooling=pooling, last_bias=False)
+    last: list[torch.Tensor] = []
+    network.layers.register_forward_hook(lambda module, inputs, output: last.append(output))
+    score = network(torch.randn(2, 3, 32, 32))
+    assert last[0].shape == (2, 4, 8, 8)
+    pooled = last[0].sum(dim=(2, 3)) / (64 if pooling == "mean" else 1)
+    assert_close(score, (pooled @ network.score.weight.T).squeeze(1))
+
+
+def test_the_sngan_discriminator_has_the_published_table():
+    table = [(m.in_channels, m.out_channels, *m.kernel_size[:1], *m.stride[:1]) for m in convolutions()]
+    assert table == [
+        *((3, 64, 3, 1), (64, 64, 4, 2), (64, 128, 3, 1), (128, 128, 4, 2)),
+        *((128, 256, 3, 1), (256, 256, 4, 2), (256, 512, 3, 1)),
+    ]
+
+
+def convolutions() -> list[nn.Conv2d]:
+    return [m for m in SNGANDiscriminator(COLOUR32).modules() if isinstance(m, nn.Conv2d)]
+
+
+def test_a_block_of_r3gan_begins_as_the_identity():
+    x = torch.randn(2, 16, 8, 8)
+    assert_close(Block(16, 4, 8)(x), x)
+
+
+def test_r3gan_resamples_through_1_2_1():
+    """Of a line (1, 2, 4): between two pixels their mean, and back (0 + 2 + 2) / 4, (1 + 4 + 2) / 4 and so on."""
+    x = torch.tensor([1.0, 2.0, 4.0, 8.0]).repeat(4, 1)[None, None]
+    up = Resample(up=True)(x)
+    assert up.shape == (1, 1, 8, 8)
+    assert_close(up[0, 0, 1], torch.tensor([0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0]))
+    down = Resample(up=False)(x)
+    assert down.shape == (1, 1, 2, 2)
+    assert_close(down[0, 0, 1], torch.tensor([(2 * 1 + 2) / 4, (2 + 2 * 4 + 8) / 4]))
+    constant = Resample(up=True)(torch.ones(1, 3, 8, 8))
+    assert_close(constant[:, :, 1:, 1:], torch.ones(1, 3, 15, 15))
