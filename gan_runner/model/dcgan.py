@@ -4,9 +4,20 @@ import itertools
 
 from torch import Tensor, nn
 
-from gan_runner.errors import choose, require
+from gan_runner.errors import require
+from gan_runner.model.conditioning import (
+    FOR_DISCRIMINATORS,
+    FOR_GENERATORS,
+    Autoencoder,
+    Discriminator,
+    Head,
+    JoinImages,
+    JoinVector,
+    Layers,
+    check,
+)
 from gan_runner.model.latent import Latent
-from gan_runner.model.layers import OUTPUTS, ToRange, convolution_block, initialize_normal
+from gan_runner.model.layers import ToRange, convolution_block, initialize_normal
 from gan_runner.spec import ImageSpec
 
 SMALLEST = {28: 7} | {2**power: 4 for power in range(3, 9)}  # image size -> side of the smallest map
@@ -27,31 +38,44 @@ def layout(spec: ImageSpec, width: int) -> tuple[int, list[int]]:
 
 
 class DCGANGenerator(nn.Module):
-    """z (B, Z) -> images (B, C, H, W) in spec.value_range; labels are not used.
+    """z (B, Z) and labels (B,) -> images (B, C, H, W) in spec.value_range.
 
     ReLU; a norm on every layer but the last; weights N(0, 0.02). 3,576,704 parameters for 64x64 colour images.
+    conditioning: none, one_hot, embedding, or norm (the label sets gain and shift of every batch norm).
     """
 
-    def __init__(self, spec: ImageSpec, latent: Latent, width: int = 64, norm: str = "batch", activation: str = "relu"):
+    def __init__(
+        self,
+        spec: ImageSpec,
+        latent: Latent,
+        width: int = 64,
+        norm: str = "batch",
+        activation: str = "relu",
+        conditioning: str = "none",
+    ):
         super().__init__()
+        self.conditional = check(conditioning, FOR_GENERATORS, spec) != "none"
+        self.join = JoinVector(latent.dim, spec.num_classes, conditioning)
+        classes = spec.num_classes if conditioning == "norm" else 0
         side, channels = layout(spec, width)
-        first = nn.ConvTranspose2d(latent.dim, channels[-1], side, bias=norm in ("none", "weight"))
-        layers = convolution_block(first, norm, activation)
+        first = nn.ConvTranspose2d(self.join.width, channels[-1], side, bias=norm in ("none", "weight"))
+        layers = convolution_block(first, norm, activation, classes)
         for wide, narrow in itertools.pairwise(reversed(channels)):
-            layers += convolution_block(double(wide, narrow, norm), norm, activation)
+            layers += convolution_block(double(wide, narrow, norm), norm, activation, classes)
         last = initialize_normal(double(channels[0], spec.channels, "batch"))
-        self.layers = nn.Sequential(*layers, last, ToRange(spec.value_range))
+        self.layers = Layers(*layers, last, ToRange(spec.value_range))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.layers(z[:, :, None, None])
+        images: Tensor = self.layers(self.join(z, labels)[:, :, None, None], labels)
         return images
 
 
-class DCGANDiscriminator(nn.Module):
-    """images (B, C, H, W) -> raw scores (B,); labels are not used.
+class DCGANDiscriminator(Discriminator):
+    """images (B, C, H, W) and labels (B,) -> raw scores (B,).
 
     LeakyReLU 0.2; a norm on every layer but the first and the last. 2,765,568 parameters for 64x64 colour images.
     output: score, or of an autoencoder with the same widths back to the images absolute_error or squared_error.
+    conditioning: none, one_hot, embedding, projection or classifier.
     """
 
     def __init__(
@@ -61,24 +85,31 @@ class DCGANDiscriminator(nn.Module):
         norm: str = "none",
         activation: str = "leaky_relu",
         output: str = "score",
+        conditioning: str = "none",
     ):
         super().__init__()
-        self.read = choose("output", output, OUTPUTS)
+        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.join = JoinImages(spec, conditioning)
         self.energy = output != "score"
         self.batch_coupled = norm == "batch"  # of 8x8 images too, where no layer is left to normalise
         side, channels = layout(spec, width)
-        layers = convolution_block(halve(spec.channels, channels[0], "batch"), "none", activation)
+        layers = convolution_block(halve(self.join.channels, channels[0], "batch"), "none", activation)
         for narrow, wide in itertools.pairwise(channels):
             layers += convolution_block(halve(narrow, wide, norm), norm, activation)
-        last: nn.Module = nn.Conv2d(channels[-1], 1, side, bias=False)
+        self.layers = nn.Sequential(*layers, nn.Flatten())
         if self.energy:
+            back: list[nn.Module] = [nn.Unflatten(1, (channels[-1], side, side))]
             for wide, narrow in itertools.pairwise(reversed(channels)):
-                layers += convolution_block(double(wide, narrow, norm), norm, activation)
-            last = double(channels[0], spec.channels, "none")
-        self.layers = nn.Sequential(*layers, initialize_normal(last))
+                back += convolution_block(double(wide, narrow, norm), norm, activation)
+            last = initialize_normal(double(channels[0], spec.channels, "none"))
+            self.head = Autoencoder(nn.Sequential(*back, last), output, conditioning)
+        else:
+            self.head = Head(channels[-1] * side**2, spec.num_classes, conditioning, bias=False)
+            initialize_normal(self.head)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.layers(images), images)
+    def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        found: Tensor = self.layers(self.join(images, labels))
+        return found
 
 
 def double(wide: int, narrow: int, norm: str) -> nn.ConvTranspose2d:

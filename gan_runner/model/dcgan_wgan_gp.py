@@ -5,6 +5,15 @@ import itertools
 from torch import Tensor, nn
 
 from gan_runner.errors import require
+from gan_runner.model.conditioning import (
+    FOR_DISCRIMINATORS,
+    WITHOUT_NORM,
+    Discriminator,
+    Head,
+    JoinImages,
+    JoinVector,
+    check,
+)
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, ToUnit, glorot
 from gan_runner.spec import ImageSpec
@@ -28,18 +37,21 @@ def he(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
 
 
 class DCGANOfWGANGPGenerator(nn.Module):
-    """z (B, Z) -> images (B, C, H, W) in spec.value_range; labels are not used.
+    """z (B, Z) and labels (B,) -> images (B, C, H, W) in spec.value_range.
 
     1,554,177 parameters for 28x28x1 and Z 128. norm: none, or batch, which the authors used with weight clipping.
+    conditioning: none, one_hot or embedding.
     """
 
-    def __init__(self, spec: ImageSpec, latent: Latent, norm: str = "none"):
+    def __init__(self, spec: ImageSpec, latent: Latent, norm: str = "none", conditioning: str = "none"):
         super().__init__()
         check_size(spec)
+        self.conditional = check(conditioning, WITHOUT_NORM, spec) != "none"
+        self.join = JoinVector(latent.dim, spec.num_classes, conditioning)
         self.crop = 7 if spec.height == 28 else 8  # of the second map, 8x8
         batch = norm_is_batch(norm)
         self.dense = nn.Sequential(
-            glorot(nn.Linear(latent.dim, WIDTHS[-1] * FIRST**2)),
+            glorot(nn.Linear(self.join.width, WIDTHS[-1] * FIRST**2)),
             *([nn.BatchNorm1d(WIDTHS[-1] * FIRST**2)] if batch else []),
             nn.ReLU(),
         )
@@ -52,30 +64,35 @@ class DCGANOfWGANGPGenerator(nn.Module):
         self.layers = nn.Sequential(*layers, ToRange(spec.value_range, "sigmoid"))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        maps = self.first(self.dense(z).unflatten(1, (-1, FIRST, FIRST)))
+        maps = self.first(self.dense(self.join(z, labels)).unflatten(1, (-1, FIRST, FIRST)))
         images: Tensor = self.layers(maps[:, :, : self.crop, : self.crop])
         return images
 
 
-class DCGANOfWGANGPDiscriminator(nn.Module):
-    """images (B, C, H, W) -> raw scores (B,); labels are not used. 1,030,145 parameters for 28x28x1.
+class DCGANOfWGANGPDiscriminator(Discriminator):
+    """images (B, C, H, W) and labels (B,) -> raw scores (B,). 1,030,145 parameters for 28x28x1.
 
     norm: none, or batch after the second and the third layer, which the authors used with weight clipping.
+    conditioning: none, one_hot, embedding, projection or classifier.
     """
 
-    def __init__(self, spec: ImageSpec, norm: str = "none"):
+    def __init__(self, spec: ImageSpec, norm: str = "none", conditioning: str = "none"):
         super().__init__()
         check_size(spec)
+        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.to_unit = ToUnit(spec.value_range)
+        self.join = JoinImages(spec, conditioning)
         batch = norm_is_batch(norm)
-        layers: list[nn.Module] = [ToUnit(spec.value_range)]
-        for narrow, wide in itertools.pairwise((spec.channels, *WIDTHS)):
+        layers: list[nn.Module] = []
+        for narrow, wide in itertools.pairwise((self.join.channels, *WIDTHS)):
             norms: list[nn.Module] = [nn.BatchNorm2d(wide)] if batch and wide != WIDTHS[0] else []
             layers += [he(nn.Conv2d(narrow, wide, 5, 2, 2)), *norms, nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), glorot(nn.Linear(WIDTHS[-1] * FIRST**2, 1)))
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.head = Head(WIDTHS[-1] * FIRST**2, spec.num_classes, conditioning)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        score: Tensor = self.layers(images)
-        return score.squeeze(1)
+    def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        found: Tensor = self.layers(self.join(self.to_unit(images), labels))
+        return found
 
 
 def norm_is_batch(norm: str) -> bool:

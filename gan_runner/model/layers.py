@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from gan_runner.errors import choose
+from gan_runner.errors import choose, require
+from gan_runner.model.conditioning import ConditionalBatchNorm
 from gan_runner.spec import full_precision
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -29,12 +30,18 @@ VECTOR_NORMS: dict[str, Callable[[int], nn.Module] | None] = {
 }
 
 
-def dense_block(width_in: int, width_out: int, norm: str, activation: str) -> list[nn.Module]:
-    """Linear, normalisation, activation. He initialisation, zero biases."""
+def labelled(norm: str, classes: int, images: bool) -> Callable[[int], nn.Module]:
+    """Batch norm whose gain and shift belong to the label."""
+    require(norm == "batch", f"norm={norm} cannot depend on the label; use norm=batch, or conditioning=one_hot")
+    return partial(ConditionalBatchNorm, classes=classes, images=images)
+
+
+def dense_block(width_in: int, width_out: int, norm: str, activation: str, classes: int = 0) -> list[nn.Module]:
+    """Linear, normalisation (of `classes` labels, if any), activation. He initialisation, zero biases."""
     layer = nn.Linear(width_in, width_out)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)
-    make_norm = choose("norm", norm, VECTOR_NORMS)
+    make_norm = labelled(norm, classes, images=False) if classes else choose("norm", norm, VECTOR_NORMS)
     block: list[nn.Module] = [weight_norm(layer) if norm == "weight" else layer]
     if make_norm is not None:
         block.append(make_norm(width_out))
@@ -52,14 +59,17 @@ IMAGE_NORMS: dict[str, Callable[[int], nn.Module] | None] = {
 }
 
 
-def convolution_block(layer: nn.Conv2d | nn.ConvTranspose2d, norm: str, activation: str) -> list[nn.Module]:
-    """Convolution, normalisation, activation, with the weights of DCGAN."""
-    make_norm = choose("norm", norm, IMAGE_NORMS)
+def convolution_block(
+    layer: nn.Conv2d | nn.ConvTranspose2d, norm: str, activation: str, classes: int = 0
+) -> list[nn.Module]:
+    """Convolution, normalisation (of `classes` labels, if any), activation, with the weights of DCGAN."""
+    make_norm = labelled(norm, classes, images=True) if classes else choose("norm", norm, IMAGE_NORMS)
     outputs = 1 if isinstance(layer, nn.ConvTranspose2d) else 0  # the dimension of the weight that counts them
     initialize_normal(layer)
     block: list[nn.Module] = [weight_norm(layer, dim=outputs) if norm == "weight" else layer]
     if make_norm is not None:
-        block.append(initialize_normal(make_norm(layer.out_channels), mean=1.0))
+        made = make_norm(layer.out_channels)
+        block.append(made if classes else initialize_normal(made, mean=1.0))
     block.append(choose("activation", activation, ACTIVATIONS)())
     return block
 
@@ -67,7 +77,7 @@ def convolution_block(layer: nn.Conv2d | nn.ConvTranspose2d, norm: str, activati
 def initialize_normal(module: nn.Module, mean: float = 0.0) -> nn.Module:
     """Weights N(mean, 0.02), biases 0 (Radford et al. 2016); gains have mean 1."""
     for name, parameter in module.named_parameters():
-        if name == "bias":
+        if name.endswith("bias"):
             nn.init.zeros_(parameter)
         else:
             nn.init.normal_(parameter, mean, 0.02)
@@ -80,15 +90,6 @@ def dense_output(width_in: int, width_out: int) -> nn.Linear:
     nn.init.xavier_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-# What a discriminator makes of its last layer (B, ...) and the images: scores (B,), high for real ones. An
-# autoencoder's last layer has the images' shape; its score is minus its error, a mean over pixels.
-OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "score": lambda last, images: last.flatten(),
-    "absolute_error": lambda last, images: -(last - images).abs().flatten(1).mean(1),
-    "squared_error": lambda last, images: -(last - images).square().flatten(1).mean(1),
-}
 
 
 def glorot(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Linear | nn.Conv2d | nn.ConvTranspose2d:

@@ -5,6 +5,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from gan_runner.model.conditioning import FOR_DISCRIMINATORS, WITHOUT_NORM, Discriminator, Head, JoinVector, check
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, ToUnit
 from gan_runner.spec import Batch, ImageSpec
@@ -19,17 +20,19 @@ def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
 
 
 class Generator2014(nn.Module):
-    """z (B, Z) -> images (B, C, H, W) in spec.value_range; labels are not used. 2,503,984 parameters for 28x28x1.
+    """z (B, Z) and labels (B,) -> images (B, C, H, W) in spec.value_range. 2,503,984 parameters for 28x28x1.
 
-    The last bias begins as the logit of the mean training image.
+    The last bias begins as the logit of the mean training image. conditioning: none, one_hot or embedding.
     """
 
-    def __init__(self, spec: ImageSpec, latent: Latent):
+    def __init__(self, spec: ImageSpec, latent: Latent, conditioning: str = "none"):
         super().__init__()
         self.shape = spec.shape
+        self.conditional = check(conditioning, WITHOUT_NORM, spec) != "none"
+        self.join = JoinVector(latent.dim, spec.num_classes, conditioning)
         self.to_unit = ToUnit(spec.value_range)
         layers: list[nn.Module] = []
-        for pair in itertools.pairwise((latent.dim, 1200, 1200)):
+        for pair in itertools.pairwise((self.join.width, 1200, 1200)):
             layers += [uniform(nn.Linear(*pair), 0.05), nn.ReLU()]
         self.last = uniform(nn.Linear(1200, spec.size), 0.05)
         self.layers = nn.Sequential(*layers, self.last, ToRange(spec.value_range, "sigmoid"))
@@ -40,7 +43,7 @@ class Generator2014(nn.Module):
             self.last.bias.copy_(torch.logit(mean, eps=EXTREME))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.layers(z)
+        images: Tensor = self.layers(self.join(z, labels))
         return images.view(-1, *self.shape)
 
 
@@ -57,18 +60,24 @@ class Maxout(nn.Module):
         return y
 
 
-class Discriminator2014(nn.Module):
-    """images (B, C, H, W) -> raw scores (B,); labels are not used. 1,231,441 parameters for 28x28x1."""
+class Discriminator2014(Discriminator):
+    """images (B, C, H, W) and labels (B,) -> raw scores (B,). 1,231,441 parameters for 28x28x1.
 
-    def __init__(self, spec: ImageSpec):
+    conditioning: none, one_hot, embedding, projection or classifier.
+    """
+
+    def __init__(self, spec: ImageSpec, conditioning: str = "none"):
         super().__init__()
+        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.prepare = nn.Sequential(ToUnit(spec.value_range), nn.Flatten(), nn.Dropout(0.2))
+        self.join = JoinVector(spec.size, spec.num_classes, conditioning)
         self.layers = nn.Sequential(
-            *(ToUnit(spec.value_range), nn.Flatten(), nn.Dropout(0.2)),
-            *(Maxout(spec.size, 240, 5), nn.Dropout(0.5)),
+            *(Maxout(self.join.width, 240, 5), nn.Dropout(0.5)),
             *(Maxout(240, 240, 5), nn.Dropout(0.5)),
-            uniform(nn.Linear(240, 1), 0.005),
         )
+        self.head = Head(240, spec.num_classes, conditioning)
+        uniform(self.head.score, 0.005)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        score: Tensor = self.layers(images)
-        return score.squeeze(1)
+    def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        found: Tensor = self.layers(self.join(self.prepare(images), labels))
+        return found

@@ -5,6 +5,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_runner.errors import require
+from gan_runner.model.conditioning import (
+    FOR_DISCRIMINATORS,
+    WITHOUT_NORM,
+    Discriminator,
+    Head,
+    Heads,
+    JoinImages,
+    JoinVector,
+    check,
+)
 from gan_runner.model.latent import Latent
 from gan_runner.spec import ImageSpec
 
@@ -94,47 +104,82 @@ def stage(width: int, blocks: int, groups: int, depth: int) -> list[nn.Module]:
 
 
 class R3GANGenerator(nn.Module):
-    """z (B, Z) -> images (B, C, H, W), trained to be in spec.value_range but not bound to it; labels are not used.
+    """z (B, Z) and labels (B,) -> images (B, C, H, W), trained to be in spec.value_range but not bound to it.
 
-    blocks: at each resolution. 20,732,160 parameters for 32x32x3 with Z 64.
+    blocks: at each resolution. 20,732,160 parameters for 32x32x3 with Z 64. conditioning: none, one_hot, or embedding
+    as the authors have it (20,781,952 for ten classes).
     """
 
     unbounded = True
 
-    def __init__(self, spec: ImageSpec, latent: Latent, width: int = 768, blocks: int = 2, groups: int = 96):
+    def __init__(
+        self,
+        spec: ImageSpec,
+        latent: Latent,
+        width: int = 768,
+        blocks: int = 2,
+        groups: int = 96,
+        conditioning: str = "none",
+    ):
         super().__init__()
+        self.conditional = check(conditioning, WITHOUT_NORM, spec) != "none"
+        self.join = JoinVector(latent.dim, spec.num_classes, conditioning)
         check_widths(width, blocks, groups)
         count = stages(spec)
         self.basis = nn.Parameter(torch.randn(width, FIRST, FIRST))
-        self.dense = nn.Linear(latent.dim, width, bias=False)
-        nn.init.normal_(self.dense.weight, std=latent.dim**-0.5)
+        self.dense = nn.Linear(self.join.width, width, bias=False)
+        nn.init.normal_(self.dense.weight, std=self.join.width**-0.5)
         layers = stage(width, blocks, groups, count * blocks)
         for _ in range(count - 1):
             layers += [Resample(up=True), *stage(width, blocks, groups, count * blocks)]
         self.layers = nn.Sequential(*layers, convolution(width, spec.channels, 1))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.layers(self.basis * self.dense(z)[:, :, None, None])
+        images: Tensor = self.layers(self.basis * self.dense(self.join(z, labels))[:, :, None, None])
         return images
 
 
-class R3GANDiscriminator(nn.Module):
-    """images (B, C, H, W) -> raw scores (B,); labels are not used. 20,683,776 parameters for 32x32x3."""
+class R3GANDiscriminator(Discriminator):
+    """images (B, C, H, W) and labels (B,) -> raw scores (B,). 20,683,776 parameters for 32x32x3.
 
-    def __init__(self, spec: ImageSpec, width: int = 768, blocks: int = 2, groups: int = 96):
+    conditioning: none, one_hot, embedding, classifier, or projection, where the score is the product of `width` linear
+    features with the label's embedding and nothing else, as the authors have it (21,280,512 for ten classes).
+    """
+
+    def __init__(
+        self, spec: ImageSpec, width: int = 768, blocks: int = 2, groups: int = 96, conditioning: str = "none"
+    ):
         super().__init__()
+        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.join = JoinImages(spec, conditioning)
         check_widths(width, blocks, groups)
         count = stages(spec)
-        layers: list[nn.Module] = [convolution(spec.channels, width, 1)]
+        layers: list[nn.Module] = [convolution(self.join.channels, width, 1)]
         for _ in range(count - 1):
             layers += [*stage(width, blocks, groups, count * blocks), Resample(up=False)]
         layers += stage(width, blocks, groups, count * blocks)
         pooled = nn.Conv2d(width, width, FIRST, groups=width, bias=False)
         nn.init.normal_(pooled.weight, std=1 / FIRST)
-        last = nn.Linear(width, 1, bias=False)
-        nn.init.normal_(last.weight, std=width**-0.5)
-        self.layers = nn.Sequential(*layers, pooled, nn.Flatten(), last)
+        self.layers = nn.Sequential(*layers, pooled, nn.Flatten())
+        if conditioning == "projection":
+            self.head = ProjectionAlone(width, spec.num_classes)
+        else:
+            self.head = Head(width, spec.num_classes, conditioning, bias=False)
+            nn.init.normal_(self.head.score.weight, std=width**-0.5)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        score: Tensor = self.layers(images)
-        return score.squeeze(1)
+    def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        found: Tensor = self.layers(self.join(images, labels))
+        return found
+
+
+class ProjectionAlone(nn.Module):
+    """features (B, F) and labels (B,) -> Heads, the score the product of W features with the label's embedding."""
+
+    def __init__(self, width: int, classes: int):
+        super().__init__()
+        self.linear, self.embedding = nn.Linear(width, width, bias=False), nn.Embedding(classes, width)
+        for layer in (self.linear, self.embedding):
+            nn.init.normal_(layer.weight, std=width**-0.5)
+
+    def forward(self, features: Tensor, labels: Tensor | None, images: Tensor) -> Heads:
+        return Heads((self.linear(features) * self.embedding(labels)).sum(1), features, None)

@@ -23,8 +23,8 @@ def test_an_autoencoder_scores_minus_its_mean_error_per_pixel(spec: ImageSpec, o
     network = MLPDiscriminator(spec, [7, 5], output=output)
     assert [m.out_features for m in network.modules() if isinstance(m, nn.Linear)] == [7, 5, 7, spec.size]
     images = torch.rand(4, *spec.shape)
-    nn.init.zeros_(network.layers[-1].weight)
-    nn.init.constant_(network.layers[-1].bias, 0.25)
+    nn.init.zeros_(network.head.decoder[-1].weight)
+    nn.init.constant_(network.head.decoder[-1].bias, 0.25)
     torch.testing.assert_close(network(images), -(images - 0.25).abs().pow(power).mean(dim=(1, 2, 3)))
 
 
@@ -45,7 +45,9 @@ def test_parameter_counts():
 
 
 def test_no_hidden_layer_is_a_linear_network():
-    assert [type(m) for m in MLPDiscriminator(GRAY, widths=[]).layers] == [nn.Linear]
+    assert [type(m) for m in MLPDiscriminator(GRAY, widths=[]).modules() if list(m.parameters(recurse=False))] == [
+        nn.Linear
+    ]
 
 
 def test_a_point_mass_as_prior_and_zero_biases_put_all_points_at_the_origin():

@@ -18,6 +18,8 @@ from tests.conftest import configure, make_run
 
 GRAY28, COLOUR32, POINTS = ImageSpec(1, 28, 28), ImageSpec(3, 32, 32), ImageSpec(2, 1, 1, value_range=None)
 
+LABELLED32 = ImageSpec(3, 32, 32, num_classes=10)
+
 # model, extra settings, data -> parameters of the generator and the discriminator
 COUNTS = {
     "mlp_2014": ((), GRAY28, 2_503_984, 1_231_441),
@@ -32,6 +34,22 @@ COUNTS = {
         1_053_824,
     ),
     "r3gan": ((), COLOUR32, 20_732_160, 20_683_776),
+    "resnet as in the projection discriminator": (
+        (
+            *("model.generator.width=256", "model.generator.conditioning=norm"),
+            *("model.discriminator.pooling=sum", "model.discriminator.last_bias=false"),
+            "model.discriminator.conditioning=projection",
+        ),
+        LABELLED32,
+        4_304_387,
+        1_055_104,
+    ),
+    "r3gan with labels": (
+        ("model.generator.conditioning=embedding", "model.discriminator.conditioning=projection"),
+        LABELLED32,
+        20_781_952,
+        21_280_512,
+    ),
     "toy": ((), POINTS, 527_874, 527_361),
 }
 NORM = "loss.discriminator_norm=none"
@@ -134,7 +152,7 @@ def test_the_resnets_pooling_is_a_choice(pooling: str):
     score = network(torch.randn(2, 3, 32, 32))
     assert last[0].shape == (2, 4, 8, 8)
     pooled = last[0].sum(dim=(2, 3)) / (64 if pooling == "mean" else 1)
-    assert_close(score, (pooled @ network.score.weight.T).squeeze(1))
+    assert_close(score, (pooled @ network.head.score.weight.T).squeeze(1))
 
 
 def test_the_sngan_discriminator_has_the_published_table():

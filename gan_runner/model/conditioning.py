@@ -1,0 +1,154 @@
+"""How labels enter a network: settings of every network rather than copies of it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gan_runner.errors import choose, require
+from gan_runner.spec import ImageSpec
+
+EMBEDDING = 64  # numbers that a label is embedded in where it joins a vector
+FOR_GENERATORS = dict.fromkeys(("none", "one_hot", "embedding", "norm"))
+WITHOUT_NORM = dict.fromkeys(("none", "one_hot", "embedding"))  # generators without a batch norm
+FOR_DISCRIMINATORS = dict.fromkeys(("none", "one_hot", "embedding", "projection", "classifier"))
+
+
+def check(conditioning: str, kinds: dict[str, None], spec: ImageSpec) -> str:
+    choose("conditioning", conditioning, kinds)
+    require(
+        conditioning == "none" or spec.num_classes > 0,
+        f"conditioning={conditioning} needs labels and the dataset has none; use conditioning=none",
+    )
+    return conditioning
+
+
+class JoinVector(nn.Module):
+    """x (B, W) and labels (B,) -> (B, width): the label's one-hot (Mirza and Osindero 2014) or embedding behind x."""
+
+    def __init__(self, width: int, classes: int, conditioning: str):
+        super().__init__()
+        self.classes, self.one_hot = classes, conditioning == "one_hot"
+        self.embedding = nn.Embedding(classes, EMBEDDING) if conditioning == "embedding" else None
+        self.width = width + classes * self.one_hot + EMBEDDING * (self.embedding is not None)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        if self.one_hot and labels is not None:
+            return torch.cat([x, functional.one_hot(labels, self.classes).to(x.dtype)], dim=1)
+        if self.embedding is not None:
+            return torch.cat([x, self.embedding(labels).to(x.dtype)], dim=1)
+        return x
+
+
+class JoinImages(nn.Module):
+    """images (B, C, H, W) and labels (B,) -> (B, channels, H, W): a constant map a class, or a learned one."""
+
+    def __init__(self, spec: ImageSpec, conditioning: str):
+        super().__init__()
+        self.classes, self.one_hot = spec.num_classes, conditioning == "one_hot"
+        pixels = spec.height * spec.width
+        self.embedding = nn.Embedding(spec.num_classes, pixels) if conditioning == "embedding" else None
+        self.channels = spec.channels + spec.num_classes * self.one_hot + (self.embedding is not None)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        if self.one_hot and labels is not None:
+            maps = functional.one_hot(labels, self.classes).to(images.dtype)[:, :, None, None]
+            return torch.cat([images, maps.expand(-1, -1, *images.shape[2:])], dim=1)
+        if self.embedding is not None:
+            learned = self.embedding(labels).to(images.dtype).view(-1, 1, *images.shape[2:])
+            return torch.cat([images, learned], dim=1)
+        return images
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm over all classes, with a gain (at first 1) and a shift (0) for each (Dumoulin et al. 2017)."""
+
+    takes_labels = True
+
+    def __init__(self, width: int, classes: int, images: bool):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width, affine=False) if images else nn.BatchNorm1d(width, affine=False)
+        self.gain, self.shift = nn.Embedding(classes, width), nn.Embedding(classes, width)
+        nn.init.ones_(self.gain.weight)
+        nn.init.zeros_(self.shift.weight)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        shape = (len(x), -1, *(1,) * (x.dim() - 2))
+        y: Tensor = self.gain(labels).view(shape) * self.norm(x) + self.shift(labels).view(shape)
+        return y
+
+
+class Layers(nn.Sequential):
+    """One after the other; labels go to those that take them."""
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        for layer in self:
+            x = layer(x, labels) if getattr(layer, "takes_labels", False) else layer(x)
+        return x
+
+
+class Heads(NamedTuple):
+    """All that a discriminator says of images: scores (B,), features (B, F) and, with a classifier, logits (B, K)."""
+
+    score: Tensor
+    features: Tensor
+    logits: Tensor | None
+
+
+class Head(nn.Module):
+    """features (B, F) and labels (B,) -> Heads. The score is linear in the features.
+
+    projection adds the product of the features with the label's embedding (Miyato and Koyama 2018); classifier has
+    logits of the classes as well (ACGAN, Odena et al. 2017).
+    """
+
+    def __init__(self, width: int, classes: int, conditioning: str, bias: bool = True):
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=bias)
+        self.projection = nn.Embedding(classes, width) if conditioning == "projection" else None
+        self.classifier = nn.Linear(width, classes) if conditioning == "classifier" else None
+        for layer in self.children():
+            nn.init.xavier_normal_(layer.weight)  # type: ignore[arg-type]
+            if isinstance(layer, nn.Linear) and layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor, labels: Tensor | None, images: Tensor) -> Heads:
+        score = self.score(features).squeeze(1)
+        if self.projection is not None:
+            score = score + (self.projection(labels) * features).sum(1)
+        return Heads(score, features, None if self.classifier is None else self.classifier(features))
+
+
+ERRORS: dict[str, Callable[[Tensor], Tensor]] = {"absolute_error": torch.abs, "squared_error": torch.square}
+
+
+class Autoencoder(nn.Module):
+    """features (B, F), images (B, C, H, W) -> Heads: the score is minus the decoder's error, a mean over pixels."""
+
+    def __init__(self, decoder: nn.Module, output: str, conditioning: str):
+        super().__init__()
+        fits = conditioning not in ("projection", "classifier")
+        require(fits, f"conditioning={conditioning} needs output=score; an autoencoder takes one_hot or embedding")
+        self.decoder, self.error = decoder, choose("output", output, {"score": torch.abs, **ERRORS})
+
+    def forward(self, features: Tensor, labels: Tensor | None, images: Tensor) -> Heads:
+        error = self.error(self.decoder(features).view_as(images) - images)
+        return Heads(-error.flatten(1).mean(1), features, None)
+
+
+class Discriminator(nn.Module):
+    """images (B, C, H, W) and labels (B,) -> scores (B,), from features (B, F) and a head. A subclass gives both."""
+
+    head: nn.Module
+
+    def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def heads(self, images: Tensor, labels: Tensor | None = None) -> Heads:
+        found: Heads = self.head(self.features(images, labels), labels, images)
+        return found
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.heads(images, labels).score
