@@ -155,7 +155,7 @@ def ring8(sweep: Path = Path("outputs/ring8")) -> None:
     print("| loss | modes | within 3 deviations | reverse KL | steps | seconds |\n|---|---|---|---|---|---|")
     for axis, folder in zip(axes, folders, strict=True):
         _, sampler = sample.load(sample.parse([str(folder)]))
-        points = torch.cat(list(sample.batches(sampler, 0, SAMPLES))).flatten(1)
+        points = torch.cat(list(sample.batches(sampler, 0, SAMPLES, None))).flatten(1)
         data = make((RunFolder(folder).read_config() or {})["dataset"], "dataset")
         found, good, kl = modes(points, data.centers, data.std)
         name = dict(part.split("=") for part in folder.name.split(",")).get("loss", "gan")

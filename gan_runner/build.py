@@ -1,6 +1,7 @@
 """From a configuration to a Run. The one place outside the doors that knows Hydra."""
 
 import inspect
+import math
 import re
 import types
 import typing
@@ -107,7 +108,9 @@ def unknown_settings(target: type, settings: Config, path: str, runtime: set[str
     required = [name for name in own if parameters[name].default is inspect.Parameter.empty]
     mistakes += [f"{path}.{name} is missing: {target.__name__} needs it." for name in required if name not in settings]
     for key, value in settings.items():
-        if key in own and not convert(value, hints.get(key))[1]:
+        if isinstance(value, float) and not math.isfinite(value):
+            mistakes.append(f"{path}.{key}={value} should be a finite number.")
+        elif key in own and not convert(value, hints.get(key))[1]:
             mistakes.append(f"{path}.{key}={value!r} should be of type {spell(hints[key])}.")
     return mistakes
 

@@ -61,8 +61,25 @@ def energies_are_errors(run: Run) -> Iterator[str]:
     if getattr(term, "energy", False) and not getattr(network, "energy", False):
         yield (
             f"loss.adversarial={type(term).__name__} takes scores for minus an error of reconstruction, which "
-            f"model.discriminator={type(network).__name__} does not return; with model=mlp or dcgan set "
+            f"model.discriminator={type(network).__name__} does not return; use model=mlp, dcgan or toy and "
             f"model.discriminator.output=absolute_error (or squared_error)."
+        )
+
+
+def labels_reach_both_players(run: Run) -> Iterator[str]:
+    generator, discriminator = run.generator.network, run.discriminator.network
+    logits = getattr(getattr(discriminator, "head", None), "classifier", None) is not None
+    if getattr(run.objective, "needs_logits", False) and not (logits or hasattr(discriminator, "logits")):
+        yield (
+            "loss needs the logits of the classes, which model.discriminator does not have; set "
+            "model.discriminator.conditioning=classifier."
+        )
+    told = [getattr(network, "conditional", None) for network in (generator, discriminator)]
+    if told in ([True, False], [False, True]):
+        knows, ignores = ("generator", "discriminator") if told[0] else ("discriminator", "generator")
+        yield (
+            f"model.{knows} is told the labels and model.{ignores} is not, so that they mean nothing; set "
+            f"model.{ignores}.conditioning=one_hot (or another), or model.{knows}.conditioning=none."
         )
 
 
@@ -146,6 +163,7 @@ RULES = (
     penalties_see_single_samples,
     one_lipschitz_bound,
     energies_are_errors,
+    labels_reach_both_players,
     accumulation_needs_a_mean,
     schedules_have_a_length,
     networks_fit_the_data,
@@ -172,4 +190,13 @@ def a_trained_critic(run: Run) -> Iterator[str]:
         yield "loss.n_critic=1 leaves a Wasserstein discriminator far from its optimum; 5 is the published choice."
 
 
-ADVICE = (momentum_with_clipping, a_trained_critic)
+def scores_of_both_signs(run: Run) -> Iterator[str]:
+    term, network = run.objective.adversarial, run.discriminator.network
+    if getattr(network, "energy", False) and not getattr(term, "energy", False):
+        yield (
+            f"model.discriminator.output is minus an error, never above 0, and {type(term).__name__} was made for "
+            f"scores of both signs; score is the usual choice."
+        )
+
+
+ADVICE = (momentum_with_clipping, a_trained_critic, scores_of_both_signs)

@@ -209,7 +209,7 @@ class Run:
         with self.device.penalty_autocast():
             penalty, observed = self.objective.penalty(network, real, fake, noise, update, progress)
         total = loss + penalty
-        stats |= self.objective.estimate(loss.detach(), total.detach())
+        stats |= self.objective.estimate(stats["loss/adversarial"], observed)
         return total, {"loss/discriminator": total.detach(), **stats, **observed}
 
     def generator_terms(self, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
@@ -230,8 +230,8 @@ class Run:
                 noise = Noise((self.seed, "held_out", self.steps, number), len(real.images), self.device.torch)
                 fake = self.fake(real, noise)
                 # forward, not the call: torch.compile would compile once more for it
-                loss, _ = self.objective.discriminator(discriminator.forward, real, fake, noise, progress)
-                estimates += self.objective.estimate(loss, loss).values()
+                loss, _ = self.objective.compare(discriminator.forward, real, fake, noise, progress)
+                estimates += self.objective.estimate(loss, {}).values()
         return {"wasserstein/held_out": torch.stack(estimates).mean().item()} if estimates else {}
 
     def progress(self) -> float:
@@ -261,10 +261,15 @@ class Run:
                     f"begin a new run and give the schedule its own length with {name}.steps=..."
                 )
 
-    def fixed_samples(self) -> Tensor:
-        """Of the averaged generator: the same noise at every step, as many images as the grid holds."""
-        noise = Noise((self.seed, "fixed", 0), self.settings.grid, self.device.torch)
-        return self.sampler(noise, self.sampler.random_labels(noise))
+    def fixed_samples(self) -> tuple[Tensor, Tensor | None]:
+        """Of the averaged generator: the same noise at every step, as many images as the grid holds, and their labels.
+
+        A conditional generator makes one class a row.
+        """
+        labels = self.sampler.rows(self.settings.grid)
+        size = self.settings.grid if labels is None else len(labels)
+        noise = Noise((self.seed, "fixed", 0), size, self.device.torch)
+        return self.sampler(noise, self.sampler.random_labels(noise) if labels is None else labels), labels
 
     def observe(self) -> dict[str, float]:
         """What the host knows without asking the device."""

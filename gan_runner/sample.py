@@ -42,6 +42,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("run", type=Path, help="a run folder: outputs/NAME")
     parser.add_argument("--count", type=int, default=64, help="how many images (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    parser.add_argument("--labels", help="classes of a conditional run, in turn: 3 or 0,1,2 (default: one a row)")
     parser.add_argument("--checkpoint", default="last", help="last (default), best or a step")
     parser.add_argument("--out", type=Path, help="a file, or a folder for png (default: in the run folder)")
     parser.add_argument("--format", choices=["grid", "png", "npz"], default="grid", help="default grid")
@@ -58,22 +59,46 @@ def write(options: argparse.Namespace) -> Path:
         print(f"{options.run} was killed; its training command goes on from step {step}.", file=sys.stderr)
     if options.format != "npz" and (sampler.spec.value_range is None or sampler.spec.channels not in (1, 3)):
         raise ConfigError(f"--format={options.format} makes pictures, but this run makes points; use --format npz.")
-    images = torch.cat(list(batches(sampler, options.seed, options.count)))
+    labels = wanted_labels(options, sampler)
+    images = torch.cat(list(batches(sampler, options.seed, options.count, labels)))
     name = f"seed-{options.seed}-step-{step:08d}"
     suffix = {"grid": ".png", "png": "", "npz": ".npz"}[options.format]
     out: Path = options.out or options.run / "samples" / f"{name}{suffix}"
     try:
-        WRITERS[options.format](out, images, sampler.spec)
+        WRITERS[options.format](out, images, sampler.spec, labels)
     except OSError as error:
         raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from error
     return out
 
 
-def batches(sampler: Sampler, seed: int, count: int) -> Iterator[Tensor]:
+def wanted_labels(options: argparse.Namespace, sampler: Sampler) -> Tensor | None:
+    """(count,), in equal runs for a grid and in turn otherwise; None where the generator uses no labels."""
+    rows = sampler.rows(options.count)
+    if rows is None:
+        if options.labels is not None:
+            raise ConfigError(f"--labels={options.labels} cannot be: the generator of this run does not use labels.")
+        return None
+    classes = sampler.spec.num_classes
+    chosen = (options.labels or ",".join(map(str, range(classes)))).split(",")
+    if not all(label.strip().isdecimal() and int(label) < classes for label in chosen):
+        raise ConfigError(f"--labels={options.labels} should be classes from 0 to {classes - 1}, such as 0,1,2.")
+    labels = torch.tensor([int(label) for label in chosen])
+    if options.format == "grid":
+        labels = labels[: options.count]
+        return labels.repeat_interleave(options.count // len(labels))
+    return labels.repeat(math.ceil(options.count / len(labels)))[: options.count]
+
+
+def batches(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> Iterator[Tensor]:
     """In chunks with noise of their own, so that the first images do not depend on how many follow."""
+    count = count if labels is None else len(labels)
     for number in range(math.ceil(count / CHUNK)):
         noise = Noise((seed, "sample", number), CHUNK, sampler.device)
-        yield sampler(noise, sampler.random_labels(noise))[: count - number * CHUNK]
+        chunk = None
+        if labels is not None:
+            chunk = labels[number * CHUNK :][:CHUNK]
+            chunk = torch.cat([chunk, chunk[-1:].expand(CHUNK - len(chunk))])
+        yield sampler(noise, sampler.random_labels(noise) if chunk is None else chunk)[: count - number * CHUNK]
 
 
 # ---- the generator of a run folder, from which nothing is executed
@@ -130,21 +155,21 @@ def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int) -> 
 # ---- formats
 
 
-def write_grid(out: Path, images: Tensor, spec: ImageSpec) -> None:
-    grid = image_grid(images, spec, math.isqrt(len(images) - 1) + 1)
-    save_png(out, grid)
+def write_grid(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
+    save_png(out, image_grid(images, spec, labels))
 
 
-def write_pngs(out: Path, images: Tensor, spec: ImageSpec) -> None:
+def write_pngs(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(to_pixels(images, spec).transpose(0, 2, 3, 1)):
         save_png(out / f"{number:06d}.png", image)
 
 
-def write_npz(out: Path, images: Tensor, spec: ImageSpec) -> None:
-    """`images`: (N, H, W, C) uint8; points in the plane stay (N, 1, 1, 2) float32."""
+def write_npz(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
+    """`images`: (N, H, W, C) uint8; points in the plane stay (N, 1, 1, 2) float32. `labels`: (N,) if conditional."""
     pixels = to_pixels(images, spec) if spec.value_range is not None else images.numpy()
-    np.savez(replaced(out), images=pixels.transpose(0, 2, 3, 1))
+    arrays = {"images": pixels.transpose(0, 2, 3, 1)} | ({} if labels is None else {"labels": labels.numpy()})
+    np.savez(replaced(out), allow_pickle=False, **arrays)
 
 
 def save_png(out: Path, picture: np.ndarray) -> None:

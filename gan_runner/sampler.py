@@ -28,6 +28,13 @@ class Sampler:
         images: Tensor = self.network(self.latent.sample(noise), labels)
         return full_precision(images)
 
+    def rows(self, count: int) -> Tensor | None:
+        """Labels of about `count` images, one class a row (as many classes as fit); None if no label is used."""
+        if not getattr(self.network, "conditional", False):
+            return None
+        classes = min(self.spec.num_classes, count)
+        return torch.arange(classes, device=self.device).repeat_interleave(count // classes)
+
     def random_labels(self, noise: Noise) -> Tensor | None:
         classes = self.spec.num_classes
         return (noise.scoped("labels").uniform() * classes).long() if classes else None

@@ -52,3 +52,12 @@ class Schedule:
         span = self.steps or max(1, (progress.length or 0) - self.warmup_steps)
         x = min(1.0, (progress.step - self.warmup_steps) / span)
         return float(SHAPES[self.shape](self.start, self.end, x))
+
+
+def check_schedulable(name: str, value: object) -> None:
+    """ValueError unless `value` is a Schedule or a number of 0 or more."""
+    if not isinstance(value, Schedule):
+        number = isinstance(value, int | float)
+        spelt = value if isinstance(value, int | float | str | dict) else type(value).__name__
+        require(number, f"{name}={spelt} should be a number, or a schedule with _target_: gan_runner.schedule.Schedule")
+        require(isinstance(value, int | float) and value >= 0, f"{name}={spelt} must be 0 or more")

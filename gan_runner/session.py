@@ -253,15 +253,14 @@ class Session:
 
     def sample(self) -> None:
         self.check_health()
-        images = self.run.fixed_samples()
-        self.picture("samples/fixed", f"step-{self.run.steps:08d}", images)
+        images, labels = self.run.fixed_samples()
+        self.picture("samples/fixed", f"step-{self.run.steps:08d}", images, labels)
 
-    def picture(self, tag: str, name: str, images: torch.Tensor) -> None:
-        """A square grid, where the data are pictures at all."""
+    def picture(self, tag: str, name: str, images: torch.Tensor, labels: torch.Tensor | None = None) -> None:
+        """A grid, where the data are pictures at all."""
         spec = self.run.real.spec
         if spec.value_range is not None and spec.channels in (1, 3):
-            grid = image_grid(images, spec, math.isqrt(len(images) - 1) + 1)
-            self.logger.image(tag, name, self.run.steps, grid)
+            self.logger.image(tag, name, self.run.steps, image_grid(images, spec, labels))
 
     def save(self) -> None:
         """What is logged up to here reaches the disk first, so that a resume from here misses nothing."""

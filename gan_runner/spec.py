@@ -19,10 +19,15 @@ class ImageSpec:
     width: int
     num_classes: int = 0  # 0: no labels
     value_range: tuple[float, float] | None = (-1.0, 1.0)  # None: unbounded
+    class_names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         return (self.channels, self.height, self.width)
+
+    def names(self, labels: Tensor) -> list[str]:
+        """Of labels (B,)."""
+        return [(self.class_names[i : i + 1] or (str(i),))[0] for i in labels.tolist()]
 
     @property
     def size(self) -> int:

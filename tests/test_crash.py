@@ -1,5 +1,6 @@
 """Runs that are killed at any moment, and started again: the end is the uncut run's, bit for bit."""
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -143,7 +144,8 @@ def kill_at_random(process: Any, summary: Path, chance: random.Random) -> str:
             time.sleep(0.001)
     time.sleep(chance.uniform(0, 0.15))
     number = chance.choice(SIGNALS)
-    os.kill(process.pid, number)
+    with contextlib.suppress(ProcessLookupError):  # it came to its end first
+        os.kill(process.pid, number)
     return number.name
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gan_runner.logger import Logger, image_grid
+from gan_runner.logger import Logger, image_grid, tiled
 from gan_runner.spec import ImageSpec
 
 
@@ -57,7 +57,7 @@ def test_a_line_that_was_cut_short_is_dropped(tmp_path: Path):
 @pytest.mark.parametrize("channels", [1, 3], ids=["gray", "colour"])
 def test_a_grid_holds_each_image_enlarged_with_a_pixel_between(channels: int):
     images = torch.linspace(-1, 1, 6).view(6, 1, 1, 1).expand(6, channels, 8, 8)
-    grid = image_grid(images, ImageSpec(channels, 8, 8), columns=3)
+    grid = tiled(images, ImageSpec(channels, 8, 8), columns=3)
     assert grid.shape == (2 * 33 - 1, 3 * 33 - 1, channels)
     assert grid[0, 0, 0] == 0
     assert grid[40, 70, 0] == 255
@@ -66,7 +66,7 @@ def test_a_grid_holds_each_image_enlarged_with_a_pixel_between(channels: int):
 
 
 def test_large_images_keep_their_size():
-    assert image_grid(torch.zeros(4, 3, 64, 64), ImageSpec(3, 64, 64), 2).shape == (129, 129, 3)
+    assert image_grid(torch.zeros(4, 3, 64, 64), ImageSpec(3, 64, 64)).shape == (129, 129, 3)
 
 
 def test_a_picture_reaches_both_places(tmp_path: Path):

@@ -267,4 +267,5 @@ def test_the_spec_of_the_data_is_in_the_checkpoint(folder):
         "width": 8,
         "num_classes": 10,
         "value_range": [-1.0, 1.0],
+        "class_names": list("0123456789"),
     }

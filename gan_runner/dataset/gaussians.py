@@ -8,6 +8,7 @@ from torch import Tensor
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.errors import require
 
+MOST = 10_000  # modes, so that ten points at least are of each
 SPLITS = {"train": 100_000, "validation": 10_000, "test": 10_000}  # as many as PacGAN trains on
 
 
@@ -31,7 +32,7 @@ class Ring(Gaussians):
     """
 
     def __init__(self, modes: int = 8, radius: float = 1.0, std: float = 0.01):
-        require(modes >= 1, f"modes={modes} must be at least 1")
+        require(1 <= modes <= MOST, f"modes={modes} must be between 1 and {MOST}")
         angles = torch.arange(modes) * (2 * math.pi / modes)
         super().__init__(radius * torch.stack([angles.cos(), angles.sin()], dim=1), std)
 
@@ -43,6 +44,6 @@ class Grid(Gaussians):
     """
 
     def __init__(self, side: int = 5, spacing: float = 2.0, std: float = 0.05):
-        require(side >= 1, f"side={side} must be at least 1")
+        require(1 <= side**2 <= MOST, f"side={side} must be at least 1, and {MOST} modes at most")
         ticks = spacing * (torch.arange(side) - (side - 1) / 2)
         super().__init__(torch.cartesian_prod(ticks, ticks), std)

@@ -25,10 +25,12 @@ class ImageDataset:
         splits: Mapping[str, int],
         class_names: tuple[str, ...] = (),
     ):
-        self.images, self.labels, self.splits, self.class_names = images, labels, dict(splits), class_names
+        self.images, self.labels, self.splits = images, labels, dict(splits)
         _, channels, height, width = images.shape
         pixels = images.dtype == torch.uint8
-        self.spec = ImageSpec(channels, height, width, len(class_names), (-1.0, 1.0) if pixels else None)
+        self.spec = ImageSpec(
+            channels, height, width, len(class_names), (-1.0, 1.0) if pixels else None, tuple(class_names)
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -40,7 +42,7 @@ class ImageDataset:
         start = sum(self.splits[other] for other in before)
         rows = slice(start, start + size)
         labels = self.labels[rows] if self.labels is not None else None
-        return ImageDataset(self.images[rows], labels, {name: size}, self.class_names)
+        return ImageDataset(self.images[rows], labels, {name: size}, self.spec.class_names)
 
     def decode(self, images: Tensor) -> Tensor:
         """float32 in spec.value_range: 0 is its low end, 255 its high end, exactly."""

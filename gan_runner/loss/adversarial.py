@@ -270,13 +270,13 @@ class FDivergence:
         return -(self.activation(fake) if self.trick else self.conjugate(fake)).mean()
 
 
-# What a discriminator's loss says about the distance of the two distributions: tag, and formula of the loss without
-# and with its penalties.
-ESTIMATES: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {
-    "wasserstein": ("wasserstein/estimate", lambda loss, total: -loss),
-    "w_div": ("divergence/w_div", lambda loss, total: -total),
-    "js": ("divergence/js_estimate", lambda loss, total: math.log(2) - loss / 2),  # nats; a lower bound
-    "half_minus_loss_js": ("divergence/js_estimate", lambda loss, total: -loss / 2),
-    "tv": ("divergence/tv_estimate", lambda loss, total: 1 - loss / 2),
-    "minus_loss_tv": ("divergence/tv_estimate", lambda loss, total: -loss),
+# What a discriminator's loss says about the distance of the two distributions: tag, formula, and whether the formula is
+# of the loss with its penalties.
+ESTIMATES: dict[str, tuple[str, Callable[[Tensor], Tensor], bool]] = {
+    "wasserstein": ("wasserstein/estimate", lambda loss: -loss, False),
+    "w_div": ("divergence/w_div", lambda loss: -loss, True),
+    "js": ("divergence/js_estimate", lambda loss: math.log(2) - loss / 2, False),  # nats; a lower bound
+    "half_minus_loss_js": ("divergence/js_estimate", lambda loss: -loss / 2, False),
+    "tv": ("divergence/tv_estimate", lambda loss: 1 - loss / 2, False),
+    "minus_loss_tv": ("divergence/tv_estimate", lambda loss: -loss, False),
 }

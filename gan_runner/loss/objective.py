@@ -8,7 +8,7 @@ from gan_runner.errors import choose, require
 from gan_runner.loss.adversarial import ESTIMATES
 from gan_runner.noise import Noise
 from gan_runner.protocols import Adversarial, Constraint, Penalty, Stateful, Stats
-from gan_runner.schedule import Progress, Schedule
+from gan_runner.schedule import Progress, Schedule, check_schedulable
 from gan_runner.spec import Batch, Scorer, scores
 
 NEEDED = ("paired", "batch_statistics", "zero_is_boundary", "estimate", "discriminator", "generator")
@@ -29,6 +29,8 @@ class Objective:
         discriminator_output: str = "score",
         instance_noise: float | Schedule = 0.0,
         simultaneous: bool = False,
+        generator_conditioning: str = "none",
+        discriminator_conditioning: str = "none",
     ):
         """n_critic_burst: discriminator updates in the first 25 and every 500th generator step, as WGAN's authors had.
 
@@ -36,7 +38,8 @@ class Objective:
         fake alike (Sonderby et al. 2017); in units of the data, whose range is -1 to 1.
         simultaneous: both players move from the same point, as in the code of Goodfellow et al. 2014; else the
         generator answers the discriminator that has just moved (their Algorithm 1).
-        discriminator_norm and discriminator_output are what networks that leave them open read from the configuration.
+        discriminator_norm, discriminator_output and the two conditionings are what networks that leave them open read
+        from the configuration.
         """
         missing = [name for name in NEEDED if not hasattr(adversarial, name)]
         require(
@@ -49,16 +52,17 @@ class Objective:
         require(constraint is None or not lacking, f"constraint={spelt(constraint)} is no constraint{needs(lacking)}")
         if adversarial.estimate is not None:
             choose("adversarial.estimate", adversarial.estimate, ESTIMATES)
-        require(
-            isinstance(instance_noise, Schedule) or instance_noise >= 0,
-            f"instance_noise={instance_noise} must be 0 or more",
-        )
+        check_schedulable("instance_noise", instance_noise)
         require(n_critic >= 1, f"n_critic={n_critic} must be at least 1")
         require(n_critic_burst is None or n_critic_burst >= 1, f"n_critic_burst={n_critic_burst} must be at least 1")
         self.adversarial, self.constraint = adversarial, constraint
         self.penalties = {name: penalty for name, penalty in (penalties or {}).items() if penalty is not None}
         self.n_critic, self.n_critic_burst = n_critic, n_critic_burst
         self.discriminator_norm, self.discriminator_output = discriminator_norm, discriminator_output
+        self.generator_conditioning, self.discriminator_conditioning = (
+            generator_conditioning,
+            discriminator_conditioning,
+        )
         self.instance_noise, self.simultaneous = instance_noise, simultaneous
 
     @property
@@ -82,6 +86,12 @@ class Objective:
         return steps * self.n_critic + bursts * ((self.n_critic_burst or self.n_critic) - self.n_critic)
 
     def discriminator(
+        self, network: nn.Module, real: Batch, fake: Batch, noise: Noise, progress: Progress
+    ) -> tuple[Tensor, Stats]:
+        """Loss of the discriminator, without penalties."""
+        return self.compare(network, real, fake, noise, progress)
+
+    def compare(
         self, network: Scorer, real: Batch, fake: Batch, noise: Noise, progress: Progress
     ) -> tuple[Tensor, Stats]:
         """Adversarial loss of the discriminator. Real and fake pass apart: joint batch statistics would leak which."""
@@ -108,12 +118,17 @@ class Objective:
             stats["accuracy/pairwise"] = (real > fake).float().mean()
         return stats
 
-    def estimate(self, loss: Tensor, total: Tensor) -> Stats:
-        """What the discriminator's loss, without and with its penalties, says about the distance."""
+    def estimate(self, loss: Tensor, observed: Stats) -> Stats:
+        """What an adversarial loss says about the distance, with what was `observed` of the penalties beside it."""
         if self.adversarial.estimate is None:
             return {}
-        tag, formula = ESTIMATES[self.adversarial.estimate]
-        return {tag: formula(loss, total)}
+        tag, formula, penalised = ESTIMATES[self.adversarial.estimate]
+        if penalised:
+            due = [observed[f"penalty/{name}"] for name in self.penalties if f"penalty/{name}" in observed]
+            if len(due) < len(self.penalties):
+                return {}  # lazy ones are known only when they are due
+            loss = loss + sum(due)
+        return {tag: formula(loss)}
 
     def penalty(
         self, network: nn.Module, real: Batch, fake: Batch, noise: Noise, update: int, progress: Progress
@@ -125,8 +140,8 @@ class Objective:
             if update % term.every:
                 continue
             value, observed = term(network, real, fake, noise.scoped(name))
-            weighted = valued(term.weight, progress) * term.every * value
-            total = total + weighted
+            weighted = valued(term.weight, progress) * value
+            total = total + term.every * weighted
             stats[f"penalty/{name}"] = weighted.detach()
             stats |= {f"{tag}/{name}": number for tag, number in observed.items()}
         return total, stats

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gan_runner.errors import choose, require
 from gan_runner.noise import Noise
 from gan_runner.protocols import Stats
-from gan_runner.schedule import Schedule
+from gan_runner.schedule import Schedule, check_schedulable
 from gan_runner.spec import Batch, full_precision
 
 
@@ -72,7 +72,7 @@ def score_and_gradient(discriminator: nn.Module, points: Batch) -> tuple[Tensor,
 
 
 def check_weight(weight: float | Schedule, every: int) -> None:
-    require(isinstance(weight, Schedule) or weight >= 0, f"weight={weight} must be 0 or more")
+    check_schedulable("weight", weight)
     require(every >= 1, f"every={every} must be at least 1 (discriminator updates)")
 
 

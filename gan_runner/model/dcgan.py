@@ -88,7 +88,7 @@ class DCGANDiscriminator(Discriminator):
         conditioning: str = "none",
     ):
         super().__init__()
-        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.join = JoinImages(spec, conditioning)
         self.energy = output != "score"
         self.batch_coupled = norm == "batch"  # of 8x8 images too, where no layer is left to normalise

@@ -30,7 +30,13 @@ def check_size(spec: ImageSpec) -> None:
 
 
 def he(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    nn.init.kaiming_uniform_(layer.weight, mode="fan_in" if isinstance(layer, nn.Conv2d) else "fan_out")
+    """Uniform of variance 4 / (fan in + fan out), as in the authors' code, where a stride thins one of them out."""
+    large, small = layer.in_channels, layer.out_channels  # channels of the larger and of the smaller map
+    if isinstance(layer, nn.ConvTranspose2d):
+        large, small = small, large
+    fans = layer.kernel_size[0] ** 2 * (large + small / layer.stride[0] ** 2)
+    bound = (3 * 4 / fans) ** 0.5
+    nn.init.uniform_(layer.weight, -bound, bound)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer
@@ -79,7 +85,7 @@ class DCGANOfWGANGPDiscriminator(Discriminator):
     def __init__(self, spec: ImageSpec, norm: str = "none", conditioning: str = "none"):
         super().__init__()
         check_size(spec)
-        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.to_unit = ToUnit(spec.value_range)
         self.join = JoinImages(spec, conditioning)
         batch = norm_is_batch(norm)

@@ -82,7 +82,7 @@ class MLPDiscriminator(Discriminator):
         conditioning: str = "none",
     ):
         super().__init__()
-        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.join = JoinVector(spec.size, spec.num_classes, conditioning)
         self.energy = output != "score"
         self.batch_coupled = norm == "batch"  # of one width too, where no layer is left to normalise

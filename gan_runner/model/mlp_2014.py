@@ -68,7 +68,7 @@ class Discriminator2014(Discriminator):
 
     def __init__(self, spec: ImageSpec, conditioning: str = "none"):
         super().__init__()
-        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.prepare = nn.Sequential(ToUnit(spec.value_range), nn.Flatten(), nn.Dropout(0.2))
         self.join = JoinVector(spec.size, spec.num_classes, conditioning)
         self.layers = nn.Sequential(

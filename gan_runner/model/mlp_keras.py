@@ -57,7 +57,7 @@ class KerasDiscriminator(Discriminator):
 
     def __init__(self, spec: ImageSpec, conditioning: str = "none"):
         super().__init__()
-        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.join = JoinVector(spec.size, spec.num_classes, conditioning)
         layers: list[nn.Module] = []
         for pair in itertools.pairwise((self.join.width, 512, 256)):

@@ -46,7 +46,7 @@ class SmallDiscriminator(Discriminator):
 
     def __init__(self, spec: ImageSpec, conditioning: str = "none"):
         super().__init__()
-        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.to_unit = ToUnit(spec.value_range)
         self.join = JoinVector(spec.size, spec.num_classes, conditioning)
         self.layers = nn.Sequential(*hidden(self.join.width))

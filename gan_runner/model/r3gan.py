@@ -150,7 +150,7 @@ class R3GANDiscriminator(Discriminator):
         self, spec: ImageSpec, width: int = 768, blocks: int = 2, groups: int = 96, conditioning: str = "none"
     ):
         super().__init__()
-        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.join = JoinImages(spec, conditioning)
         check_widths(width, blocks, groups)
         count = stages(spec)

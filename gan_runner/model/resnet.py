@@ -138,7 +138,7 @@ class ResNetDiscriminator(Discriminator):
         conditioning: str = "none",
     ):
         super().__init__()
-        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.join = JoinImages(spec, conditioning)
         require(width >= 1, f"width={width} must be at least 1")
         self.batch_coupled = norm == "batch"

@@ -67,7 +67,7 @@ class SNGANDiscriminator(Discriminator):
     def __init__(self, spec: ImageSpec, conditioning: str = "none"):
         super().__init__()
         side = smallest_side(spec)
-        check(conditioning, FOR_DISCRIMINATORS, spec)
+        self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.join = JoinImages(spec, conditioning)
         layers: list[nn.Module] = []
         for narrow, wide in itertools.pairwise((self.join.channels, *WIDTHS[:-1])):

@@ -44,7 +44,7 @@ def test_after_some_forwards_every_layer_has_largest_singular_value_one():
     SpectralNorm().prepare(network)
     for _ in range(50):
         network(torch.randn(4, 1, 28, 28))
-    weights = [m.weight.flatten(1) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    weights = [m.weight.flatten(1) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(weights) == 3
     for weight in weights:
         assert torch.linalg.matrix_norm(weight, 2).item() == pytest.approx(1, abs=0.01)

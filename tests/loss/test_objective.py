@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_runner.loss.adversarial import NonSaturating, RelativisticPaired, Wasserstein
+from gan_runner.loss.adversarial import NonSaturating, RelativisticPaired, Wasserstein, WassersteinDivergence
 from gan_runner.loss.objective import Objective
 from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.noise import Noise
@@ -49,7 +49,7 @@ def test_what_is_observed_of_a_wasserstein_discriminator():
     assert {tag: value.item() for tag, value in stats.items()} == pytest.approx(
         {"loss/adversarial": -3, "score/real": 4, "score/fake": 1, "score/gap": 3}
     )
-    assert objective.estimate(loss, loss + 9) == {"wasserstein/estimate": 3}
+    assert objective.estimate(loss, {"penalty/gradient": torch.tensor(9.0)}) == {"wasserstein/estimate": 3}
     penalty, stats = objective.penalty(Sum(), real, fake, NOISE, 0, NOW)
     assert float(penalty) == pytest.approx(10 * (2 - 1) ** 2)
     assert {tag: value.item() for tag, value in stats.items()} == pytest.approx(
@@ -62,7 +62,7 @@ def test_what_is_observed_of_a_discriminator_whose_boundary_is_zero():
     loss, stats = objective.discriminator(Sum(), images(1, 2, 3, -1), images(-1, -2, 1, 1), NOISE, NOW)
     assert stats["accuracy/real"].item() == pytest.approx(0.75)
     assert stats["accuracy/fake"].item() == pytest.approx(0.5)
-    estimate = objective.estimate(loss, loss)
+    estimate = objective.estimate(loss, {})
     assert estimate.keys() == {"divergence/js_estimate"}
     assert estimate["divergence/js_estimate"].item() == pytest.approx(math.log(2) - loss.item() / 2)
 
@@ -71,6 +71,17 @@ def test_a_lazy_penalty_is_due_every_few_updates_and_scaled_up_by_as_many():
     objective = Objective(Wasserstein(), {"r1": GradientPenalty(5.0, at="real", center=0.0, every=4)})
     values = [float(objective.penalty(Sum(), images(1), images(0), NOISE, update, NOW)[0]) for update in range(8)]
     assert values == pytest.approx([5 * 4 * 4, 0, 0, 0, 5 * 4 * 4, 0, 0, 0])
+
+
+def test_the_w_divergence_is_known_only_when_its_lazy_penalty_is_due():
+    """The penalty counts once, although it is added `every` times when it is due."""
+    penalty = GradientPenalty(2.0, at="real", center=0.0, power=6.0, every=3)
+    objective = Objective(WassersteinDivergence(), {"gradient": penalty})
+    loss = torch.tensor(-1000.0)
+    _, due = objective.penalty(Sum(), images(1), images(0), NOISE, 3, NOW)
+    _, not_due = objective.penalty(Sum(), images(1), images(0), NOISE, 4, NOW)
+    assert objective.estimate(loss, due) == {"divergence/w_div": 1000 - 2 * 2**6}
+    assert objective.estimate(loss, not_due) == {}
 
 
 def test_the_weight_of_a_penalty_follows_its_schedule():
