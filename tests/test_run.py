@@ -42,6 +42,28 @@ PUBLISHED = {
     "r3gan and r3gan": ("model=r3gan_small", "loss=r3gan", *THIN, *GROUPED),
     "r3gan and gan": ("model=r3gan_small", "loss=gan", *THIN, *GROUPED),
 }
+
+
+def told(generator: str, discriminator: str) -> tuple[str, str]:
+    return f"model.generator.conditioning={generator}", f"model.discriminator.conditioning={discriminator}"
+
+
+CONDITIONAL = {
+    "mlp, one_hot and wgan_gp": ("model=mlp", "loss=wgan_gp", *told("one_hot", "one_hot")),
+    "mlp, norm, projection and r3gan": ("model=mlp", "loss=r3gan", *told("norm", "projection")),
+    "dcgan, embedding and hinge": ("model=dcgan", "loss=hinge", *THIN, *told("embedding", "embedding")),
+    "dcgan, norm, classifier and acgan": ("model=dcgan", "loss=acgan", *THIN, *told("norm", "classifier")),
+    "mlp_2014, one_hot, projection and gan": ("model=mlp_2014", "loss=gan", *told("one_hot", "projection")),
+    "mlp_keras, norm, one_hot and gan": ("model=mlp_keras", "loss=gan", *told("norm", "one_hot")),
+    "mlp_small, embedding, projection and r3gan": ("model=mlp_small", "loss=r3gan", *told("embedding", "projection")),
+    "dcgan_wgan_gp, one_hot and wgan_gp": ("model=dcgan_wgan_gp", "loss=wgan_gp", *told("one_hot", "embedding")),
+    "resnet, norm, projection and sngan": ("model=resnet", "loss=sngan", *THIN, *told("norm", "projection")),
+    "resnet, one_hot, classifier and acgan": ("model=resnet", "loss=acgan", *THIN, *told("one_hot", "classifier")),
+    "r3gan, embedding, projection and r3gan": (
+        *("model=r3gan_small", "loss=r3gan", *THIN, *GROUPED),
+        *told("embedding", "projection"),
+    ),
+}
 PAIRS = {
     **{f"mlp and {loss}": (*SMALL, f"loss={loss}") for loss in LOSSES},
     **{f"dcgan and {loss}": (*CONVOLUTIONS, f"loss={loss}") for loss in LOSSES},
@@ -58,9 +80,9 @@ def test_every_model_trains_with_every_loss_and_resumes(pair: str, device: tuple
 
 
 @pytest.mark.parametrize("device", on({n: o for n, o in (CPUS | GPUS).items() if n != "fp16"}))
-@pytest.mark.parametrize("pair", PUBLISHED)
-def test_a_published_network_trains_and_resumes(pair: str, device: tuple[str, ...]):
-    check_two_steps(*SYNTHETIC, *PUBLISHED[pair], *device)
+@pytest.mark.parametrize("pair", PUBLISHED | CONDITIONAL)
+def test_a_published_or_conditional_network_trains_and_resumes(pair: str, device: tuple[str, ...]):
+    check_two_steps(*SYNTHETIC, *(PUBLISHED | CONDITIONAL)[pair], *device)
 
 
 def check_two_steps(*overrides: str) -> None:

@@ -34,6 +34,8 @@ COUNTS = {
         1_053_824,
     ),
     "r3gan": ((), COLOUR32, 20_732_160, 20_683_776),
+    "r3gan_small": ((), COLOUR32, 830_016, 817_920),
+    "mlp_small": ((), GRAY28, 130_576, 117_121),
     "resnet as in the projection discriminator": (
         (
             *("model.generator.width=256", "model.generator.conditioning=norm"),
