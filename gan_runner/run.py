@@ -59,7 +59,6 @@ class Settings:
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("ema_half_life_images", "fresh") else 1e-9
-            require(field.name != "total_seconds" or value != math.inf, "total_seconds=inf is no end; use null")
             if isinstance(value, int | float) and not value >= least:
                 raise ValueError(f"{field.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
 

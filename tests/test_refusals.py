@@ -76,7 +76,7 @@ TOGETHER: list[tuple[list[str], list[str]]] = [
     (["train.total_step=3"], ["train.total_step is no setting", "did you mean 'train.total_steps'"]),
     (["loss=wgan_gp", "loss.penalties.gradient.wieght=3"], ["did you mean 'loss.penalties.gradient.weight'"]),
     (["train=null"], ["train=None should be a group of settings"]),
-    (["train.total_steps=null", "train.total_seconds=inf"], ["train.total_seconds=inf is no end"]),
+    (["train.total_steps=null", "train.total_seconds=inf"], ["train.total_seconds=inf should be a finite number"]),
     (["+loss.penalties.x=5"], ["loss.penalties.x=5 is no penalty"]),
     (["+loss.penalties.x={weight:1}"], ["loss.penalties.x={'weight': 1} is no penalty"]),
     (["loss.constraint={a:1}"], ["loss.constraint={'a': 1} is no constraint"]),
