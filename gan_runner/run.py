@@ -27,7 +27,7 @@ from gan_runner.sampler import Sampler
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, full_precision
 
-HELD_OUT = 512  # held-out images, at least, that the Wasserstein estimate is repeated on
+HELD_OUT = 512  # held-out images, at most and up to a batch, that the Wasserstein estimate is repeated on
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,12 @@ class Run:
         progress = Progress(self.steps, self.length)
         first = self.objective.discriminator_updates(self.steps)
         last = first + self.objective.n_critic_at(self.steps) - 1
-        for update in range(first, last + 1):
+        for update in range(first, last):
             stats |= self.prepare_discriminator(update, progress)  # of a lazy penalty, the last value
-            if update < last or not self.objective.simultaneous:
-                self.move_discriminator()
+            self.move_discriminator()
+        stats |= self.prepare_discriminator(last, progress) | self.held_out(last, progress)
+        if not self.objective.simultaneous:
+            self.move_discriminator()
         stats |= self.prepare_generator(progress)
         if self.objective.simultaneous:
             self.move_discriminator()
@@ -172,9 +174,12 @@ class Run:
 
     def prepare_discriminator(self, update: int, progress: Progress) -> Stats:
         real = self.next(self.real_batches)
-        noise = self.noise("discriminator", update, self.settings.batch_size)
+        noise = self.discriminator_noise(update)
         terms = partial(self.discriminator_terms, update, progress)
         return self.discriminator.prepare(terms, self.parts(real, noise), progress, noise.scoped("dropout").key)
+
+    def discriminator_noise(self, update: int) -> Noise:
+        return self.noise("discriminator", update, self.settings.batch_size)
 
     def move_discriminator(self) -> None:
         self.discriminator.move()
@@ -211,27 +216,27 @@ class Run:
         stats |= self.objective.estimate(stats["loss/adversarial"], observed)
         return total, {"loss/discriminator": total.detach(), **stats, **observed}
 
+    @torch.no_grad()
+    def held_out(self, update: int, progress: Progress) -> Stats:
+        """The estimate of an update, with images that the discriminator never trains on in the place of the real ones.
+
+        Between the gradient and the step. Leaves the networks as they are.
+        """
+        if not self.unseen:
+            return {}
+        real, noise = self.unseen[self.steps % len(self.unseen)], self.discriminator_noise(update)
+        generator, discriminator = self.generator.network, self.discriminator.network
+        with undisturbed(generator), undisturbed(discriminator), self.device.autocast():
+            fake = self.fake(real, noise)
+            # forward, not the call: torch.compile would compile once more for it
+            loss, _ = self.objective.compare(discriminator.forward, real, fake, noise, progress)
+        return {"wasserstein/held_out": -loss}
+
     def generator_terms(self, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
         fake = self.fake(part.real, part.noise)
         return self.objective.generator(self.discriminator.network, fake, part.real, part.noise, progress)
 
     # ---- what the session asks
-
-    @torch.no_grad()
-    def held_out(self) -> dict[str, float]:
-        """The estimate on images that the discriminator never trained on. Leaves the run as it was."""
-        progress = Progress(self.steps - 1, self.length)
-        estimates: list[Tensor] = []
-        self.device.seed(self.seed, "held_out", self.steps)
-        discriminator = self.discriminator.network
-        with undisturbed(self.generator.network), undisturbed(discriminator), self.device.autocast():
-            for number, real in enumerate(self.unseen):
-                noise = Noise((self.seed, "held_out", self.steps, number), len(real.images), self.device.torch)
-                fake = self.fake(real, noise)
-                # forward, not the call: torch.compile would compile once more for it
-                loss, _ = self.objective.compare(discriminator.forward, real, fake, noise, progress)
-                estimates += self.objective.estimate(loss, {}).values()
-        return {"wasserstein/held_out": torch.stack(estimates).mean().item()} if estimates else {}
 
     def progress(self) -> float:
         """Share of the run that is done; 1 or more at its end."""

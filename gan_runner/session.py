@@ -215,7 +215,7 @@ class Session:
     # ---- housekeeping
 
     def log(self) -> None:
-        values = self.run.meter.read() | self.run.held_out()
+        values = self.run.meter.read()
         self.check_finite(values)
         elapsed = time.perf_counter() - self.marks[0]
         values |= self.run.observe()
