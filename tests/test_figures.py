@@ -44,7 +44,7 @@ def test_the_paths_show_every_loss_that_a_slope_can_play():
     shown = {
         part.removeprefix("loss=") for overrides in figures.DIRAC.values() for part in overrides if "loss=" in part
     }
-    assert set(LOSSES) - shown == {"sngan", "ebgan", "began"}  # a slope of norm 1, and autoencoders
+    assert set(LOSSES) - shown == {"sngan", "ebgan", "began", "acgan"}  # a slope of norm 1, autoencoders, classes
     begin = figures.path(2, *figures.DIRAC["minimax"])
     assert begin.shape == (3, 2)
     assert begin[0].tolist() == [1.0, -1.0]

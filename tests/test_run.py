@@ -353,7 +353,8 @@ def test_degenerate_images_give_finite_losses_and_gradients(loss: str, precision
     run = make_run(*SMALL, f"loss={loss}", f"device.precision={precision}")
     network = run.discriminator.network
     run.discriminator.thaw(True)
-    constant, drawn = (Batch(images) for images in (torch.ones(16, 1, 8, 8), torch.rand(16, 1, 8, 8)))
+    labels = torch.zeros(16, dtype=torch.long)
+    constant, drawn = (Batch(images, labels) for images in (torch.ones(16, 1, 8, 8), torch.rand(16, 1, 8, 8)))
     pairs = ((constant, constant), (drawn, drawn), (constant, drawn))
     for flat, (real, fake) in itertools.product((False, True), pairs):
         if flat and not isinstance(run.objective.constraint, SpectralNorm):  # which divides by the largest slope
