@@ -222,9 +222,10 @@ class Run:
 
         Between the gradient and the step. Leaves the networks as they are.
         """
-        if not self.unseen:
+        every = self.settings.log_every // max(1, len(self.unseen)) or 1  # about once a log line for each batch
+        if not self.unseen or (self.steps + 1) % every:
             return {}
-        real, noise = self.unseen[self.steps % len(self.unseen)], self.discriminator_noise(update)
+        real, noise = self.unseen[self.steps // every % len(self.unseen)], self.discriminator_noise(update)
         generator, discriminator = self.generator.network, self.discriminator.network
         with undisturbed(generator), undisturbed(discriminator), self.device.autocast():
             fake = self.fake(real, noise)

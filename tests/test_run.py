@@ -256,7 +256,7 @@ WITH_BUFFERS = {
 
 @pytest.mark.parametrize("overrides", WITH_BUFFERS.values(), ids=WITH_BUFFERS)
 def test_looking_at_held_out_images_does_not_disturb_training(overrides: tuple[str, ...]):
-    looked, undisturbed = (make_run(*SMALL, *overrides) for _ in range(2))
+    looked, undisturbed = (make_run(*SMALL, *overrides, "train.log_every=1") for _ in range(2))
     undisturbed.unseen = []
     assert "wasserstein/held_out" in steps(looked, 3).meter.read()
     assert "wasserstein/held_out" not in steps(undisturbed, 3).meter.read()
@@ -265,7 +265,7 @@ def test_looking_at_held_out_images_does_not_disturb_training(overrides: tuple[s
 
 def test_the_held_out_estimate_is_that_of_the_same_moment():
     """With the training images themselves held out, in the order that they are shown, it is the estimate."""
-    run = make_run(*SMALL, "loss=wgan_gp")
+    run = make_run(*SMALL, "loss=wgan_gp", "train.log_every=1")
     shown: list[Batch] = []
     stream = run.real_batches
     run.real_batches = iter(lambda: shown.append(next(stream)) or shown[-1], None)
@@ -291,7 +291,8 @@ class Unsplit(Noises):
 
 
 def test_the_held_out_estimate_tells_of_a_discriminator_that_learns_by_heart():
-    run = make_run("loss=wgan_gp", "dataset._target_=tests.test_run.Noises", "train.batch_size=32", "device=cpu")
+    noises = ("dataset._target_=tests.test_run.Noises", "train.batch_size=32", "train.log_every=1")
+    run = make_run("loss=wgan_gp", *noises, "device=cpu")
     steps(run, 60)
     values = run.meter.read()
     assert values["wasserstein/held_out"] < 0.7 * values["wasserstein/estimate"]
