@@ -16,7 +16,7 @@ from gan_runner.protocols import Stateful
 from gan_runner.run import Run
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
-from tests.conftest import CORE, CPUS, GPUS, LOSSES, SMALL, make_run, on, weights
+from tests.conftest import CORE, CPUS, GPUS, LOSSES, SMALL, configure, make_run, on, weights
 
 
 def steps(run: Run, count: int) -> Run:
@@ -200,7 +200,7 @@ class Conditional(nn.Module):
 
 def test_fakes_take_the_labels_of_the_real_batch():
     overrides = [o for o in SMALL if "generator.widths" not in o]
-    removed = [f"~model.generator.{key}" for key in ("widths", "activation", "norm", "dropout")]
+    removed = [f"~model.generator.{key}" for key in configure()["model"]["generator"] if key != "_target_"]
     run = make_run(*overrides, "model.generator._target_=tests.test_run.Conditional", *removed)
     shown: list[Batch] = []
     stream = run.real_batches
