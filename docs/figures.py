@@ -149,7 +149,8 @@ def ring8(sweep: Path = Path("outputs/ring8")) -> None:
     folders = sorted(path.parent for path in sweep.glob("*/config.yaml"))
     if not folders:
         sys.exit(
-            f"{sweep} has no runs; make them with python -m gan_runner -m experiment=ring8 'loss=glob(*,exclude=acgan)' study=ring8"
+            f"{sweep} has no runs; make them with python -m gan_runner -m experiment=ring8 study=ring8 "
+            f"'loss=glob(*,exclude=acgan)'"
         )
     figure, axes = panels(len(folders), 6)
     print("| loss | modes | within 3 deviations | reverse KL | steps | seconds |\n|---|---|---|---|---|---|")
