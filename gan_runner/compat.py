@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from gan_runner.errors import ConfigError
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.penalty import GradientPenalty
+from gan_runner.player import undisturbed
 from gan_runner.run import Run
 
 
@@ -68,12 +69,6 @@ def energies_are_errors(run: Run) -> Iterator[str]:
 
 def labels_reach_both_players(run: Run) -> Iterator[str]:
     generator, discriminator = run.generator.network, run.discriminator.network
-    logits = getattr(getattr(discriminator, "head", None), "classifier", None) is not None
-    if getattr(run.objective, "needs_logits", False) and not (logits or hasattr(discriminator, "logits")):
-        yield (
-            "loss needs the logits of the classes, which model.discriminator does not have; set "
-            "model.discriminator.conditioning=classifier."
-        )
     told = [getattr(network, "conditional", None) for network in (generator, discriminator)]
     if told in ([True, False], [False, True]):
         knows, ignores = ("generator", "discriminator") if told[0] else ("discriminator", "generator")
@@ -141,11 +136,23 @@ def networks_fit_the_data(run: Run) -> Iterator[str]:
             yield f"model.discriminator={type(discriminator).__name__} cannot score the images: {first_line(error)}."
             return
         discriminator.train(training)
+    if getattr(run.objective, "needs_logits", False) and not has_logits(discriminator, images.float(), labels):
+        yield (
+            "loss needs the logits of the classes, which model.discriminator does not have; set "
+            "model.discriminator.conditioning=classifier."
+        )
     if score.shape != (2,):
         yield f"model.discriminator returns shape {tuple(score.shape)} for 2 images; it should be (2,), a score each."
 
 
 UNFIT = (RuntimeError, TypeError, ValueError, IndexError, AttributeError)  # HYDRA_FULL_ERROR=1 shows where
+
+
+@torch.no_grad()
+def has_logits(discriminator: nn.Module, images: torch.Tensor, labels: torch.Tensor | None) -> bool:
+    heads = getattr(discriminator, "heads", None)
+    with undisturbed(discriminator):
+        return heads is not None and heads(images, labels).logits is not None
 
 
 def first_line(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """How labels enter a network: settings of every network rather than copies of it."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -131,7 +132,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         fits = conditioning not in ("projection", "classifier")
         require(fits, f"conditioning={conditioning} needs output=score; an autoencoder takes one_hot or embedding")
-        self.decoder, self.error = decoder, choose("output", output, {"score": torch.abs, **ERRORS})
+        self.decoder, self.error = decoder, choose("output", output, ERRORS)
 
     def forward(self, features: Tensor, labels: Tensor | None, images: Tensor) -> Heads:
         error = self.error(self.decoder(features).view_as(images) - images)
@@ -143,8 +144,9 @@ class Discriminator(nn.Module):
 
     head: nn.Module
 
+    @abstractmethod
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        raise NotImplementedError
+        """What the head reads, (B, F)."""
 
     def heads(self, images: Tensor, labels: Tensor | None = None) -> Heads:
         found: Heads = self.head(self.features(images, labels), labels, images)
