@@ -136,7 +136,7 @@ def networks_fit_the_data(run: Run) -> Iterator[str]:
             yield f"model.discriminator={type(discriminator).__name__} cannot score the images: {first_line(error)}."
             return
         discriminator.train(training)
-    if getattr(run.objective, "needs_logits", False) and not has_logits(discriminator, images.float(), labels):
+    if run.objective.needs_logits and not has_logits(discriminator, images.float(), labels):
         yield (
             "loss needs the logits of the classes, which model.discriminator does not have; set "
             "model.discriminator.conditioning=classifier."

@@ -1,6 +1,6 @@
 """The auxiliary classifier: a discriminator that also names the class, and a generator that wants it named rightly."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -8,11 +8,12 @@ from torch.nn.functional import cross_entropy
 from gan_runner.errors import require
 from gan_runner.loss.objective import Objective
 from gan_runner.noise import Noise
-from gan_runner.protocols import Adversarial, Constraint, Penalty, Stats
-from gan_runner.schedule import Progress, Schedule
+from gan_runner.protocols import Stats
+from gan_runner.schedule import Progress
 from gan_runner.spec import Batch, full_precision
 
 
+@dataclass(eq=False)
 class AuxiliaryClassifier(Objective):
     """As Objective, plus for D: weight (CE(x) + CE(G(z))), for G: generator_weight CE(G(z)) (ACGAN, Odena et al. 2017).
 
@@ -22,39 +23,16 @@ class AuxiliaryClassifier(Objective):
 
     needs_logits = True
 
-    def __init__(
-        self,
-        adversarial: Adversarial,
-        penalties: Mapping[str, Penalty | None] | None = None,
-        constraint: Constraint | None = None,
-        n_critic: int = 1,
-        n_critic_burst: int | None = None,
-        discriminator_norm: str = "none",
-        discriminator_output: str = "score",
-        instance_noise: float | Schedule = 0.0,
-        simultaneous: bool = False,
-        generator_conditioning: str = "one_hot",
-        discriminator_conditioning: str = "classifier",
-        weight: float = 1.0,
-        generator_weight: float = 1.0,
-        on_fake: bool = True,
-    ):
-        super().__init__(
-            adversarial,
-            penalties,
-            constraint,
-            n_critic,
-            n_critic_burst,
-            discriminator_norm,
-            discriminator_output,
-            instance_noise,
-            simultaneous,
-            generator_conditioning,
-            discriminator_conditioning,
-        )
-        require(weight >= 0, f"weight={weight} must be 0 or more")
-        require(generator_weight >= 0, f"generator_weight={generator_weight} must be 0 or more")
-        self.weight, self.generator_weight, self.on_fake = weight, generator_weight, on_fake
+    generator_conditioning: str = "one_hot"
+    discriminator_conditioning: str = "classifier"
+    weight: float = 1.0
+    generator_weight: float = 1.0
+    on_fake: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.weight >= 0, f"weight={self.weight} must be 0 or more")
+        require(self.generator_weight >= 0, f"generator_weight={self.generator_weight} must be 0 or more")
 
     def discriminator(
         self, network: nn.Module, real: Batch, fake: Batch, noise: Noise, progress: Progress

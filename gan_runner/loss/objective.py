@@ -1,6 +1,7 @@
 """A loss as it is published: adversarial term, penalties, constraint, and how often the discriminator moves."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -15,55 +16,51 @@ NEEDED = ("paired", "batch_statistics", "zero_is_boundary", "estimate", "discrim
 FIRST, EVERY = 25, 500  # the generator steps with a burst: the first 25 and every 500th (WassersteinGAN/main.py)
 
 
+@dataclass(eq=False)
 class Objective:
-    """n_critic discriminator updates per generator update, each on adversarial + sum of weighted penalties."""
+    """n_critic discriminator updates per generator update, each on adversarial + sum of weighted penalties.
 
-    def __init__(
-        self,
-        adversarial: Adversarial,
-        penalties: Mapping[str, Penalty | None] | None = None,
-        constraint: Constraint | None = None,
-        n_critic: int = 1,
-        n_critic_burst: int | None = None,
-        discriminator_norm: str = "none",
-        discriminator_output: str = "score",
-        instance_noise: float | Schedule = 0.0,
-        simultaneous: bool = False,
-        generator_conditioning: str = "none",
-        discriminator_conditioning: str = "none",
-    ):
-        """n_critic_burst: discriminator updates in the first 25 and every 500th generator step, as WGAN's authors had.
+    n_critic_burst: discriminator updates in the first 25 and every 500th generator step, as WGAN's authors had.
+    instance_noise: standard deviation of Gaussian noise on every image that the adversarial terms see, real and
+    fake alike (Sonderby et al. 2017); in units of the data, whose range is -1 to 1.
+    simultaneous: both players move from the same point, as in the code of Goodfellow et al. 2014; else the
+    generator answers the discriminator that has just moved (their Algorithm 1).
+    discriminator_norm, discriminator_output and the two conditionings are what networks that leave them open read
+    from the configuration.
+    """
 
-        instance_noise: standard deviation of Gaussian noise on every image that the adversarial terms see, real and
-        fake alike (Sonderby et al. 2017); in units of the data, whose range is -1 to 1.
-        simultaneous: both players move from the same point, as in the code of Goodfellow et al. 2014; else the
-        generator answers the discriminator that has just moved (their Algorithm 1).
-        discriminator_norm, discriminator_output and the two conditionings are what networks that leave them open read
-        from the configuration.
-        """
-        missing = [name for name in NEEDED if not hasattr(adversarial, name)]
-        require(
-            not missing, f"adversarial={type(adversarial).__name__} lacks {', '.join(missing)}: give it to the class"
-        )
-        for name, penalty in (penalties or {}).items():
+    needs_logits: ClassVar[bool] = False  # of the classes, from the discriminator?
+    semi_supervised: ClassVar[bool] = False  # does it want a second batch, of the images whose labels are known?
+
+    adversarial: Adversarial
+    penalties: dict[str, Penalty] = field(default_factory=dict)  # null switches one off
+    constraint: Constraint | None = None
+    n_critic: int = 1
+    n_critic_burst: int | None = None
+    discriminator_norm: str = "none"
+    discriminator_output: str = "score"
+    instance_noise: float | Schedule = 0.0
+    simultaneous: bool = False
+    generator_conditioning: str = "none"
+    discriminator_conditioning: str = "none"
+
+    def __post_init__(self) -> None:
+        term = self.adversarial
+        missing = [name for name in NEEDED if not hasattr(term, name)]
+        require(not missing, f"adversarial={type(term).__name__} lacks {', '.join(missing)}: give it to the class")
+        self.penalties = {name: penalty for name, penalty in (self.penalties or {}).items() if penalty is not None}
+        for name, penalty in self.penalties.items():
             lacking = [part for part in ("weight", "every", "per_sample", "__call__") if not hasattr(penalty, part)]
-            require(penalty is None or not lacking, f"penalties.{name}={spelt(penalty)} is no penalty{needs(lacking)}")
-        lacking = [part for part in ("prepare", "enforce") if not hasattr(constraint, part)]
-        require(constraint is None or not lacking, f"constraint={spelt(constraint)} is no constraint{needs(lacking)}")
-        if adversarial.estimate is not None:
-            choose("adversarial.estimate", adversarial.estimate, ESTIMATES)
-        check_schedulable("instance_noise", instance_noise)
-        require(n_critic >= 1, f"n_critic={n_critic} must be at least 1")
-        require(n_critic_burst is None or n_critic_burst >= 1, f"n_critic_burst={n_critic_burst} must be at least 1")
-        self.adversarial, self.constraint = adversarial, constraint
-        self.penalties = {name: penalty for name, penalty in (penalties or {}).items() if penalty is not None}
-        self.n_critic, self.n_critic_burst = n_critic, n_critic_burst
-        self.discriminator_norm, self.discriminator_output = discriminator_norm, discriminator_output
-        self.generator_conditioning, self.discriminator_conditioning = (
-            generator_conditioning,
-            discriminator_conditioning,
-        )
-        self.instance_noise, self.simultaneous = instance_noise, simultaneous
+            require(not lacking, f"penalties.{name}={spelt(penalty)} is no penalty{needs(lacking)}")
+        lacking = [part for part in ("prepare", "enforce") if not hasattr(self.constraint, part)]
+        is_constraint = self.constraint is None or not lacking
+        require(is_constraint, f"constraint={spelt(self.constraint)} is no constraint{needs(lacking)}")
+        if term.estimate is not None:
+            choose("adversarial.estimate", term.estimate, ESTIMATES)
+        check_schedulable("instance_noise", self.instance_noise)
+        require(self.n_critic >= 1, f"n_critic={self.n_critic} must be at least 1")
+        burst = self.n_critic_burst
+        require(burst is None or burst >= 1, f"n_critic_burst={burst} must be at least 1")
 
     @property
     def batch_statistics(self) -> bool:
