@@ -217,6 +217,7 @@ def build(config: Config) -> Run:
     for network in (generator, discriminator):
         device.place(network)
     ema = EMA(generator, settings.ema_half_life_images)
+    classifier = EMA(discriminator, settings.ema_half_life_images) if objective.semi_supervised else None
     schedule = make(config["optimizer"]["schedule"], "optimizer.schedule")
     players = {
         name: Player(name, network, make_optimizer(config, name, network), schedule, device)
@@ -228,6 +229,7 @@ def build(config: Config) -> Run:
         latent=latent,
         dataset=dataset,
         ema=ema,
+        classifier=classifier,
         device=device,
         settings=settings,
         seed=config["seed"],

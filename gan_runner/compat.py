@@ -78,6 +78,15 @@ def labels_reach_both_players(run: Run) -> Iterator[str]:
         )
 
 
+def few_labels_are_used(run: Run) -> Iterator[str]:
+    few = run.dataset.labels_per_class
+    if few is not None and not run.objective.semi_supervised:
+        yield (
+            f"dataset.labels_per_class={few} is for losses that learn from few labels, which this one does not; "
+            f"choose loss=semi_supervised, or set dataset.labels_per_class=null."
+        )
+
+
 def batch_norm_needs_two_samples(run: Run) -> Iterator[str]:
     for player, size in ((run.discriminator, "batch_size"), (run.generator, "generator_batch_size")):
         part = getattr(run.settings, size) // run.settings.accumulate
@@ -138,8 +147,8 @@ def networks_fit_the_data(run: Run) -> Iterator[str]:
         discriminator.train(training)
     if run.objective.needs_logits and not has_logits(discriminator, images.float(), labels):
         yield (
-            "loss needs the logits of the classes, which model.discriminator does not have; set "
-            "model.discriminator.conditioning=classifier."
+            f"loss needs the logits of the classes, which model.discriminator does not give; set "
+            f"model.discriminator.{run.objective.needs_logits}, or choose a model that has it."
         )
     if score.shape != (2,):
         yield f"model.discriminator returns shape {tuple(score.shape)} for 2 images; it should be (2,), a score each."
@@ -171,6 +180,7 @@ RULES = (
     one_lipschitz_bound,
     energies_are_errors,
     labels_reach_both_players,
+    few_labels_are_used,
     accumulation_needs_a_mean,
     schedules_have_a_length,
     networks_fit_the_data,

@@ -11,19 +11,20 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
-from gan_runner.ema import EMA
+from gan_runner.ema import EMA, estimate_batch_statistics
 from gan_runner.errors import ConfigError, choose, require
 from gan_runner.loss.objective import Objective
 from gan_runner.meter import Meter
+from gan_runner.metric.test_error import error_rate
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise, seed_of
 from gan_runner.player import Player, undisturbed
 from gan_runner.protocols import Stats
-from gan_runner.sampler import Sampler
+from gan_runner.sampler import STATISTICS_BATCHES, Sampler
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, full_precision
 
@@ -44,6 +45,7 @@ class Settings:
     log_every: int = 50
     sample_every: int = 500
     checkpoint_every: int = 500
+    evaluate_every: int = 0  # 0: only at the end
     keep_checkpoints: int = 2
     grid: int = 64  # images in a sample grid
     on_divergence: str = "stop"  # or rollback: to the last good checkpoint, with other noise, at most three times
@@ -58,7 +60,7 @@ class Settings:
         choose("on_divergence", self.on_divergence, {"stop": None, "rollback": None})
         for field in fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("ema_half_life_images", "fresh") else 1e-9
+            least = 0 if field.name in ("ema_half_life_images", "evaluate_every", "fresh") else 1e-9
             if isinstance(value, int | float) and not value >= least:
                 raise ValueError(f"{field.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
 
@@ -87,6 +89,7 @@ class Run:
         latent: Latent,
         dataset: ImageDataset,
         ema: EMA,
+        classifier: EMA | None,
         device: Device,
         settings: Settings,
         seed: int,
@@ -94,6 +97,7 @@ class Run:
         self.generator, self.discriminator = generator, discriminator
         self.objective, self.latent, self.dataset = objective, latent, dataset
         self.ema, self.device, self.settings, self.seed = ema, device, settings, seed
+        self.classifier = classifier  # the averaged discriminator, where that is what is learned
         self.real = dataset.split("train")
         size = settings.generator_batch_size
         self.sampler = Sampler(ema.network, latent, dataset.spec, seed, size, device.torch)
@@ -125,11 +129,19 @@ class Run:
         """Real images for both players, from where `steps` says they are."""
         start = self.steps * self.settings.generator_batch_size
         self.real_batches = self.stream(self.settings.batch_size, self.images, "discriminator")
+        if self.objective.semi_supervised:
+            self.real_batches = self.with_labelled(self.real_batches)
         self.generator_batches = self.stream(self.settings.generator_batch_size, start, "generator")
         self.waited = 0.0  # seconds spent on data since the last log line
 
     def stream(self, size: int, start: int, player: str) -> Iterator[Batch]:
         return self.real.batches(size, self.device.torch, start, seed_of(self.seed, player))
+
+    def with_labelled(self, unlabelled: Iterator[Batch]) -> Iterator[Batch]:
+        """The images without their labels, beside as many whose labels may be used."""
+        size, seed = self.settings.batch_size, seed_of(self.seed, "labelled")
+        known = self.real.labelled(seed).batches(size, self.device.torch, self.images, seed)
+        return (Batch(batch.images, None, labelled=few) for batch, few in zip(unlabelled, known, strict=True))
 
     def held_out_batches(self) -> list[Batch]:
         """Of the validation split, always the same; none where the loss estimates no Wasserstein distance."""
@@ -169,7 +181,8 @@ class Run:
             self.move_discriminator()
         self.generator.move()
         before, self.steps = self.images, self.steps + 1
-        self.ema.update(self.images - before, self.images)
+        for average in self.averages().values():
+            average.update(self.images - before, self.images)
         return stats
 
     def prepare_discriminator(self, update: int, progress: Progress) -> Stats:
@@ -187,7 +200,7 @@ class Run:
 
     def prepare_generator(self, progress: Progress) -> Stats:
         labelled = self.real.labels is not None
-        real = self.next(self.generator_batches) if labelled or self.objective.adversarial.paired else None
+        real = self.next(self.generator_batches) if labelled or self.objective.paired else None
         noise = self.noise("generator", self.steps, self.settings.generator_batch_size)
         terms = partial(self.generator_terms, progress)
         return self.generator.prepare(terms, self.parts(real, noise), progress, noise.scoped("dropout").key)
@@ -276,6 +289,30 @@ class Run:
         noise = Noise((self.seed, "fixed", 0), size, self.device.torch)
         return self.sampler(noise, self.sampler.random_labels(noise) if labels is None else labels), labels
 
+    def averages(self) -> dict[str, EMA]:
+        return {"ema": self.ema} | ({"classifier": self.classifier} if self.classifier is not None else {})
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics of the averaged networks."""
+        if self.classifier is None:
+            return {}
+        return {"metric/test_error": self.test_error(self.classifier.network)}
+
+    @torch.no_grad()
+    def test_error(self, network: nn.Module) -> float:
+        """Of a discriminator that knows the classes, on the test split; its batch statistics are of training images."""
+        size = self.settings.batch_size
+        real = self.real.batches(size, self.device.torch, 0, seed_of(self.seed, "statistics"))
+        estimate_batch_statistics(network, ((batch.images, None) for batch in islice(real, STATISTICS_BATCHES)))
+        test = self.dataset.split("test")
+        assert test.labels is not None  # a discriminator that knows classes was made for them
+        pairs = zip(test.images.split(size), test.labels.split(size), strict=True)
+        home = self.device.torch
+        return error_rate(
+            (network.heads(test.decode(images.to(home))).logits, labels.to(home))  # type: ignore[operator]
+            for images, labels in pairs
+        )
+
     def observe(self) -> dict[str, float]:
         """What the host knows without asking the device."""
         players = (self.generator, self.discriminator)
@@ -291,7 +328,7 @@ class Run:
         return {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
-            "ema": self.ema.state_dict(),
+            **{name: average.state_dict() for name, average in self.averages().items()},
             "meter": self.meter.state_dict(),
             "objective": {name: term.state_dict() for name, term in self.objective.stateful().items()},
             "spec": asdict(self.real.spec),
@@ -309,7 +346,8 @@ class Run:
             raise KeyError(f"the checkpoint's parts are {sorted(state)}, this run's {sorted(own)}")
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
-        self.ema.load_state_dict(state["ema"])
+        for name, average in self.averages().items():
+            average.load_state_dict(state[name])
         self.meter.load_state_dict(state["meter"], self.device.torch)
         for name, term in self.objective.stateful().items():
             term.load_state_dict(state["objective"][name])

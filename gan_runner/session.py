@@ -165,6 +165,8 @@ class Session:
             self.run.meter.reset()
         if step % self.settings.sample_every == 0:
             self.sample()
+        if self.settings.evaluate_every and step % self.settings.evaluate_every == 0:
+            self.evaluate()
         if step % self.settings.checkpoint_every == 0:
             self.save()
         if self.interrupt.signum is not None:
@@ -180,6 +182,8 @@ class Session:
             self.log()
         if step % self.settings.sample_every:
             self.sample()
+        if not self.settings.evaluate_every or step % self.settings.evaluate_every:
+            self.evaluate()
         self.save()
         self.logger.conclude()
 
@@ -224,7 +228,7 @@ class Session:
         values["memory/peak_mb"] = self.run.device.peak_memory_mb()
         self.mark()
         self.logger.scalars(self.run.steps, values)
-        self.last = values
+        self.last |= values
         self.report(values)
 
     def report(self, values: Mapping[str, float]) -> None:
@@ -246,6 +250,13 @@ class Session:
                     f"training diverged: {tag} is {value} at step {self.run.steps}; {kept}. "
                     f"Try a lower optimizer.lr, or a loss with a penalty."
                 )
+
+    def evaluate(self) -> None:
+        values = self.run.evaluate()
+        if values:
+            self.logger.scalars(self.run.steps, values)
+            self.last |= values
+            log.info("step %d  %s", self.run.steps, "  ".join(f"{tag} {value:.4g}" for tag, value in values.items()))
 
     def real_grid(self) -> None:
         images = self.run.real.images[: self.settings.grid]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import LOSSES, Command
+from tests.conftest import LOSSES, NEED_CLASSES, Command
 
 DOCS = Path(__file__).parents[1] / "docs"
 SPEC = importlib.util.spec_from_file_location("figures", DOCS / "figures.py")
@@ -46,7 +46,7 @@ def test_the_paths_show_every_loss_that_a_slope_can_play():
     shown = {
         part.removeprefix("loss=") for overrides in figures.DIRAC.values() for part in overrides if "loss=" in part
     }
-    assert set(LOSSES) - shown == {"sngan", "ebgan", "began", "acgan"}  # a slope of norm 1, autoencoders, classes
+    assert set(LOSSES) - shown == {"sngan", "ebgan", "began", *NEED_CLASSES}  # a slope of norm 1, autoencoders, classes
     begin = figures.path(2, *figures.DIRAC["minimax"])
     assert begin.shape == (3, 2)
     assert begin[0].tolist() == [1.0, -1.0]

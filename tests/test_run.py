@@ -40,6 +40,10 @@ PUBLISHED = {
     "resnet and wgan_gp": ("model=resnet", "loss=wgan_gp", "model.discriminator.norm=none", *THIN),
     "resnet and hinge": ("model=resnet", "loss=hinge", *THIN),
     "r3gan and r3gan": ("model=r3gan_small", "loss=r3gan", *THIN, *GROUPED),
+    "ssl_mlp and semi_supervised": ("model=ssl_mlp", "loss=semi_supervised", "dataset.labels_per_class=2"),
+    "ssl_mlp and semi_supervised_odena": ("model=ssl_mlp", "loss=semi_supervised_odena"),
+    "ssl_mlp and r3gan": ("model=ssl_mlp", "loss=r3gan"),
+    "ssl_cnn and semi_supervised": ("model=ssl_cnn", "loss=semi_supervised"),
     "r3gan and gan": ("model=r3gan_small", "loss=gan", *THIN, *GROUPED),
 }
 
@@ -124,7 +128,7 @@ def test_a_state_carries_everything_on(loss: str, device: tuple[str, ...], k: in
 SGD = ("optimizer=sgd", "optimizer.lr=0.05")
 
 
-WITH_BATCH_STATISTICS = ("began", "dragan", "rahinge", "ralsgan", "rasgan")
+WITH_BATCH_STATISTICS = ("began", "dragan", "rahinge", "ralsgan", "rasgan", "semi_supervised")
 
 
 @pytest.mark.parametrize("loss", WITH_BATCH_STATISTICS)
@@ -218,10 +222,11 @@ def test_seeds_differ_and_repeat(loss: str):
     assert not torch.equal(weights(one)["generator.layers.0.weight"], weights(other)["generator.layers.0.weight"])
 
 
-def test_whatever_has_state_is_part_of_the_state():
-    run = make_run(*SMALL, "loss=wgan_gp")
+@pytest.mark.parametrize(("loss", "more"), [("wgan_gp", set()), ("semi_supervised", {"classifier"})])
+def test_whatever_has_state_is_part_of_the_state(loss: str, more: set[str]):
+    run = make_run(*SMALL, f"loss={loss}")
     stateful = {name for name, value in vars(run).items() if isinstance(value, Stateful)}
-    assert stateful == {"generator", "discriminator", "ema", "meter"}
+    assert stateful == {"generator", "discriminator", "ema", "meter"} | more
     assert stateful <= run.state().keys()
     nested = {name for name, value in vars(run.objective).items() if isinstance(value, Stateful)}
     assert not nested
@@ -355,7 +360,9 @@ def test_degenerate_images_give_finite_losses_and_gradients(loss: str, precision
     network = run.discriminator.network
     run.discriminator.thaw(True)
     labels = torch.zeros(16, dtype=torch.long)
-    constant, drawn = (Batch(images, labels) for images in (torch.ones(16, 1, 8, 8), torch.rand(16, 1, 8, 8)))
+    constant, drawn = (
+        Batch(images, labels, Batch(images, labels)) for images in (torch.ones(16, 1, 8, 8), torch.rand(16, 1, 8, 8))
+    )
     pairs = ((constant, constant), (drawn, drawn), (constant, drawn))
     for flat, (real, fake) in itertools.product((False, True), pairs):
         if flat and not isinstance(run.objective.constraint, SpectralNorm):  # which divides by the largest slope

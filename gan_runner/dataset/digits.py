@@ -11,7 +11,7 @@ SPLITS = {"train": 1437, "validation": 180, "test": 180}
 class Digits(ImageDataset):
     """1797 gray 8x8 images in 17 levels (UCI Optical Recognition of Handwritten Digits, its test part)."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels_per_class: int | None = None):
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
@@ -19,4 +19,4 @@ class Digits(ImageDataset):
         order = torch.randperm(len(bunch.images), generator=torch.Generator().manual_seed(0))
         images = torch.from_numpy(np.round(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
         labels = torch.from_numpy(bunch.target.astype(np.int64))
-        super().__init__(images[order], labels[order], SPLITS, tuple("0123456789"))
+        super().__init__(images[order], labels[order], SPLITS, tuple("0123456789"), labels_per_class)

@@ -17,7 +17,7 @@ class MNIST(ImageDataset):
 
     classes: tuple[str, ...] = tuple("0123456789")
 
-    def __init__(self, root: str):
+    def __init__(self, root: str, labels_per_class: int | None = None):
         """root: the folder that holds MNIST/raw (or FashionMNIST/raw)."""
         from torchvision import datasets
 
@@ -35,7 +35,7 @@ class MNIST(ImageDataset):
             ) from error
         images = torch.cat([part.data for part in parts]).unsqueeze(1)
         labels = torch.cat([part.targets for part in parts]).to(torch.int64)
-        super().__init__(images, labels, SPLITS, self.classes)
+        super().__init__(images, labels, SPLITS, self.classes, labels_per_class)
 
 
 def remove_empty(folders: list[Path]) -> None:

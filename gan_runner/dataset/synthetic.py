@@ -12,7 +12,13 @@ class Synthetic(ImageDataset):
     """`count` images of independent uniform pixels, with random labels unless num_classes is 0."""
 
     def __init__(
-        self, channels: int = 3, height: int = 32, width: int = 32, num_classes: int = 10, count: int = 10_000
+        self,
+        channels: int = 3,
+        height: int = 32,
+        width: int = 32,
+        num_classes: int = 10,
+        count: int = 10_000,
+        labels_per_class: int | None = None,
     ):
         for name, value in (("channels", channels), ("height", height), ("width", width), ("count", count)):
             require(value >= 1, f"{name}={value} must be at least 1")
@@ -23,4 +29,4 @@ class Synthetic(ImageDataset):
         labels = torch.randint(num_classes, (count,), generator=generator) if num_classes else None
         rest = {name: int(share * count) for name, share in SHARES.items() if name != "train"}
         splits = {"train": count - sum(rest.values()), **rest}
-        super().__init__(images, labels, splits, tuple(map(str, range(num_classes))))
+        super().__init__(images, labels, splits, tuple(map(str, range(num_classes))), labels_per_class)

@@ -29,7 +29,7 @@ class Objective:
     from the configuration.
     """
 
-    needs_logits: ClassVar[bool] = False  # of the classes, from the discriminator?
+    needs_logits: ClassVar[str] = ""  # the setting by which a discriminator gives logits of the classes
     semi_supervised: ClassVar[bool] = False  # does it want a second batch, of the images whose labels are known?
 
     adversarial: Adversarial
@@ -66,6 +66,11 @@ class Objective:
     def batch_statistics(self) -> bool:
         """Is the loss more than a mean over samples, so that a batch cannot be accumulated from parts?"""
         return any(getattr(term, "batch_statistics", False) for term in (self.adversarial, *self.penalties.values()))
+
+    @property
+    def paired(self) -> bool:
+        """Does the generator's loss need real images?"""
+        return self.adversarial.paired
 
     @property
     def estimate_tag(self) -> str | None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_runner.errors import choose, require
-from gan_runner.spec import ImageSpec
+from gan_runner.spec import ImageSpec, full_precision
 
 EMBEDDING = 64  # numbers that a label is embedded in where it joins a vector
 FOR_GENERATORS = dict.fromkeys(("none", "one_hot", "embedding", "norm"))
@@ -98,6 +98,13 @@ class Heads(NamedTuple):
     logits: Tensor | None
 
 
+def glorot_normal(layer: nn.Module) -> nn.Module:
+    nn.init.xavier_normal_(layer.weight)  # type: ignore[arg-type]
+    if isinstance(layer, nn.Linear) and layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
 class Head(nn.Module):
     """features (B, F) and labels (B,) -> Heads. The score is linear in the features.
 
@@ -111,15 +118,42 @@ class Head(nn.Module):
         self.projection = nn.Embedding(classes, width) if conditioning == "projection" else None
         self.classifier = nn.Linear(width, classes) if conditioning == "classifier" else None
         for layer in self.children():
-            nn.init.xavier_normal_(layer.weight)  # type: ignore[arg-type]
-            if isinstance(layer, nn.Linear) and layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            glorot_normal(layer)
 
     def forward(self, features: Tensor, labels: Tensor | None, images: Tensor) -> Heads:
         score = self.score(features).squeeze(1)
         if self.projection is not None:
             score = score + (self.projection(labels) * features).sum(1)
         return Heads(score, features, None if self.classifier is None else self.classifier(features))
+
+
+class ScoreHead(nn.Module):
+    """features (B, F) -> Heads, by a layer (B, F) -> (B, 1)."""
+
+    def __init__(self, layer: nn.Sequential):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, features: Tensor, labels: Tensor | None, images: Tensor) -> Heads:
+        return Heads(self.layer(features).squeeze(1), features, None)
+
+
+class ClassHead(nn.Module):
+    """features (B, F) -> Heads: the classifier is the discriminator (Salimans et al. 2016, section 5).
+
+    layer: (B, F) -> (B, K) logits of the classes, beside a fake class whose logit is 0; or (B, K + 1) with the fake
+    class's own logit last, which is subtracted (Odena 2016: the same softmax, written with a logit more). The score
+    log sum exp of the logits is then the log of the odds that an image is real.
+    """
+
+    def __init__(self, layer: nn.Sequential, classes: int):
+        super().__init__()
+        self.layer, self.classes = layer, classes
+
+    def forward(self, features: Tensor, labels: Tensor | None, images: Tensor) -> Heads:
+        logits = full_precision(self.layer(features))
+        logits = logits[:, : self.classes] - logits[:, self.classes :].sum(1, keepdim=True)
+        return Heads(logits.logsumexp(1), features, logits)
 
 
 ERRORS: dict[str, Callable[[Tensor], Tensor]] = {"absolute_error": torch.abs, "squared_error": torch.square}
@@ -132,11 +166,36 @@ class Autoencoder(nn.Module):
         super().__init__()
         fits = conditioning not in ("projection", "classifier")
         require(fits, f"conditioning={conditioning} needs output=score; an autoencoder takes one_hot or embedding")
-        self.decoder, self.error = decoder, choose("output", output, ERRORS)
+        self.decoder, self.error = decoder, ERRORS[output]
 
     def forward(self, features: Tensor, labels: Tensor | None, images: Tensor) -> Heads:
         error = self.error(self.decoder(features).view_as(images) - images)
         return Heads(-error.flatten(1).mean(1), features, None)
+
+
+CLASS_OUTPUTS = {"classes": 0, "classes_and_fake": 1}  # and the logits beside those of the classes
+
+
+OUTPUTS = dict.fromkeys(("score", *ERRORS, *CLASS_OUTPUTS))
+
+
+def class_logits(spec: ImageSpec, output: str, conditioning: str) -> int:
+    """How many the discriminator's last layer has for output=classes or classes_and_fake."""
+    extra = choose("output", output, CLASS_OUTPUTS)
+    require(spec.num_classes > 0, f"output={output} needs labels and the dataset has none; use output=score")
+    require(
+        conditioning == "none",
+        f"output={output} finds the label by itself; use conditioning=none, not {conditioning}",
+    )
+    return spec.num_classes + extra
+
+
+def linear_head(width: int, spec: ImageSpec, conditioning: str, output: str, bias: bool = True) -> nn.Module:
+    """For output=score, classes or classes_and_fake."""
+    if output == "score":
+        return Head(width, spec.num_classes, conditioning, bias)
+    layer = nn.Linear(width, class_logits(spec, output, conditioning), bias=bias)
+    return ClassHead(nn.Sequential(glorot_normal(layer)), spec.num_classes)
 
 
 class Discriminator(nn.Module):

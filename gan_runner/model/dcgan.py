@@ -4,17 +4,19 @@ import itertools
 
 from torch import Tensor, nn
 
-from gan_runner.errors import require
+from gan_runner.errors import choose, require
 from gan_runner.model.conditioning import (
+    ERRORS,
     FOR_DISCRIMINATORS,
     FOR_GENERATORS,
+    OUTPUTS,
     Autoencoder,
     Discriminator,
-    Head,
     JoinImages,
     JoinVector,
     Layers,
     check,
+    linear_head,
 )
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, convolution_block, initialize_normal
@@ -74,7 +76,8 @@ class DCGANDiscriminator(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,).
 
     LeakyReLU 0.2; a norm on every layer but the first and the last. 2,765,568 parameters for 64x64 colour images.
-    output: score, or of an autoencoder with the same widths back to the images absolute_error or squared_error.
+    output: score; of an autoencoder with the same widths back to the images absolute_error or squared_error; or, where
+    the classes are the score (Salimans et al. 2016, Odena 2016), classes or classes_and_fake.
     conditioning: none, one_hot, embedding, projection or classifier.
     """
 
@@ -90,7 +93,8 @@ class DCGANDiscriminator(Discriminator):
         super().__init__()
         self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.join = JoinImages(spec, conditioning)
-        self.energy = output != "score"
+        choose("output", output, OUTPUTS)
+        self.energy = output in ERRORS
         self.batch_coupled = norm == "batch"  # of 8x8 images too, where no layer is left to normalise
         side, channels = layout(spec, width)
         layers = convolution_block(halve(self.join.channels, channels[0], "batch"), "none", activation)
@@ -104,7 +108,7 @@ class DCGANDiscriminator(Discriminator):
             last = initialize_normal(double(channels[0], spec.channels, "none"))
             self.head = Autoencoder(nn.Sequential(*back, last), output, conditioning)
         else:
-            self.head = Head(channels[-1] * side**2, spec.num_classes, conditioning, bias=False)
+            self.head = linear_head(channels[-1] * side**2, spec, conditioning, output, bias=False)
             initialize_normal(self.head)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gan_runner.errors import require
+from gan_runner.errors import choose, require
 from gan_runner.model.conditioning import (
+    ERRORS,
     FOR_DISCRIMINATORS,
     FOR_GENERATORS,
+    OUTPUTS,
     Autoencoder,
     Discriminator,
-    Head,
     JoinVector,
     Layers,
     check,
+    linear_head,
 )
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, dense_block, dense_output
@@ -67,7 +69,8 @@ class MLPDiscriminator(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,).
 
     The norm begins at the second layer, so that the first one sees the images as they are (DCGAN's rule).
-    output: score, or of an autoencoder with the same widths back to the images absolute_error or squared_error.
+    output: score; of an autoencoder with the same widths back to the images absolute_error or squared_error; or, where
+    the classes are the score (Salimans et al. 2016, Odena 2016), classes or classes_and_fake.
     conditioning: none, one_hot, embedding, projection or classifier.
     """
 
@@ -84,7 +87,8 @@ class MLPDiscriminator(Discriminator):
         super().__init__()
         self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.join = JoinVector(spec.size, spec.num_classes, conditioning)
-        self.energy = output != "score"
+        choose("output", output, OUTPUTS)
+        self.energy = output in ERRORS
         self.batch_coupled = norm == "batch"  # of one width too, where no layer is left to normalise
         require(bool(widths) or not self.energy, f"widths=[] leaves output={output} without a code; give at least one")
         there = [self.join.width, *widths]
@@ -96,7 +100,7 @@ class MLPDiscriminator(Discriminator):
             hidden = hidden_layers(back[0], back[1:-1], norm, activation, dropout)
             self.head = Autoencoder(nn.Sequential(*hidden, dense_output(*back[-2:])), output, conditioning)
         else:
-            self.head = Head(there[-1], spec.num_classes, conditioning)
+            self.head = linear_head(there[-1], spec, conditioning, output)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
         found: Tensor = self.layers(self.join(images.flatten(1), labels))

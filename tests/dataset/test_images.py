@@ -3,6 +3,7 @@ from itertools import islice
 import pytest
 import torch
 
+from gan_runner.dataset.digits import Digits
 from gan_runner.dataset.images import ImageDataset
 
 CPU = torch.device("cpu")
@@ -41,7 +42,8 @@ def test_seeds_give_other_orders():
 
 
 def test_pixels_fill_the_range_exactly_and_go_with_their_labels():
-    data = ImageDataset(torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1), torch.arange(3), {"train": 3})
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1)
+    data = ImageDataset(pixels, torch.arange(3), {"train": 3}, ("a", "b", "c"))
     batch = next(data.batches(3, CPU, 0, 0))
     assert batch.images.dtype == torch.float32
     by_label = batch.images.flatten()[batch.labels.argsort()]
@@ -66,3 +68,34 @@ def test_points_are_handed_out_as_they_are():
     batch = next(data.batches(2, CPU, 0, 0))
     assert batch.images.flatten().tolist() == [3.0, -7.0, 3.0, -7.0]
     assert batch.labels is None
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0]])
+def test_a_label_without_a_name_is_refused(labels: list[int]):
+    with pytest.raises(ValueError, match=r"labels=.* go beyond the 3 names"):
+        ImageDataset(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.tensor(labels), {"train": 2}, ("a", "b", "c"))
+
+
+def test_a_few_labels_of_each_class_are_chosen_by_the_seed():
+    digits = Digits(labels_per_class=7)
+    chosen, again, other = (digits.split("train").labelled(seed) for seed in (0, 0, 1))
+    assert torch.bincount(chosen.labels).tolist() == [7] * 10
+    assert torch.equal(chosen.images, again.images)
+    assert not torch.equal(chosen.images, other.images)
+    assert pairs(chosen) <= pairs(digits.split("train"))
+    assert len(Digits().split("train").labelled(0)) == 1437
+
+
+def pairs(data: ImageDataset) -> set[tuple[bytes, int]]:
+    return {(image.numpy().tobytes(), int(k)) for image, k in zip(data.images, data.labels, strict=True)}
+
+
+@pytest.mark.parametrize(("count", "sentence"), [(0, "must be at least 1"), (200, "more than a class has; use 1")])
+def test_an_impossible_number_of_labels_is_refused(count: int, sentence: str):
+    with pytest.raises(ValueError, match=f"labels_per_class={count} .*{sentence}"):
+        Digits(labels_per_class=count)
+
+
+def test_labels_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="labels_per_class=1 needs labels"):
+        ImageDataset(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), None, {"train": 2}, (), 1)

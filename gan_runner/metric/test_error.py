@@ -1,0 +1,12 @@
+"""How often a classifier is wrong."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def error_rate(logits_and_labels: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Share, from 0 to 1, of the samples whose largest logit (of (B, K)) is not at the label (B,)."""
+    wrong = [logits.argmax(1) != labels for logits, labels in logits_and_labels]
+    return float(torch.cat(wrong).float().mean())
