@@ -48,6 +48,10 @@ def told(generator: str, discriminator: str) -> tuple[str, str]:
     return f"model.generator.conditioning={generator}", f"model.discriminator.conditioning={discriminator}"
 
 
+def normalised(kind: str) -> tuple[str, str]:
+    return f"model.weights.generator={kind}", f"model.weights.discriminator={kind}"
+
+
 CONDITIONAL = {
     "mlp, one_hot and wgan_gp": ("model=mlp", "loss=wgan_gp", *told("one_hot", "one_hot")),
     "mlp, norm, projection and r3gan": ("model=mlp", "loss=r3gan", *told("norm", "projection")),
@@ -69,6 +73,8 @@ PAIRS = {
     **{f"dcgan and {loss}": (*CONVOLUTIONS, f"loss={loss}") for loss in LOSSES},
     "dcgan, gan and spectral norm": (*CONVOLUTIONS, SPECTRAL, "model.discriminator.norm=none"),
     "mlp, wgan_gp and spectral norm": (*SMALL, "loss=wgan_gp", SPECTRAL),
+    "dcgan, wgan_gp and spectral norm of both": (*CONVOLUTIONS, "loss=wgan_gp", *normalised("spectral")),
+    "mlp, gan and weight norm of both": (*SMALL, "loss=gan", *normalised("weight")),
     "dcgan in channels_last": (*CONVOLUTIONS, "loss=wgan_gp", "device.channels_last=true"),
 }
 
