@@ -42,6 +42,7 @@ VALUES: dict[str, list[str]] = {
     "model.generator.norm": ["bach", "null", "instance"],
     "model.generator.dropout": ["-0.1", "1.5", "abc"],
     "model.discriminator.widths": ["3"],
+    "model.discriminator.minibatch": ["std", "null", "3"],
     "model.discriminator.norm": ["spectral", "3"],
     "loss.n_critic": ["0", "-1", "abc", "1.5", "null", "???"],
     "loss.n_critic_burst": ["0", "abc"],
@@ -110,6 +111,7 @@ TOGETHER: list[tuple[list[str], list[str]]] = [
     (["dataset._target_=gan_runner.spec.Batch", "+dataset.images=1"], ["no ImageDataset"]),
     (["train.total_steps=null"], ["total_steps=null leaves the run without an end"]),
     (["loss=wgan_gp", "model.discriminator.norm=batch"], ["layers.3", "norm=layer"]),
+    (["loss=wgan_gp", "model.discriminator.minibatch=stddev"], ["layers.5", "model.discriminator.minibatch=none"]),
     (["train.batch_size=1", "train.generator_batch_size=2"], ["train.batch_size", "batch norm", "norm=layer"]),
     (
         ["loss=wgan_gp", "+loss.constraint._target_=gan_runner.loss.constraint.WeightClipping"],

@@ -75,6 +75,8 @@ PAIRS = {
     "mlp, wgan_gp and spectral norm": (*SMALL, "loss=wgan_gp", SPECTRAL),
     "dcgan, wgan_gp and spectral norm of both": (*CONVOLUTIONS, "loss=wgan_gp", *normalised("spectral")),
     "mlp, gan and weight norm of both": (*SMALL, "loss=gan", *normalised("weight")),
+    "mlp, gan and minibatch discrimination": (*SMALL, "loss=gan", "model.discriminator.minibatch=discrimination"),
+    "dcgan, hinge and minibatch deviation": (*CONVOLUTIONS, "loss=hinge", "model.discriminator.minibatch=stddev"),
     "dcgan in channels_last": (*CONVOLUTIONS, "loss=wgan_gp", "device.channels_last=true"),
 }
 

@@ -18,6 +18,7 @@ from gan_runner.model.conditioning import (
 )
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, convolution_block, initialize_normal
+from gan_runner.model.minibatch import check_alone, compared
 from gan_runner.spec import ImageSpec
 
 SMALLEST = {28: 7} | {2**power: 4 for power in range(3, 9)}  # image size -> side of the smallest map
@@ -76,6 +77,7 @@ class DCGANDiscriminator(Discriminator):
     LeakyReLU 0.2; a norm on every layer but the first and the last. 2,765,568 parameters for 64x64 colour images.
     output: score, or of an autoencoder with the same widths back to the images absolute_error or squared_error.
     conditioning: none, one_hot, embedding, projection or classifier.
+    minibatch: none, stddev or discrimination, what the head is told of the other samples.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class DCGANDiscriminator(Discriminator):
         activation: str = "leaky_relu",
         output: str = "score",
         conditioning: str = "none",
+        minibatch: str = "none",
     ):
         super().__init__()
         self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
@@ -96,15 +99,17 @@ class DCGANDiscriminator(Discriminator):
         layers = convolution_block(halve(self.join.channels, channels[0], "batch"), "none", activation)
         for narrow, wide in itertools.pairwise(channels):
             layers += convolution_block(halve(narrow, wide, norm), norm, activation)
-        self.layers = nn.Sequential(*layers, nn.Flatten())
+        comparison, features = compared(minibatch, channels[-1] * side**2)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), *comparison)
         if self.energy:
+            check_alone(minibatch, output)
             back: list[nn.Module] = [nn.Unflatten(1, (channels[-1], side, side))]
             for wide, narrow in itertools.pairwise(reversed(channels)):
                 back += convolution_block(double(wide, narrow, norm), norm, activation)
             last = initialize_normal(double(channels[0], spec.channels, "none"))
             self.head = Autoencoder(nn.Sequential(*back, last), output, conditioning)
         else:
-            self.head = Head(channels[-1] * side**2, spec.num_classes, conditioning, bias=False)
+            self.head = Head(features, spec.num_classes, conditioning, bias=False)
             initialize_normal(self.head)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
