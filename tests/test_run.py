@@ -31,6 +31,12 @@ CONVOLUTIONS = ("model=dcgan", "model.generator.width=4", "model.discriminator.w
 SYNTHETIC = ("dataset=synthetic", "dataset.count=64", "train.batch_size=4", "device=cpu")
 THIN = tuple(f"model.{player}.width=8" for player in ("generator", "discriminator"))
 GROUPED = tuple(f"model.{player}.groups=4" for player in ("generator", "discriminator"))
+
+
+def attending(generator: int, discriminator: int) -> tuple[str, str]:
+    return f"model.generator.attention={generator}", f"model.discriminator.attention={discriminator}"
+
+
 PUBLISHED = {
     "mlp_2014 and minimax": ("model=mlp_2014", "loss=minimax"),
     "mlp_keras and gan": ("model=mlp_keras", "loss=gan"),
@@ -39,6 +45,12 @@ PUBLISHED = {
     "dcgan_wgan_gp and wgan_gp": ("model=dcgan_wgan_gp", "loss=wgan_gp"),
     "resnet and wgan_gp": ("model=resnet", "loss=wgan_gp", "model.discriminator.norm=none", *THIN),
     "resnet and hinge": ("model=resnet", "loss=hinge", *THIN),
+    "resnet, sngan and spectral self-attention": (
+        *("model=resnet", "loss=sngan", "model.weights.generator=spectral"),
+        *(*THIN, *attending(16, 8)),
+    ),
+    "resnet, wgan_gp and self-attention": ("model=resnet", "loss=wgan_gp", *THIN, *attending(8, 16)),
+    "dcgan, wgan_gp and self-attention": ("model=dcgan", "loss=wgan_gp", *THIN, *attending(16, 8)),
     "r3gan and r3gan": ("model=r3gan_small", "loss=r3gan", *THIN, *GROUPED),
     "r3gan and gan": ("model=r3gan_small", "loss=gan", *THIN, *GROUPED),
 }

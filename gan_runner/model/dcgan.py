@@ -5,6 +5,7 @@ import itertools
 from torch import Tensor, nn
 
 from gan_runner.errors import require
+from gan_runner.model.attention import Stage, in_order
 from gan_runner.model.conditioning import (
     FOR_DISCRIMINATORS,
     FOR_GENERATORS,
@@ -43,6 +44,7 @@ class DCGANGenerator(nn.Module):
 
     ReLU; a norm on every layer but the last; weights N(0, 0.02). 3,576,704 parameters for 64x64 colour images.
     conditioning: none, one_hot, embedding, or norm (the label sets gain and shift of every batch norm).
+    attention: the side of the maps that attend to themselves.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class DCGANGenerator(nn.Module):
         norm: str = "batch",
         activation: str = "relu",
         conditioning: str = "none",
+        attention: int | None = None,
     ):
         super().__init__()
         self.conditional = check(conditioning, FOR_GENERATORS, spec) != "none"
@@ -60,11 +63,12 @@ class DCGANGenerator(nn.Module):
         classes = spec.num_classes if conditioning == "norm" else 0
         side, channels = layout(spec, width)
         first = nn.ConvTranspose2d(self.join.width, channels[-1], side, bias=norm in ("none", "weight"))
-        layers = convolution_block(first, norm, activation, classes)
+        stages = [Stage(side, channels[-1], convolution_block(first, norm, activation, classes))]
         for wide, narrow in itertools.pairwise(reversed(channels)):
-            layers += convolution_block(double(wide, narrow, norm), norm, activation, classes)
+            block = convolution_block(double(wide, narrow, norm), norm, activation, classes)
+            stages.append(Stage(2 * stages[-1].side, narrow, block))
         last = initialize_normal(double(channels[0], spec.channels, "batch"))
-        self.layers = Layers(*layers, last, ToRange(spec.value_range))
+        self.layers = Layers(*in_order(stages, attention), last, ToRange(spec.value_range))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.layers(self.join(z, labels)[:, :, None, None], labels)
@@ -78,6 +82,7 @@ class DCGANDiscriminator(Discriminator):
     output: score, or of an autoencoder with the same widths back to the images absolute_error or squared_error.
     conditioning: none, one_hot, embedding, projection or classifier.
     minibatch: none, stddev or discrimination, what the head is told of the other samples.
+    attention: the side of the maps that attend to themselves.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class DCGANDiscriminator(Discriminator):
         output: str = "score",
         conditioning: str = "none",
         minibatch: str = "none",
+        attention: int | None = None,
     ):
         super().__init__()
         self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
@@ -96,11 +102,13 @@ class DCGANDiscriminator(Discriminator):
         self.energy = output != "score"
         self.batch_coupled = norm == "batch"  # of 8x8 images too, where no layer is left to normalise
         side, channels = layout(spec, width)
-        layers = convolution_block(halve(self.join.channels, channels[0], "batch"), "none", activation)
+        first = convolution_block(halve(self.join.channels, channels[0], "batch"), "none", activation)
+        stages = [Stage(spec.height // 2, channels[0], first)]
         for narrow, wide in itertools.pairwise(channels):
-            layers += convolution_block(halve(narrow, wide, norm), norm, activation)
+            block = convolution_block(halve(narrow, wide, norm), norm, activation)
+            stages.append(Stage(stages[-1].side // 2, wide, block))
         comparison, features = compared(minibatch, channels[-1] * side**2)
-        self.layers = nn.Sequential(*layers, nn.Flatten(), *comparison)
+        self.layers = nn.Sequential(*in_order(stages, attention), nn.Flatten(), *comparison)
         if self.energy:
             check_alone(minibatch, output)
             back: list[nn.Module] = [nn.Unflatten(1, (channels[-1], side, side))]
