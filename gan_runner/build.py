@@ -21,6 +21,7 @@ from gan_runner.player import Player
 from gan_runner.protocols import DataDependent
 from gan_runner.run import Run, Settings
 from gan_runner.spec import Batch, ImageSpec
+from gan_runner.weights import Weights
 
 Config = Mapping[str, Any]
 TOP_LEVEL = ("name", "study", "seed", "train", "model", "loss", "dataset", "optimizer", "device")
@@ -28,6 +29,7 @@ PARTS = {
     "model": ("latent", "generator", "discriminator"),
     "optimizer": ("generator", "discriminator", "schedule"),
 }
+MODEL = (*PARTS["model"], "weights")  # which may be left out
 SHOWN = 10_000  # training images, at most, that a network may be initialised from
 FLOAT = 4  # bytes
 COPIES = 5  # of the weights, in training: themselves, gradients, two of Adam, the average
@@ -186,8 +188,8 @@ def check_structure(config: Config) -> None:
     ]
     if mistakes:
         raise ConfigError(*mistakes)
-    strange = [key for key in config["model"] if key not in PARTS["model"]]
-    mistakes += [f"model has no part {key!r}{nearest(key, PARTS['model'])}." for key in strange]
+    strange = [key for key in config["model"] if key not in MODEL]
+    mistakes += [f"model has no part {key!r}{nearest(key, MODEL)}." for key in strange]
     for group, parts in PARTS.items():
         mistakes += [
             f"{group}.{part} is missing." for part in parts if not isinstance(config[group].get(part), Mapping)
@@ -196,6 +198,11 @@ def check_structure(config: Config) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool):
         mistakes.append(f"seed={seed!r} should be a whole number.")
     mistakes += unknown_settings(Settings, config["train"], "train", set())
+    weights = config["model"].get("weights", {})
+    if isinstance(weights, Mapping):
+        mistakes += unknown_settings(Weights, weights, "model.weights", set())
+    else:
+        mistakes.append(f"model.weights={weights} should be a group of settings.")
     if mistakes:
         raise ConfigError(*mistakes)
 
@@ -257,11 +264,12 @@ def initialize(real: ImageDataset, *networks: nn.Module) -> None:
 
 
 def make_network(config: Config, player: str, spec: ImageSpec, latent: Any, device: Device) -> nn.Module:
-    """One network, if there is memory for it."""
+    """One network, if there is memory for it, its weights normalised if that is wanted."""
     path, node = f"model.{player}", config["model"][player]
     device.require_memory(path, COPIES * FLOAT * count_parameters(node, path, spec=spec, latent=latent))
     device.seed(config["seed"], "initialization", player)
     network: nn.Module = make(node, path, spec=spec, latent=latent)
+    call(Weights, "model.weights", config["model"].get("weights", {}), {}).normalise(player, network)
     return network
 
 

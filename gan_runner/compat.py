@@ -14,7 +14,10 @@ from gan_runner.run import Run
 
 
 def batch_coupled(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The layers in which one sample's output depends on the others: batch norm, or `batch_coupled = True`."""
+    """The layers in which one sample's output depends on the others: batch norm, or `batch_coupled = True`.
+
+    A layer's `cure` is the setting of its network that takes it away.
+    """
     return [
         (path, layer)
         for path, layer in network.named_modules()
@@ -42,9 +45,11 @@ def penalties_see_single_samples(run: Run) -> Iterator[str]:
     names = [name for name, penalty in run.objective.penalties.items() if penalty.per_sample]
     if coupled and names:
         path, layer = coupled[-1]  # the network itself, if it says so, comes first
+        cures = dict.fromkeys(getattr(layer, "cure", "norm=layer (or none)") for _, layer in coupled)
         yield (
             f"loss.penalties.{names[0]} differentiates each sample alone, but model.discriminator couples the batch: "
-            f"{path or 'by its norm'} ({type(layer).__name__}); set model.discriminator.norm=layer (or none)."
+            f"{path or 'by its norm'} ({type(layer).__name__}); set "
+            f"{' and '.join(f'model.discriminator.{cure}' for cure in cures)}."
         )
 
 

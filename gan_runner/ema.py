@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import ParametrizationList
 
 RAMP_UP = 0.05  # of the images so far: the half-life grows with the run until it is reached (StyleGAN2)
 
@@ -14,7 +16,8 @@ RAMP_UP = 0.05  # of the images so far: the half-life grows with the run until i
 class EMA:
     """Exponential moving average of parameters: beta = 0.5^(images per step / half-life). Half-life 0: the live ones.
 
-    Batch-norm statistics are not averaged; they are estimated anew for the averaged weights before each use.
+    Batch-norm statistics and the singular vectors of a spectral norm are not averaged; they are found anew for the
+    averaged weights before each use.
     """
 
     def __init__(self, network: nn.Module, half_life_images: float):
@@ -61,3 +64,14 @@ def estimate_batch_statistics(network: nn.Module, inputs: Iterable[tuple[Tensor,
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
+
+
+@torch.no_grad()
+def find_singular_vectors(network: nn.Module) -> None:
+    """Sets the vectors of every spectral norm to the first singular ones of its weight, so that sigma is exact."""
+    for chain in network.modules():
+        if isinstance(chain, ParametrizationList) and isinstance(chain[0], _SpectralNorm) and chain.original.dim() > 1:
+            norm, weight = chain[0], chain.original.movedim(chain[0].dim, 0).flatten(1)
+            left, _, right = torch.linalg.svd(weight, full_matrices=False)
+            norm._u.copy_(left[:, 0])
+            norm._v.copy_(right[0])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gan_runner.ema import estimate_batch_statistics
+from gan_runner.ema import estimate_batch_statistics, find_singular_vectors
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise
 from gan_runner.spec import ImageSpec, full_precision
@@ -12,7 +12,10 @@ STATISTICS_BATCHES = 16  # batches of noise from which batch-norm statistics are
 
 
 class Sampler:
-    """Batch-norm statistics are estimated anew, with noise of the run's seed, in batches of the training's size."""
+    """Batch-norm statistics are estimated anew, with noise of the run's seed, in batches of the training's size.
+
+    So are spectral norms, exactly: of averaged weights the live network's singular vectors are not those.
+    """
 
     def __init__(
         self, network: nn.Module, latent: Latent, spec: ImageSpec, seed: int, batch_size: int, device: torch.device
@@ -23,6 +26,7 @@ class Sampler:
     @torch.no_grad()
     def __call__(self, noise: Noise, labels: Tensor | None) -> Tensor:
         """(noise.size, C, H, W) float32 in spec.value_range."""
+        find_singular_vectors(self.network)
         noises = [Noise((self.seed, "statistics", n), self.batch_size, self.device) for n in range(STATISTICS_BATCHES)]
         estimate_batch_statistics(self.network, ((self.latent.sample(n), self.random_labels(n)) for n in noises))
         images: Tensor = self.network(self.latent.sample(noise), labels)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gan_runner"
-GROUND = ("spec", "noise", "schedule", "protocols", "errors", "files", "lock")
+GROUND = ("spec", "noise", "schedule", "protocols", "errors", "files", "lock", "weights")
 LEAVES = (
     "device",
     "folder",

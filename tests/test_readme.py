@@ -61,7 +61,7 @@ def test_the_tags_of_the_readme_are_those_that_are_logged():
 
 
 def test_every_setting_of_the_readme_exists():
-    configs = [configure("loss=wgan_gp", "dataset=mnist"), configure("loss=fgan")]
+    configs = [configure("loss=wgan_gp", "dataset=mnist"), configure("loss=fgan"), configure("model=dcgan")]
     names = re.findall(r"`((?:train|model|loss|optimizer|device|dataset)\.[a-z_.]+)`", README)
     assert len(names) > 20
     for name in names:

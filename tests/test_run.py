@@ -31,6 +31,12 @@ CONVOLUTIONS = ("model=dcgan", "model.generator.width=4", "model.discriminator.w
 SYNTHETIC = ("dataset=synthetic", "dataset.count=64", "train.batch_size=4", "device=cpu")
 THIN = tuple(f"model.{player}.width=8" for player in ("generator", "discriminator"))
 GROUPED = tuple(f"model.{player}.groups=4" for player in ("generator", "discriminator"))
+
+
+def attending(generator: int, discriminator: int) -> tuple[str, str]:
+    return f"model.generator.attention={generator}", f"model.discriminator.attention={discriminator}"
+
+
 PUBLISHED = {
     "mlp_2014 and minimax": ("model=mlp_2014", "loss=minimax"),
     "mlp_keras and gan": ("model=mlp_keras", "loss=gan"),
@@ -39,6 +45,12 @@ PUBLISHED = {
     "dcgan_wgan_gp and wgan_gp": ("model=dcgan_wgan_gp", "loss=wgan_gp"),
     "resnet and wgan_gp": ("model=resnet", "loss=wgan_gp", "model.discriminator.norm=none", *THIN),
     "resnet and hinge": ("model=resnet", "loss=hinge", *THIN),
+    "resnet, sngan and spectral self-attention": (
+        *("model=resnet", "loss=sngan", "model.weights.generator=spectral"),
+        *(*THIN, *attending(16, 8)),
+    ),
+    "resnet, wgan_gp and self-attention": ("model=resnet", "loss=wgan_gp", *THIN, *attending(8, 16)),
+    "dcgan, wgan_gp and self-attention": ("model=dcgan", "loss=wgan_gp", *THIN, *attending(16, 8)),
     "r3gan and r3gan": ("model=r3gan_small", "loss=r3gan", *THIN, *GROUPED),
     "ssl_mlp and semi_supervised": ("model=ssl_mlp", "loss=semi_supervised", "dataset.labels_per_class=2"),
     "ssl_mlp and semi_supervised_odena": ("model=ssl_mlp", "loss=semi_supervised_odena"),
@@ -50,6 +62,10 @@ PUBLISHED = {
 
 def told(generator: str, discriminator: str) -> tuple[str, str]:
     return f"model.generator.conditioning={generator}", f"model.discriminator.conditioning={discriminator}"
+
+
+def normalised(kind: str) -> tuple[str, str]:
+    return f"model.weights.generator={kind}", f"model.weights.discriminator={kind}"
 
 
 CONDITIONAL = {
@@ -73,6 +89,10 @@ PAIRS = {
     **{f"dcgan and {loss}": (*CONVOLUTIONS, f"loss={loss}") for loss in LOSSES},
     "dcgan, gan and spectral norm": (*CONVOLUTIONS, SPECTRAL, "model.discriminator.norm=none"),
     "mlp, wgan_gp and spectral norm": (*SMALL, "loss=wgan_gp", SPECTRAL),
+    "dcgan, wgan_gp and spectral norm of both": (*CONVOLUTIONS, "loss=wgan_gp", *normalised("spectral")),
+    "mlp, gan and weight norm of both": (*SMALL, "loss=gan", *normalised("weight")),
+    "mlp, gan and minibatch discrimination": (*SMALL, "loss=gan", "model.discriminator.minibatch=discrimination"),
+    "dcgan, hinge and minibatch deviation": (*CONVOLUTIONS, "loss=hinge", "model.discriminator.minibatch=stddev"),
     "dcgan in channels_last": (*CONVOLUTIONS, "loss=wgan_gp", "device.channels_last=true"),
 }
 
@@ -366,8 +386,9 @@ def test_degenerate_images_give_finite_losses_and_gradients(loss: str, precision
     pairs = ((constant, constant), (drawn, drawn), (constant, drawn))
     for flat, (real, fake) in itertools.product((False, True), pairs):
         if flat and not isinstance(run.objective.constraint, SpectralNorm):  # which divides by the largest slope
-            for parameter in network.parameters():
-                parameter.data.zero_()
+            for name, parameter in network.named_parameters():
+                if not name.endswith("original1"):  # of weight norm, the direction, which has no length to lose
+                    parameter.data.zero_()
         noise = run.noise("discriminator", 0, 16)
         with run.device.autocast():
             value, _ = run.objective.discriminator(network, real, fake, noise, Progress(0, 100))

@@ -48,9 +48,19 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(sample, fold
 
 
 def test_the_images_are_those_of_the_averaged_generator(sample, folder, tmp_path: Path):
+    check_images(sample, folder, tmp_path, *OVERRIDES)
+
+
+@pytest.mark.parametrize("kind", ["spectral", "weight"])
+def test_the_images_are_those_of_normalised_weights(sample, tmp_path: Path, kind: str):
+    overrides = (*OVERRIDES, f"model.weights.generator={kind}", "optimizer.lr=0.05")
+    check_images(sample, train_in(tmp_path / "run", *overrides), tmp_path, *overrides)
+
+
+def check_images(sample: Command, folder: RunFolder, tmp_path: Path, *overrides: str) -> None:
     assert sample(folder.path, "--format", "npz", "--count", 5, "--out", tmp_path / "x.npz").code == 0
     images = np.load(tmp_path / "x.npz")["images"]
-    run = build(configure(*OVERRIDES))
+    run = build(configure(*overrides))
     assert checkpoint.load_latest(folder.checkpoints, lambda found: run.load_state(found.state))
     noise = Noise((0, "sample", 0), 256, run.device.torch)
     expected = run.sampler(noise, run.sampler.random_labels(noise))[:5]

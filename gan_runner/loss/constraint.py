@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
-from torch.nn.utils.parametrize import is_parametrized
 
-from gan_runner.errors import ConfigError, require
+from gan_runner.errors import require
+from gan_runner.weights import normalise
 
 
 class WeightClipping:
@@ -34,17 +33,9 @@ class SpectralNorm:
     sigma comes from one power iteration in each training forward, of W reshaped to (outputs, rest).
     """
 
-    LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Embedding)
-
     def prepare(self, discriminator: nn.Module) -> None:
-        layers = [(path, layer) for path, layer in discriminator.named_modules() if isinstance(layer, self.LAYERS)]
-        for path, layer in layers:
-            if is_parametrized(layer):
-                raise ConfigError(
-                    f"loss.constraint is a spectral norm, but {path} of model.discriminator is normalised by weight "
-                    f"already; set model.discriminator.norm=none, or loss.constraint=null."
-                )
-            spectral_norm(layer)
+        other_off = "model.discriminator.norm=none with model.weights.discriminator=none"
+        normalise(discriminator, "spectral", "discriminator", "loss.constraint=null", other_off)
 
     def enforce(self, discriminator: nn.Module) -> None:
         """Nothing to enforce: the forward does."""

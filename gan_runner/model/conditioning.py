@@ -67,6 +67,7 @@ class ConditionalBatchNorm(nn.Module):
     """Batch norm over all classes, with a gain (at first 1) and a shift (0) for each (Dumoulin et al. 2017)."""
 
     takes_labels = True
+    is_norm = True  # its embeddings are gains and shifts, no maps whose size could be bounded
 
     def __init__(self, width: int, classes: int, images: bool):
         super().__init__()

@@ -5,6 +5,7 @@ import itertools
 from torch import Tensor, nn
 
 from gan_runner.errors import choose, require
+from gan_runner.model.attention import Stage, in_order
 from gan_runner.model.conditioning import (
     ERRORS,
     FOR_DISCRIMINATORS,
@@ -20,6 +21,7 @@ from gan_runner.model.conditioning import (
 )
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, convolution_block, initialize_normal
+from gan_runner.model.minibatch import check_alone, compared
 from gan_runner.spec import ImageSpec
 
 SMALLEST = {28: 7} | {2**power: 4 for power in range(3, 9)}  # image size -> side of the smallest map
@@ -44,6 +46,7 @@ class DCGANGenerator(nn.Module):
 
     ReLU; a norm on every layer but the last; weights N(0, 0.02). 3,576,704 parameters for 64x64 colour images.
     conditioning: none, one_hot, embedding, or norm (the label sets gain and shift of every batch norm).
+    attention: the side of the maps that attend to themselves.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class DCGANGenerator(nn.Module):
         norm: str = "batch",
         activation: str = "relu",
         conditioning: str = "none",
+        attention: int | None = None,
     ):
         super().__init__()
         self.conditional = check(conditioning, FOR_GENERATORS, spec) != "none"
@@ -61,11 +65,12 @@ class DCGANGenerator(nn.Module):
         classes = spec.num_classes if conditioning == "norm" else 0
         side, channels = layout(spec, width)
         first = nn.ConvTranspose2d(self.join.width, channels[-1], side, bias=norm in ("none", "weight"))
-        layers = convolution_block(first, norm, activation, classes)
+        stages = [Stage(side, channels[-1], convolution_block(first, norm, activation, classes))]
         for wide, narrow in itertools.pairwise(reversed(channels)):
-            layers += convolution_block(double(wide, narrow, norm), norm, activation, classes)
+            block = convolution_block(double(wide, narrow, norm), norm, activation, classes)
+            stages.append(Stage(2 * stages[-1].side, narrow, block))
         last = initialize_normal(double(channels[0], spec.channels, "batch"))
-        self.layers = Layers(*layers, last, ToRange(spec.value_range))
+        self.layers = Layers(*in_order(stages, attention), last, ToRange(spec.value_range))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.layers(self.join(z, labels)[:, :, None, None], labels)
@@ -79,6 +84,8 @@ class DCGANDiscriminator(Discriminator):
     output: score; of an autoencoder with the same widths back to the images absolute_error or squared_error; or, where
     the classes are the score (Salimans et al. 2016, Odena 2016), classes or classes_and_fake.
     conditioning: none, one_hot, embedding, projection or classifier.
+    minibatch: none, stddev or discrimination, what the head is told of the other samples.
+    attention: the side of the maps that attend to themselves.
     """
 
     def __init__(
@@ -89,6 +96,8 @@ class DCGANDiscriminator(Discriminator):
         activation: str = "leaky_relu",
         output: str = "score",
         conditioning: str = "none",
+        minibatch: str = "none",
+        attention: int | None = None,
     ):
         super().__init__()
         self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
@@ -97,18 +106,22 @@ class DCGANDiscriminator(Discriminator):
         self.energy = output in ERRORS
         self.batch_coupled = norm == "batch"  # of 8x8 images too, where no layer is left to normalise
         side, channels = layout(spec, width)
-        layers = convolution_block(halve(self.join.channels, channels[0], "batch"), "none", activation)
+        first = convolution_block(halve(self.join.channels, channels[0], "batch"), "none", activation)
+        stages = [Stage(spec.height // 2, channels[0], first)]
         for narrow, wide in itertools.pairwise(channels):
-            layers += convolution_block(halve(narrow, wide, norm), norm, activation)
-        self.layers = nn.Sequential(*layers, nn.Flatten())
+            block = convolution_block(halve(narrow, wide, norm), norm, activation)
+            stages.append(Stage(stages[-1].side // 2, wide, block))
+        comparison, features = compared(minibatch, channels[-1] * side**2)
+        self.layers = nn.Sequential(*in_order(stages, attention), nn.Flatten(), *comparison)
         if self.energy:
+            check_alone(minibatch, output)
             back: list[nn.Module] = [nn.Unflatten(1, (channels[-1], side, side))]
             for wide, narrow in itertools.pairwise(reversed(channels)):
                 back += convolution_block(double(wide, narrow, norm), norm, activation)
             last = initialize_normal(double(channels[0], spec.channels, "none"))
             self.head = Autoencoder(nn.Sequential(*back, last), output, conditioning)
         else:
-            self.head = linear_head(channels[-1] * side**2, spec, conditioning, output, bias=False)
+            self.head = linear_head(features, spec, conditioning, output, bias=False)
             initialize_normal(self.head)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:

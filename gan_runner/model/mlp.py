@@ -20,6 +20,7 @@ from gan_runner.model.conditioning import (
 )
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, dense_block, dense_output
+from gan_runner.model.minibatch import check_alone, compared
 from gan_runner.spec import ImageSpec
 
 
@@ -72,6 +73,7 @@ class MLPDiscriminator(Discriminator):
     output: score; of an autoencoder with the same widths back to the images absolute_error or squared_error; or, where
     the classes are the score (Salimans et al. 2016, Odena 2016), classes or classes_and_fake.
     conditioning: none, one_hot, embedding, projection or classifier.
+    minibatch: none, stddev or discrimination, what the head is told of the other samples.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class MLPDiscriminator(Discriminator):
         dropout: float = 0.0,
         output: str = "score",
         conditioning: str = "none",
+        minibatch: str = "none",
     ):
         super().__init__()
         self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
@@ -94,13 +97,15 @@ class MLPDiscriminator(Discriminator):
         there = [self.join.width, *widths]
         hidden = hidden_layers(there[0], there[1:2], "none", activation, dropout)
         hidden += hidden_layers(there[:2][-1], there[2:], norm, activation, dropout)
-        self.layers = nn.Sequential(*hidden)
+        comparison, features = compared(minibatch, there[-1])
+        self.layers = nn.Sequential(*hidden, *comparison)
         if self.energy:
+            check_alone(minibatch, output)
             back = [*there[:0:-1], spec.size]
             hidden = hidden_layers(back[0], back[1:-1], norm, activation, dropout)
             self.head = Autoencoder(nn.Sequential(*hidden, dense_output(*back[-2:])), output, conditioning)
         else:
-            self.head = linear_head(there[-1], spec, conditioning, output)
+            self.head = linear_head(features, spec, conditioning, output)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
         found: Tensor = self.layers(self.join(images.flatten(1), labels))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_runner.errors import choose, require
+from gan_runner.model.attention import Stage, in_order
 from gan_runner.model.conditioning import (
     FOR_DISCRIMINATORS,
     FOR_GENERATORS,
@@ -96,10 +97,17 @@ class ResNetGenerator(nn.Module):
     the first convolution of a block, as in both authors' code.
     conditioning: none, one_hot, embedding, or norm (the label sets gain and shift of the norms within the blocks;
     4,304,387 parameters for ten classes with width 256).
+    attention: the side of the maps that attend to themselves.
     """
 
     def __init__(
-        self, spec: ImageSpec, latent: Latent, width: int = 128, norm: str = "batch", conditioning: str = "none"
+        self,
+        spec: ImageSpec,
+        latent: Latent,
+        width: int = 128,
+        norm: str = "batch",
+        conditioning: str = "none",
+        attention: int | None = None,
     ):
         super().__init__()
         self.conditional = check(conditioning, FOR_GENERATORS, spec) != "none"
@@ -107,7 +115,11 @@ class ResNetGenerator(nn.Module):
         classes = spec.num_classes if conditioning == "norm" else 0
         require(width >= 1, f"width={width} must be at least 1")
         self.dense = dense_output(self.join.width, FIRST * FIRST * width)
-        blocks = [Block(width, width, norm, "up", classes) for _ in range(doublings(spec, FIRST))]
+        stages = [
+            Stage(FIRST << doubling, width, [Block(width, width, norm, "up", classes)])
+            for doubling in range(1, doublings(spec, FIRST) + 1)
+        ]
+        blocks = in_order(stages, attention)
         last = convolution(width, spec.channels, 3)
         nn.init.xavier_uniform_(last.weight)
         self.layers = Layers(*blocks, *normalised(width, norm), nn.ReLU(), last, ToRange(spec.value_range))
@@ -126,6 +138,7 @@ class ResNetDiscriminator(Discriminator):
     Blocks halve the image down to 8x8, two more keep it. pooling of the last map: mean (WGAN-GP) or sum (SNGAN).
     For 32x32 colour images and width 128: 1,053,825 parameters, one less without the last bias (SNGAN).
     conditioning: none, one_hot, embedding, projection or classifier.
+    attention: the side of the maps that attend to themselves.
     """
 
     def __init__(
@@ -136,6 +149,7 @@ class ResNetDiscriminator(Discriminator):
         pooling: str = "mean",
         last_bias: bool = True,
         conditioning: str = "none",
+        attention: int | None = None,
     ):
         super().__init__()
         self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
@@ -143,9 +157,13 @@ class ResNetDiscriminator(Discriminator):
         require(width >= 1, f"width={width} must be at least 1")
         self.batch_coupled = norm == "batch"
         self.pool = choose("pooling", pooling, POOLINGS)
-        downs = [Block(width, width, norm, "down") for _ in range(doublings(spec, LAST) - 1)]
+        downs = [
+            Stage(spec.height >> halving, width, [Block(width, width, norm, "down")])
+            for halving in range(2, doublings(spec, LAST) + 1)
+        ]
         flats = [Block(width, width, norm) for _ in range(2)]
-        self.layers = Layers(FirstBlock(self.join.channels, width, norm), *downs, *flats, nn.ReLU())
+        first = Stage(spec.height >> 1, width, [FirstBlock(self.join.channels, width, norm)])
+        self.layers = Layers(*in_order([first, *downs], attention), *flats, nn.ReLU())
         self.head = Head(width, spec.num_classes, conditioning, last_bias)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
