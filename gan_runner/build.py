@@ -17,9 +17,10 @@ from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, nearest
-from gan_runner.player import Player
+from gan_runner.player import Player, Scheduled, now
 from gan_runner.protocols import DataDependent
 from gan_runner.run import Run, Settings
+from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, ImageSpec
 from gan_runner.weights import Weights
 
@@ -30,6 +31,7 @@ PARTS = {
     "optimizer": ("generator", "discriminator", "schedule"),
 }
 MODEL = (*PARTS["model"], "weights")  # which may be left out
+SCHEDULE = "gan_runner.schedule.Schedule"
 SHOWN = 10_000  # training images, at most, that a network may be initialised from
 FLOAT = 4  # bytes
 COPIES = 5  # of the weights, in training: themselves, gradients, two of Adam, the average
@@ -197,7 +199,7 @@ def check_structure(config: Config) -> None:
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool):
         mistakes.append(f"seed={seed!r} should be a whole number.")
-    mistakes += unknown_settings(Settings, config["train"], "train", set())
+    mistakes += find_mistakes({"_target_": "gan_runner.run.Settings", **config["train"]}, "train", set())
     weights = config["model"].get("weights", {})
     if isinstance(weights, Mapping):
         mistakes += unknown_settings(Weights, weights, "model.weights", set())
@@ -210,7 +212,7 @@ def check_structure(config: Config) -> None:
 def build(config: Config) -> Run:
     """The staged assembly: every stage needs the one before it."""
     check_structure(config)
-    settings = call(Settings, "train", config["train"], {})
+    settings = construct({"_target_": "gan_runner.run.Settings", **config["train"]}, "train", {})
     device = make(config["device"], "device")
     device.configure()
     objective = make(config["loss"], "loss")
@@ -227,7 +229,7 @@ def build(config: Config) -> Run:
     classifier = EMA(discriminator, settings.ema_half_life_images) if objective.semi_supervised else None
     schedule = make(config["optimizer"]["schedule"], "optimizer.schedule")
     players = {
-        name: Player(name, network, make_optimizer(config, name, network), schedule, device)
+        name: make_player(config, name, network, schedule, device)
         for name, network in (("generator", generator), ("discriminator", discriminator))
     }
     run = Run(
@@ -290,10 +292,27 @@ def check_memory(settings: Settings, spec: ImageSpec, latent: Any, device: Devic
         device.require_memory(f"train.{name}={count}", FLOAT * count * (spec.size + getattr(latent, "dim", 0)))
 
 
-def make_optimizer(config: Config, player: str, network: nn.Module) -> Any:
-    path = f"optimizer.{player}"
-    node = config["optimizer"][player]
+def make_player(config: Config, name: str, network: nn.Module, schedule: Any, device: Device) -> Player:
+    path, node = f"optimizer.{name}", config["optimizer"][name]
     rate = node.get("lr")
+    if isinstance(rate, Mapping):
+        raise ConfigError(f"{path}.lr should be a number; optimizer.schedule multiplies it as training goes on.")
     if isinstance(rate, int | float) and not rate >= 0:
-        raise ConfigError(f"{path}.lr={rate} must be 0 (which holds the {player}) or more.")
-    return make(node, path, params=network.parameters())
+        raise ConfigError(f"{path}.lr={rate} must be 0 (which holds the {name}) or more.")
+    scheduled = make_schedules(node, path)
+    first = {key: now(value, Progress(0, None)) for key, value in scheduled.items()}
+    optimizer = make({**node, **first}, path, params=network.parameters())
+    return Player(name, network, optimizer, schedule, device, scheduled)
+
+
+def make_schedules(node: Config, path: str) -> dict[str, Scheduled]:
+    """Of an optimizer's settings, those in which a schedule stands where a number stands."""
+    found: dict[str, Scheduled] = {}
+    for key, value in node.items():
+        parts = value if isinstance(value, list) else [value]
+        if any(isinstance(part, Mapping) for part in parts):
+            made = [make(p, f"{path}.{key}") if isinstance(p, Mapping) else p for p in parts]
+            if not all(isinstance(part, int | float | Schedule) for part in made):
+                raise ConfigError(f"{path}.{key} should be a number, or a schedule: _target_: {SCHEDULE}.")
+            found[key] = made if isinstance(value, list) else made[0]
+    return found

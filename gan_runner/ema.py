@@ -10,6 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import ParametrizationList
 
+from gan_runner.schedule import Progress, Schedule, valued
+
 RAMP_UP = 0.05  # of the images so far: the half-life grows with the run until it is reached (StyleGAN2)
 
 
@@ -20,20 +22,20 @@ class EMA:
     averaged weights before each use.
     """
 
-    def __init__(self, network: nn.Module, half_life_images: float):
+    def __init__(self, network: nn.Module, half_life_images: float | Schedule):
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.half_life_images = half_life_images
         self.averaged: list[Tensor] = list(self.network.parameters())
         self.live: list[Tensor] = list(network.parameters())
 
-    def beta(self, images_per_step: int, images: int) -> float:
-        half_life = min(self.half_life_images, RAMP_UP * images)
+    def beta(self, images_per_step: int, images: int, progress: Progress) -> float:
+        half_life = min(valued(self.half_life_images, progress), RAMP_UP * images)
         return 0.5 ** (images_per_step / half_life) if half_life > 0 else 0.0
 
     @torch.no_grad()
-    def update(self, images_per_step: int, images: int) -> None:
+    def update(self, images_per_step: int, images: int, progress: Progress) -> None:
         """After a step: `images` real images have been shown by now."""
-        torch._foreach_lerp_(self.averaged, self.live, 1 - self.beta(images_per_step, images))
+        torch._foreach_lerp_(self.averaged, self.live, 1 - self.beta(images_per_step, images, progress))
 
     def state_dict(self) -> dict[str, Any]:
         return {name: parameter.detach() for name, parameter in self.network.named_parameters()}

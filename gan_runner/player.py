@@ -10,9 +10,10 @@ from torch.optim import Optimizer
 
 from gan_runner.device import Device
 from gan_runner.protocols import Stats
-from gan_runner.schedule import Progress, Schedule
+from gan_runner.schedule import Progress, Schedule, valued
 
 Part = TypeVar("Part")
+Scheduled = float | Schedule | list[float | Schedule]
 
 
 class Player:
@@ -21,8 +22,18 @@ class Player:
     Frozen, so that the other player's step builds no graph for these weights and computes no gradient of them.
     """
 
-    def __init__(self, name: str, network: nn.Module, optimizer: Optimizer, schedule: Schedule, device: Device):
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        device: Device,
+        scheduled: Mapping[str, Scheduled] | None = None,
+    ):
+        """schedule: what the learning rate is multiplied by; scheduled: other settings of the optimizer that change."""
         self.name, self.network, self.optimizer, self.schedule, self.device = name, network, optimizer, schedule, device
+        self.scheduled = scheduled or {}
         self.scaler = device.scaler()
         self.rates = [group["lr"] for group in optimizer.param_groups]
         self.trainable = [p for p in network.parameters() if p.requires_grad]
@@ -40,7 +51,7 @@ class Player:
         seed: tuple[int | str, ...],
     ) -> Stats:
         """The gradient of the mean of terms(part), which returns a loss and what to log of it."""
-        self.set_rate(progress)
+        self.follow_schedules(progress)
         self.device.seed(*seed)
         self.thaw(True)
         observed = [self.backward(terms, part, len(parts)) for part in parts]
@@ -61,10 +72,19 @@ class Player:
         self.scaler.scale(loss / parts).backward()
         return stats
 
-    def set_rate(self, progress: Progress) -> None:
+    def schedules(self) -> dict[str, Schedule]:
+        """Of the settings other than the learning rate: `momentum`, or `betas.1` for the second of several numbers."""
+        named: dict[str, float | Schedule] = {}
+        for key, value in self.scheduled.items():
+            several = {f"{key}.{i}": item for i, item in enumerate(value)} if isinstance(value, list) else {key: value}
+            named |= several
+        return {name: value for name, value in named.items() if isinstance(value, Schedule)}
+
+    def follow_schedules(self, progress: Progress) -> None:
         factor = self.schedule(progress)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
+            group |= {key: now(value, progress) for key, value in self.scheduled.items()}
 
     @property
     def rate(self) -> float:
@@ -82,6 +102,10 @@ class Player:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+
+
+def now(setting: Scheduled, progress: Progress) -> float | list[float]:
+    return [valued(s, progress) for s in setting] if isinstance(setting, list) else valued(setting, progress)
 
 
 def mean(observed: list[Stats]) -> Stats:

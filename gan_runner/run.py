@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
-from gan_runner.ema import EMA, estimate_batch_statistics
+from gan_runner.ema import EMA, estimate_batch_statistics, find_singular_vectors
 from gan_runner.errors import ConfigError, choose, require
 from gan_runner.loss.objective import Objective
 from gan_runner.meter import Meter
@@ -25,9 +25,10 @@ from gan_runner.noise import Noise, seed_of
 from gan_runner.player import Player, undisturbed
 from gan_runner.protocols import Stats
 from gan_runner.sampler import STATISTICS_BATCHES, Sampler
-from gan_runner.schedule import Progress, Schedule
+from gan_runner.schedule import Progress, Schedule, check_schedulable
 from gan_runner.spec import Batch, full_precision
 
+CAN_BE_OFF = ("ema_half_life_images", "evaluate_every", "discriminator_warmup_steps", "fresh")
 HELD_OUT = 512  # held-out images, at most and up to a batch, that the Wasserstein estimate is repeated on
 
 
@@ -41,7 +42,8 @@ class Settings:
     batch_size: int = 64  # real images in one discriminator update
     generator_batch_size: int = 64
     accumulate: int = 1  # parts that a batch is computed in
-    ema_half_life_images: float = 10_000  # 0: off
+    discriminator_warmup_steps: int = 0  # discriminator updates before the first generator update
+    ema_half_life_images: float | Schedule = 10_000.0  # 0: off
     log_every: int = 50
     sample_every: int = 500
     checkpoint_every: int = 500
@@ -58,9 +60,10 @@ class Settings:
             "total_steps=null leaves the run without an end; give total_steps, _images or _seconds",
         )
         choose("on_divergence", self.on_divergence, {"stop": None, "rollback": None})
+        check_schedulable("ema_half_life_images", self.ema_half_life_images)
         for field in fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("ema_half_life_images", "evaluate_every", "fresh") else 1e-9
+            least = 0 if field.name in CAN_BE_OFF else 1e-9
             if isinstance(value, int | float) and not value >= least:
                 raise ValueError(f"{field.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
 
@@ -114,15 +117,20 @@ class Run:
     @property
     def images(self) -> int:
         """Real images shown to the discriminator so far."""
-        return self.objective.discriminator_updates(self.steps) * self.settings.batch_size
+        return self.discriminator_updates(self.steps) * self.settings.batch_size
+
+    def discriminator_updates(self, steps: int) -> int:
+        """In the first `steps` generator steps, those before the first one included."""
+        warmup = self.settings.discriminator_warmup_steps if steps else 0
+        return self.objective.discriminator_updates(steps) + warmup
 
     def nominal_length(self) -> int | None:
         """Generator updates until the totals, for the schedules; None when time alone ends the run."""
         lengths = [self.settings.total_steps] if self.settings.total_steps else []
         if self.settings.total_images:
             needed = math.ceil(self.settings.total_images / self.settings.batch_size)
-            updates = self.objective.discriminator_updates
-            lengths.append(bisect.bisect_left(range(min(needed, sys.maxsize)), needed, key=updates))
+            steps = range(min(needed, sys.maxsize))
+            lengths.append(bisect.bisect_left(steps, needed, key=self.discriminator_updates))
         return min(lengths, default=None)
 
     def open_streams(self) -> None:
@@ -168,8 +176,8 @@ class Run:
         """One generator update, after its discriminator updates."""
         stats: Stats = {}
         progress = Progress(self.steps, self.length)
-        first = self.objective.discriminator_updates(self.steps)
-        last = first + self.objective.n_critic_at(self.steps) - 1
+        first = self.discriminator_updates(self.steps)
+        last = self.discriminator_updates(self.steps + 1) - 1
         for update in range(first, last):
             stats |= self.prepare_discriminator(update, progress)  # of a lazy penalty, the last value
             self.move_discriminator()
@@ -182,7 +190,7 @@ class Run:
         self.generator.move()
         before, self.steps = self.images, self.steps + 1
         for average in self.averages().values():
-            average.update(self.images - before, self.images)
+            average.update(self.images - before, self.images, progress)
         return stats
 
     def prepare_discriminator(self, update: int, progress: Progress) -> Stats:
@@ -261,8 +269,12 @@ class Run:
 
     def schedules(self) -> dict[str, Schedule]:
         """All that change as training goes on, by the setting that holds them."""
-        penalties = self.objective.penalties
-        return {"optimizer.schedule": self.generator.schedule} | {
+        penalties, half_life = self.objective.penalties, self.settings.ema_half_life_images
+        found = {"optimizer.schedule": self.generator.schedule}
+        found |= {"train.ema_half_life_images": half_life} if isinstance(half_life, Schedule) else {}
+        for player in (self.generator, self.discriminator):
+            found |= {f"optimizer.{player.name}.{name}": schedule for name, schedule in player.schedules().items()}
+        return found | {
             f"loss.penalties.{name}.weight" if name in penalties else f"loss.{name}": schedule
             for name, schedule in self.objective.schedules().items()
         }
@@ -302,6 +314,7 @@ class Run:
     def test_error(self, network: nn.Module) -> float:
         """Of a discriminator that knows the classes, on the test split; its batch statistics are of training images."""
         size = self.settings.batch_size
+        find_singular_vectors(network)
         real = self.real.batches(size, self.device.torch, 0, seed_of(self.seed, "statistics"))
         estimate_batch_statistics(network, ((batch.images, None) for batch in islice(real, STATISTICS_BATCHES)))
         test = self.dataset.split("test")
@@ -320,6 +333,10 @@ class Run:
         values |= {f"scale/{p.name}": p.scaler.get_scale() for p in players if p.scaler.is_enabled()}
         progress = Progress(self.steps - 1, self.length)
         values |= {f"schedule/{name}": at(progress) for name, at in self.objective.schedules().items()}
+        for player in players:
+            values |= {f"schedule/{name}/{player.name}": at(progress) for name, at in player.schedules().items()}
+        half_life = self.settings.ema_half_life_images
+        values |= {"schedule/ema_half_life_images": half_life(progress)} if isinstance(half_life, Schedule) else {}
         return values | {"progress/images": float(self.images)}
 
     # ---- state

@@ -22,18 +22,23 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """From `start` to `end` over `steps` generator updates (None: the whole run), after a linear warm-up from 0."""
+    """From `start` to `end` over `steps` generator updates (None: the whole run), after a linear warm-up from 0.
+
+    hold_steps: updates at `start` before it moves.
+    """
 
     start: float = 1.0
     end: float = 0.0  # not reached by shape=constant
     shape: str = "constant"  # constant, linear, cosine, exponential
-    steps: int | None = None  # counted from the end of the warm-up
+    steps: int | None = None  # counted from the end of the warm-up and the hold
     warmup_steps: int = 0
+    hold_steps: int = 0
 
     def __post_init__(self) -> None:
         choose("shape", self.shape, SHAPES)
         require(self.steps is None or self.steps > 0, f"steps={self.steps} must be positive, or null for the whole run")
         require(self.warmup_steps >= 0, f"warmup_steps={self.warmup_steps} must be 0 or more")
+        require(self.hold_steps >= 0, f"hold_steps={self.hold_steps} must be 0 or more")
         require(self.start >= 0, f"start={self.start} must be 0 or more")
         require(self.end >= 0, f"end={self.end} must be 0 or more")
         require(
@@ -49,9 +54,15 @@ class Schedule:
     def __call__(self, progress: Progress) -> float:
         if progress.step < self.warmup_steps:
             return self.start * (progress.step + 1) / self.warmup_steps
-        span = self.steps or max(1, (progress.length or 0) - self.warmup_steps)
-        x = min(1.0, (progress.step - self.warmup_steps) / span)
+        before = self.warmup_steps + self.hold_steps
+        span = self.steps or max(1, (progress.length or 0) - before)
+        x = min(1.0, max(0, progress.step - before) / span)
         return float(SHAPES[self.shape](self.start, self.end, x))
+
+
+def valued(setting: float | Schedule, progress: Progress) -> float:
+    """A number, or what a schedule is now."""
+    return setting(progress) if isinstance(setting, Schedule) else setting
 
 
 def check_schedulable(name: str, value: object) -> None:

@@ -6,6 +6,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from gan_runner.ema import EMA, estimate_batch_statistics
+from gan_runner.schedule import Progress, Schedule
+
+START = Progress(0, None)
 
 
 def test_after_one_half_life_the_average_is_half_way():
@@ -14,22 +17,28 @@ def test_after_one_half_life_the_average_is_half_way():
     ema = EMA(live, half_life_images=1000)
     nn.init.ones_(live.weight)
     for _ in range(10):
-        ema.update(100, images=10**9)  # far beyond the ramp-up
+        ema.update(100, 10**9, START)  # far beyond the ramp-up
     assert ema.network.weight.item() == pytest.approx(0.5)
 
 
 def test_the_half_life_grows_with_the_run_until_it_is_reached():
     ema = EMA(nn.Linear(1, 1), half_life_images=1000)
-    assert ema.beta(100, images=2000) == pytest.approx(0.5)  # half-life 0.05 * 2000 = 100
-    assert ema.beta(100, images=20_000) == pytest.approx(0.5**0.1)
-    assert ema.beta(100, images=10**9) == pytest.approx(0.5**0.1)
+    assert ema.beta(100, 2000, START) == pytest.approx(0.5)  # half-life 0.05 * 2000 = 100
+    assert ema.beta(100, 20_000, START) == pytest.approx(0.5**0.1)
+    assert ema.beta(100, 10**9, START) == pytest.approx(0.5**0.1)
+
+
+def test_the_half_life_may_change_as_training_goes_on():
+    ema = EMA(nn.Linear(1, 1), Schedule(start=0.0, end=1000.0, shape="linear", steps=10))
+    assert ema.beta(100, 10**9, START) == 0.0
+    assert ema.beta(100, 10**9, Progress(5, None)) == pytest.approx(0.5**0.2)
 
 
 def test_a_half_life_of_zero_is_the_live_network():
     live = nn.Linear(3, 3)
     ema = EMA(live, 0)
     nn.init.normal_(live.weight)
-    ema.update(64, 64)
+    ema.update(64, 64, START)
     assert torch.equal(ema.network.weight, live.weight)
 
 

@@ -195,6 +195,64 @@ def test_weight_clipping_holds_after_every_step():
     assert max(p.abs().max().item() for p in run.discriminator.network.parameters()) <= 0.01 + 1e-9
 
 
+RAMP = "{_target_: gan_runner.schedule.Schedule, shape: linear, start: 0.5, end: 0.7, steps: 4}"
+
+
+def test_settings_of_an_optimizer_may_change_as_training_goes_on():
+    run = make_run(*SMALL, "optimizer=sgd", f"optimizer.momentum={RAMP}")
+    seen = []
+    for _ in range(6):
+        run.step()
+        groups = [player.optimizer.param_groups[0]["momentum"] for player in (run.generator, run.discriminator)]
+        seen.append((*groups, run.observe()["schedule/momentum/discriminator"]))
+    assert [values[0] for values in seen] == pytest.approx([0.5, 0.55, 0.6, 0.65, 0.7, 0.7])
+    assert all(len(set(values)) == 1 for values in seen)
+
+
+def test_one_of_two_betas_may_change():
+    overrides = (*SMALL, f"optimizer.betas=[0.0,{RAMP}]")
+    run = steps(make_run(*overrides), 3)
+    assert run.discriminator.optimizer.param_groups[0]["betas"] == [0.0, pytest.approx(0.6)]
+    assert run.schedules().keys() >= {"optimizer.generator.betas.1", "optimizer.discriminator.betas.1"}
+    again = make_run(*overrides)
+    again.load_state(copy.deepcopy(steps(make_run(*overrides), 2).state()))
+    assert_close(weights(steps(again, 1)), weights(run), rtol=0, atol=0)
+
+
+def test_the_average_may_begin_short_and_grow():
+    run = make_run(*SMALL, f"train.ema_half_life_images={RAMP}")
+    run.step()
+    assert run.observe()["schedule/ema_half_life_images"] == 0.5
+    assert "train.ema_half_life_images" in run.schedules()
+
+
+WRONG = {
+    "a schedule of the learning rate": (f"optimizer.generator.lr={RAMP}", "optimizer.schedule multiplies it"),
+    "no schedule": ("optimizer.betas=[0.5,{_target_: torch.nn.ReLU}]", "should be a number, or a schedule"),
+    "a schedule with a typo": (f"optimizer.betas=[0.5,{RAMP.replace('steps', 'step')}]", "has no setting 'step'"),
+    "an average by name": ("train.ema_half_life_images=long", "ema_half_life_images"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_schedule_is_refused(case: str):
+    override, sentence = WRONG[case]
+    with pytest.raises(ConfigError, match=sentence):
+        make_run(*SMALL, override)
+
+
+def test_the_discriminator_may_be_trained_alone_first():
+    run, moves = make_run(*SMALL, "train.discriminator_warmup_steps=7", "loss.n_critic=2"), []
+    for player in (run.generator, run.discriminator):
+        player.optimizer.register_step_post_hook(lambda *_, name=player.name: moves.append(name[0]))
+    steps(run, 2)
+    assert "".join(moves) == "d" * 9 + "g" + "ddg"
+    assert run.images == 11 * 16
+    resumed = make_run(*SMALL, "train.discriminator_warmup_steps=7", "loss.n_critic=2")
+    resumed.load_state(copy.deepcopy(run.state()))
+    assert_close(weights(steps(resumed, 1)), weights(steps(run, 1)), rtol=0, atol=0)
+
+
 def test_images_are_counted_from_the_steps():
     run = make_run(*SMALL, "loss=wgan", "loss.n_critic_burst=7")
     steps(run, 26)

@@ -23,6 +23,8 @@ def at(schedule: Schedule, step: int, length: int | None = 100) -> float:
         (Schedule(start=4.0, warmup_steps=4), 0, 1.0),
         (Schedule(start=4.0, warmup_steps=4), 3, 4.0),
         (Schedule(start=1.0, end=0.0, shape="linear", warmup_steps=20), 60, 0.5),
+        (Schedule(start=2.0, end=0.0, shape="linear", hold_steps=60), 60, 2.0),
+        (Schedule(start=2.0, end=0.0, shape="linear", warmup_steps=10, hold_steps=50), 80, 1.0),
     ],
     ids=[
         "constant stays",
@@ -36,6 +38,8 @@ def at(schedule: Schedule, step: int, length: int | None = 100) -> float:
         "warm-up begins above 0",
         "warm-up ends at the start value",
         "the shape begins after the warm-up",
+        "held at its start",
+        "warmed up, held, and half way",
     ],
 )
 def test_value_of_a_schedule(schedule: Schedule, step: int, value: float):
@@ -49,8 +53,9 @@ def test_value_of_a_schedule(schedule: Schedule, step: int, value: float):
         ({"shape": "exponential", "end": 0.0}, "positive"),
         ({"steps": 0}, "steps=0"),
         ({"warmup_steps": -1}, "warmup_steps=-1"),
+        ({"hold_steps": -1}, "hold_steps=-1"),
     ],
-    ids=["unknown shape", "exponential to zero", "no steps", "negative warm-up"],
+    ids=["unknown shape", "exponential to zero", "no steps", "negative warm-up", "negative hold"],
 )
 def test_impossible_schedules_are_refused(settings: dict, word: str):
     with pytest.raises(ValueError, match=word):

@@ -9,7 +9,7 @@ from gan_runner.errors import choose, require
 from gan_runner.loss.adversarial import ESTIMATES
 from gan_runner.noise import Noise
 from gan_runner.protocols import Adversarial, Constraint, Penalty, Stateful, Stats
-from gan_runner.schedule import Progress, Schedule, check_schedulable
+from gan_runner.schedule import Progress, Schedule, check_schedulable, valued
 from gan_runner.spec import Batch, Scorer, scores
 
 NEEDED = ("paired", "batch_statistics", "zero_is_boundary", "estimate", "discriminator", "generator")
@@ -177,10 +177,6 @@ class Objective:
     def prepare(self, network: nn.Module) -> None:
         if self.constraint is not None:
             self.constraint.prepare(network)
-
-
-def valued(setting: float | Schedule, progress: Progress) -> float:
-    return setting(progress) if isinstance(setting, Schedule) else setting
 
 
 def spelt(thing: object) -> str:
