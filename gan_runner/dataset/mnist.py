@@ -1,14 +1,15 @@
 """MNIST and Fashion-MNIST through torchvision, downloaded only where their files are absent."""
 
-import contextlib
 from pathlib import Path
 
 import torch
 
 from gan_runner.dataset.images import ImageDataset
-from gan_runner.errors import ConfigError
+from gan_runner.dataset.source import found_or_downloaded
 
-FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
+FILES = (
+    "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (also as .gz)"
+)
 SPLITS = {"train": 50_000, "validation": 10_000, "test": 10_000}  # as in Goodfellow et al. 2014
 
 
@@ -23,26 +24,13 @@ class MNIST(ImageDataset):
 
         name = type(self).__name__
         raw = Path(root) / name / "raw"
-        absent = [folder for folder in (raw, *raw.parents) if not folder.exists()]
-        try:
-            parts = [getattr(datasets, name)(root, train=train, download=True) for train in (True, False)]
-        except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError; ValueError: a file cut short
-            remove_empty(absent)
-            reason = str(error).split("\n")[0] or type(error).__name__
-            raise ConfigError(
-                f"dataset.root={root}: {name} is not whole in {raw} and was not downloaded ({reason}); put {FILES} "
-                f"(also as .gz) there, or name the folder that has them with dataset.root= or GAN_RUNNER_DATA."
-            ) from error
+        source = getattr(datasets, name)
+        parts = found_or_downloaded(
+            name, root, raw, FILES, lambda: [source(root, train=train, download=True) for train in (True, False)]
+        )
         images = torch.cat([part.data for part in parts]).unsqueeze(1)
         labels = torch.cat([part.targets for part in parts]).to(torch.int64)
         super().__init__(images, labels, SPLITS, self.classes, labels_per_class)
-
-
-def remove_empty(folders: list[Path]) -> None:
-    """What the attempt to download made."""
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 class FashionMNIST(MNIST):

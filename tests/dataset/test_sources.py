@@ -1,12 +1,16 @@
 """The datasets that ship: what they hold, and what they say when it is missing."""
 
+import pickle
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from gan_runner.dataset.celeba import CelebA
+from gan_runner.dataset.cifar10 import CIFAR10, SPLITS
 from gan_runner.dataset.digits import Digits
 from gan_runner.dataset.mnist import MNIST, FashionMNIST
 from gan_runner.dataset.point_masses import PointMasses
@@ -96,3 +100,65 @@ def test_point_masses_are_at_their_distance_from_the_origin():
     assert torch.equal(data.images.flatten(1).unique(dim=0), torch.tensor([[3.0, 0.0]]))
     with pytest.raises(ValueError, match="distance=-1"):
         PointMasses(-1.0)
+
+
+def write_cifar10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of the set with two images in each, the n-th of value n and label n % 10."""
+    folder.mkdir(parents=True)
+    names = [f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]
+    for number, name in enumerate(names):
+        values = np.array([2 * number, 2 * number + 1], np.uint8)
+        content = {"data": np.repeat(values[:, None], 3072, axis=1), "labels": (values % 10).tolist()}
+        (folder / name).write_bytes(pickle.dumps(content))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"class {n}" for n in range(10)]}))
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5: Path(path).exists())
+
+
+def test_cifar10_in_its_original_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_cifar10(tmp_path / "cifar-10-batches-py", monkeypatch)
+    monkeypatch.setattr("gan_runner.dataset.cifar10.SPLITS", {"train": 9, "validation": 1, "test": 2})
+    data = CIFAR10(str(tmp_path))
+    assert data.images.shape == (12, 3, 32, 32)
+    assert data.images[:, 1, 5, 7].tolist() == list(range(12))
+    assert data.split("test").labels.tolist() == [0, 1]
+    assert data.spec.class_names[3] == "class 3"
+    assert sum(SPLITS.values()) == 60_000
+
+
+def test_faces_are_cropped_in_the_middle_and_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    face = np.zeros((218, 178, 3), np.uint8)
+    face[20:198, :89] = 255  # the left half of the middle square
+    for n in range(6):
+        Image.fromarray(face).save(folder / f"{n}.png")
+
+    class Lists:
+        splits = {"train": ["0.png", "1.png", "2.png"], "valid": ["3.png"], "test": ["4.png", "5.png"]}
+
+        def __init__(self, root: str, split: str, download: bool):
+            self.filename = self.splits[split]
+
+    monkeypatch.setattr("torchvision.datasets.CelebA", Lists)
+    data = CelebA(str(tmp_path), size=8)
+    assert data.images.shape == (6, 3, 8, 8)
+    assert data.splits == {"train": 3, "validation": 1, "test": 2}
+    assert data.images[0, 0, :, :3].min() > 245  # no black of the margins above and below
+    assert data.images[0, 0, :, 5:].max() < 10
+    with pytest.raises(ValueError, match="size=200"):
+        CelebA(str(tmp_path), size=200)
+
+
+@pytest.mark.parametrize(("source", "file"), [(CIFAR10, "data_batch_1"), (CelebA, "img_align_celeba")])
+def test_offline_the_files_of_colour_sets_are_named(tmp_path: Path, monkeypatch, source: type, file: str):
+    def refuse(*arguments: object, **named: object) -> None:
+        raise OSError("no route to host")
+
+    for way in ("urllib.request.urlopen", "torchvision.datasets.utils.download_file_from_google_drive"):
+        monkeypatch.setattr(way, refuse)
+    monkeypatch.setattr("torchvision.datasets.celeba.download_file_from_google_drive", refuse)
+    with pytest.raises(ConfigError) as caught:
+        source(str(tmp_path / "absent"))
+    for word in (str(tmp_path / "absent"), file, "dataset.root", "GAN_RUNNER_DATA"):
+        assert word in str(caught.value)
+    assert not (tmp_path / "absent").exists()
