@@ -74,6 +74,7 @@ CONDITIONAL = {
     "dcgan, embedding and hinge": ("model=dcgan", "loss=hinge", *THIN, *told("embedding", "embedding")),
     "dcgan, norm, classifier and acgan": ("model=dcgan", "loss=acgan", *THIN, *told("norm", "classifier")),
     "mlp_2014, one_hot, projection and gan": ("model=mlp_2014", "loss=gan", *told("one_hot", "projection")),
+    "mlp_mirza and gan": ("model=mlp_mirza", "loss=gan"),
     "mlp_keras, norm, one_hot and gan": ("model=mlp_keras", "loss=gan", *told("norm", "one_hot")),
     "mlp_small, embedding, projection and r3gan": ("model=mlp_small", "loss=r3gan", *told("embedding", "projection")),
     "dcgan_wgan_gp, one_hot and wgan_gp": ("model=dcgan_wgan_gp", "loss=wgan_gp", *told("one_hot", "embedding")),

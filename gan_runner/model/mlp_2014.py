@@ -7,16 +7,10 @@ from torch import Tensor, nn
 
 from gan_runner.model.conditioning import FOR_DISCRIMINATORS, WITHOUT_NORM, Discriminator, Head, JoinVector, check
 from gan_runner.model.latent import Latent
-from gan_runner.model.layers import ToRange, ToUnit
+from gan_runner.model.layers import Maxout, ToRange, ToUnit, uniform
 from gan_runner.spec import Batch, ImageSpec
 
 EXTREME = 1e-3  # share of brightness below which a pixel's logit is not followed
-
-
-def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
-    nn.init.uniform_(layer.weight, -bound, bound)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 class Generator2014(nn.Module):
@@ -45,19 +39,6 @@ class Generator2014(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.layers(self.join(z, labels))
         return images.view(-1, *self.shape)
-
-
-class Maxout(nn.Module):
-    """(B, width_in) -> (B, width_out), each unit the largest of `pieces` linear ones (Goodfellow et al. 2013)."""
-
-    def __init__(self, width_in: int, width_out: int, pieces: int):
-        super().__init__()
-        self.linear = uniform(nn.Linear(width_in, width_out * pieces), 0.005)
-        self.pieces = pieces
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.linear(x).unflatten(1, (-1, self.pieces)).amax(dim=2)
-        return y
 
 
 class Discriminator2014(Discriminator):

@@ -101,6 +101,28 @@ def test_what_cannot_be_conditional_is_refused(player: str, settings: tuple[str,
         make(config[player], f"model.{player}", spec=SPEC, latent=latent)
 
 
+def mirza(player: str, spec: ImageSpec) -> nn.Module:
+    config = configure("model=mlp_mirza")["model"]
+    built: nn.Module = make(config[player], f"model.{player}", spec=spec, latent=make(config["latent"], "model.latent"))
+    return built.eval()
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_the_networks_of_mirza_and_osindero_take_the_label_without_being_told(player: str):
+    net, labels = shake(mirza(player, SPEC)), torch.tensor([0, 3, 0])
+    given = torch.rand(1, 100) if player == "generator" else torch.randn(1, 3, 32, 32)
+    first, other, again = net(given.expand(3, *given.shape[1:]), labels)
+    assert net.conditional
+    assert not torch.allclose(first, other)
+    assert_close(first, again)
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_the_networks_of_mirza_and_osindero_refuse_data_without_labels(player: str):
+    with pytest.raises(ConfigError, match=f"model.{player}: mlp_mirza needs labels and the dataset has none; use mod"):
+        mirza(player, UNLABELLED)
+
+
 def test_one_hots_join_as_the_articles_have_them():
     """784 numbers and 10 classes are 794 inputs; 3 channels and 5 classes are 8, each map constant."""
     joined = JoinVector(784, 10, "one_hot")(torch.zeros(2, 784), torch.tensor([1, 9]))

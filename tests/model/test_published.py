@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from gan_runner.build import Config, make
 from gan_runner.errors import ConfigError
 from gan_runner.model.latent import Latent
-from gan_runner.model.layers import ToRange, ToUnit
-from gan_runner.model.mlp_2014 import Generator2014, Maxout
+from gan_runner.model.layers import Maxout, ToRange, ToUnit
+from gan_runner.model.mlp_2014 import Generator2014
 from gan_runner.model.r3gan import Block, Resample
 from gan_runner.model.resnet import ResNetDiscriminator
 from gan_runner.model.sngan_cnn import SNGANDiscriminator
@@ -18,12 +18,18 @@ from tests.conftest import configure, make_run
 
 GRAY28, COLOUR32, POINTS = ImageSpec(1, 28, 28), ImageSpec(3, 32, 32), ImageSpec(2, 1, 1, value_range=None)
 
-LABELLED32 = ImageSpec(3, 32, 32, num_classes=10)
+LABELLED28, LABELLED32 = ImageSpec(1, 28, 28, num_classes=10), ImageSpec(3, 32, 32, num_classes=10)
 
 # model, extra settings, data -> parameters of the generator and the discriminator
 COUNTS = {
     "mlp_2014": ((), GRAY28, 2_503_984, 1_231_441),
     "mlp_keras": ((), GRAY28, 1_489_936, 533_505),
+    "mlp_mirza": (  # n units over m numbers are (m + 1) n: noise, label, joint, pixels; image, label, joint, score
+        (),
+        LABELLED28,
+        101 * 200 + 11 * 1000 + 1201 * 1200 + 1201 * 784,
+        785 * 240 * 5 + 11 * 50 * 5 + 291 * 240 * 4 + 241,
+    ),
     "sngan_cnn": ((), COLOUR32, 3_812_355, 2_935_873),
     "dcgan_wgan_gp": ((), GRAY28, 1_554_177, 1_030_145),
     "resnet": ((), COLOUR32, 1_204_483, 1_053_825),
@@ -81,6 +87,7 @@ def test_parameter_counts_are_the_published_ones(model: str, row):
 SIZES = {
     "mlp_2014": (8, 28, 32, 64),
     "mlp_keras": (8, 28, 32, 64),
+    "mlp_mirza": (8, 28, 32, 64),
     "mlp_small": (8, 28, 32, 64),
     "sngan_cnn": (8, 32, 48, 64),
     "dcgan_wgan_gp": (28, 32),
@@ -95,12 +102,12 @@ NARROW = {"resnet": ("8", ""), "r3gan": ("16", "4")}
 def test_sizes_come_from_the_data(model: str, size: int, channels: int):
     narrow = [f"model.{p}.width={NARROW[model][0]}" for p in ("generator", "discriminator") if model in NARROW]
     narrow += [f"model.{p}.groups=4" for p in ("generator", "discriminator") if model == "r3gan"]
-    spec = ImageSpec(channels, size, size)
+    spec, labels = ImageSpec(channels, size, size, num_classes=3), torch.tensor([0, 2])
     generator, discriminator = networks(model, spec, *narrow)
-    images = generator(torch.randn(2, configure(f"model={model}")["model"]["latent"]["dim"]))
+    images = generator(torch.randn(2, configure(f"model={model}")["model"]["latent"]["dim"]), labels)
     assert images.shape == (2, channels, size, size)
     assert model == "r3gan" or images.abs().max() <= 1
-    assert discriminator(images).shape == (2,)
+    assert discriminator(images, labels).shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +151,23 @@ def test_maxout_is_the_largest_piece():
     x = torch.randn(4, 3)
     by_hand = torch.stack([(x @ layer.linear.weight.T)[:, unit * 5 : unit * 5 + 5].max(dim=1)[0] for unit in (0, 1)], 1)
     assert_close(layer(x), by_hand)
+
+
+def test_the_conditional_networks_of_mirza_and_osindero_halve_every_hidden_layer():
+    """Dropout .5 behind each of the three hidden layers of both, and nowhere else: none on pixels, noise or labels."""
+    generator, discriminator = networks("mlp_mirza", LABELLED28)
+    assert dropped(generator, torch.rand(2, 100)) == [(200, 0.5), (1000, 0.5), (1200, 0.5)]
+    assert dropped(discriminator, torch.rand(2, 1, 28, 28)) == [(240, 0.5), (50, 0.5), (240, 0.5)]
+
+
+def dropped(network: nn.Module, given: torch.Tensor) -> list[tuple[int, float]]:
+    """Width and share of every dropout, in the order in which they are met."""
+    met: list[tuple[int, float]] = []
+    for layer in network.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.register_forward_hook(lambda module, inputs, output: met.append((inputs[0].shape[1], module.p)))
+    network(given, torch.tensor([0, 9]))
+    return met
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sum"])
