@@ -48,7 +48,7 @@ board: $(READY)  ## TensorBoard on outputs/
 	$(BIN)/tensorboard --logdir outputs $(ARGS)
 
 figures: $(READY)  ## the figures of docs/losses.md; trains every loss on a ring first, an hour and a half on a core
-	$(BIN)/python -m gan_runner -m experiment=ring8 'loss=glob(*,exclude=[acgan,semi*])' study=ring8
+	$(BIN)/python -m gan_runner -m experiment=ring8 'loss=glob(*,exclude=[acgan*,semi*])' study=ring8
 	$(BIN)/python docs/figures.py
 
 clean:  ## remove .venv and caches; outputs/ stays

@@ -150,7 +150,7 @@ def ring8(sweep: Path = Path("outputs/ring8")) -> None:
     if not folders:
         sys.exit(
             f"{sweep} has no runs; make them with python -m gan_runner -m experiment=ring8 study=ring8 "
-            f"'loss=glob(*,exclude=[acgan,semi*])'"
+            f"'loss=glob(*,exclude=[acgan*,semi*])'"
         )
     figure, axes = panels(len(folders), 6)
     print("| loss | modes | within 3 deviations | reverse KL | steps | seconds |\n|---|---|---|---|---|---|")

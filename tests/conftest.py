@@ -28,7 +28,7 @@ SMALL = (
     "device=cpu",
 )
 LOSSES = sorted(path.stem for path in (CONF / "loss").glob("*.yaml"))
-NEED_CLASSES = ("acgan", "semi_supervised", "semi_supervised_odena")
+NEED_CLASSES = ("acgan", "acgan_wgan_gp", "semi_supervised", "semi_supervised_odena")
 CORE = ("gan", "minimax", "wgan", "wgan_gp")  # where all would take too long
 
 

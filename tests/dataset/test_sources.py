@@ -133,11 +133,11 @@ def test_faces_are_cropped_in_the_middle_and_shrunk(tmp_path: Path, monkeypatch:
     for n in range(6):
         Image.fromarray(face).save(folder / f"{n}.png")
 
-    class Lists:
-        splits = {"train": ["0.png", "1.png", "2.png"], "valid": ["3.png"], "test": ["4.png", "5.png"]}
+    splits = {"train": ["0.png", "1.png", "2.png"], "valid": ["3.png"], "test": ["4.png", "5.png"]}
 
+    class Lists:
         def __init__(self, root: str, split: str, download: bool):
-            self.filename = self.splits[split]
+            self.filename = splits[split]
 
     monkeypatch.setattr("torchvision.datasets.CelebA", Lists)
     data = CelebA(str(tmp_path), size=8)
