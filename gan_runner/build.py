@@ -207,9 +207,7 @@ def build(config: Config) -> Run:
     device = make(config["device"], "device")
     device.configure()
     objective = make(config["loss"], "loss")
-    dataset = make(config["dataset"], "dataset")
-    if not isinstance(dataset, ImageDataset):
-        raise ConfigError(f"dataset: {type(dataset).__name__} is no ImageDataset; derive it from that class.")
+    dataset = make_dataset(config)
     latent, generator, discriminator = networks(config, dataset.spec, device)
     check_memory(settings, dataset.spec, latent, device)
     initialize(dataset.split("train"), generator, discriminator)
@@ -234,6 +232,13 @@ def build(config: Config) -> Run:
     )
     compat.check(run)
     return run
+
+
+def make_dataset(config: Config) -> ImageDataset:
+    dataset = make(config["dataset"], "dataset")
+    if not isinstance(dataset, ImageDataset):
+        raise ConfigError(f"dataset: {type(dataset).__name__} is no ImageDataset; derive it from that class.")
+    return dataset
 
 
 def networks(config: Config, spec: ImageSpec, device: Device) -> tuple[Any, nn.Module, nn.Module]:

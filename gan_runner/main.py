@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,11 @@ log = logging.getLogger("gan_runner")
 
 def main() -> None:
     """The command line. Exit codes: 0 done, 1 our bug, 2 the user's mistake, 3 diverged, 128+N stopped by signal N."""
+    enter(job)
+
+
+def enter(job: Callable[[], None]) -> None:
+    """Calls the Hydra function of a door; what ends it becomes one sentence and an exit code."""
     find_users_classes()
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
@@ -56,12 +61,12 @@ def main() -> None:
             raise
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        if not isinstance(error, ENDINGS) and raised_in_a_job(error):
+        if not isinstance(error, ENDINGS) and raised_in(job, error):
             raise
         tell(error, traceback_wanted)
 
 
-def raised_in_a_job(error: Exception) -> bool:
+def raised_in(job: Callable[[], None], error: Exception) -> bool:
     """Else Hydra raised it over what was typed: its own errors, OmegaConf's, YAML's and plain ValueErrors."""
     return any(frame.name == job.__name__ for frame in traceback.extract_tb(error.__traceback__)[1:])
 
@@ -110,9 +115,16 @@ def nearest_setting(key: str) -> str:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(cfg: DictConfig) -> None:
-    """One run, alone or as a job of a sweep, where a failure is raised, so that the other jobs go on."""
-    try:
+    """One run, alone or as a job of a sweep."""
+    with through_hydra():
         carry_out(cfg)
+
+
+@contextlib.contextmanager
+def through_hydra() -> Iterator[None]:
+    """A failure in a sweep is raised, so that the other jobs go on; any other ending Hydra lets pass."""
+    try:
+        yield
     except ENDINGS as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN and not isinstance(error, Stopped):
             log.error("failed: %s: %s", " ".join(HydraConfig.get().overrides.task), error)

@@ -1,0 +1,135 @@
+"""The door to both networks: python -m gan_runner.networks [overrides] shows their layers and what an image costs.
+
+It composes a configuration as training does, and trains and writes nothing (data that are absent are downloaded).
+An operation is one multiplication or one addition of a matrix product or a convolution, so a multiply-add is two;
+nothing else is counted: no bias, norm, activation or embedding.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+from gan_runner.build import check_structure, make, make_dataset, networks
+from gan_runner.compat import UNFIT, first_line
+from gan_runner.errors import ConfigError
+from gan_runner.main import CONF, enter, resolve, tell, through_hydra
+from gan_runner.noise import Noise
+
+BATCH = 2
+
+
+def main() -> None:
+    if {"-m", "--multirun"} & set(sys.argv):
+        tell(ConfigError("-m is for sweeps, and this shows one configuration; leave it away."), traceback_wanted=False)
+    enter(job)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def job(cfg: DictConfig) -> None:
+    with through_hydra():
+        print("\n\n".join(views(resolve(cfg))))
+
+
+def views(config: Mapping[str, Any]) -> Iterator[str]:
+    """Of the generator and of the discriminator, as the loss prepares it."""
+    check_structure(config)
+    device, objective = make(config["device"], "device"), make(config["loss"], "loss")
+    spec = make_dataset(config).spec
+    latent, generator, discriminator = networks(config, spec, device)
+    objective.prepare(discriminator)
+    z = latent.sample(Noise((config["seed"], "view"), BATCH, torch.device("cpu")))
+    labels = torch.zeros(BATCH, dtype=torch.long) if spec.num_classes else None
+    yield view("generator", generator, z, labels)
+    yield view("discriminator", discriminator, torch.zeros(BATCH, *spec.shape), labels)
+
+
+def view(player: str, network: nn.Module, given: Tensor, labels: Tensor | None) -> str:
+    """A row for each layer, in the order in which they are used, and the totals."""
+    sizes, shapes, modules = trainable(network), watched(network.eval()), dict(network.named_modules())
+    try:
+        cost = f"{operations(network, given, labels):,} operations an image forward"
+        if player == "discriminator":
+            cost += f", {operations(network, given, labels, backward=True):,} with backward to its weights"
+    except UNFIT as error:
+        reason = f"cannot be used on numbers of shape {shape(given)}: {first_line(error)}"
+        raise ConfigError(f"model.{player}={type(network).__name__} {reason}.") from error
+    rows = [
+        (path or ".", type(modules[path]).__name__, shapes.get(path, "-"), f"{sizes[path]:,}")
+        for path in dict.fromkeys((*shapes, *layers(network)))
+    ]
+    sums = f"{sum(p.numel() for p in network.parameters()):,} parameters ({sizes.total():,} trainable)"
+    if buffers := sum(buffer.numel() for buffer in network.buffers()):
+        sums += f", {buffers:,} numbers in buffers"
+    head = ("layer", "class", "output", "trainable")
+    return "\n".join((f"{player}: {type(network).__name__}", *aligned([head, *rows]), sums, cost))
+
+
+def trainable(network: nn.Module) -> Counter[str]:
+    """Parameters that train, by the path of the layer that holds them (a norm of its weight is part of a layer)."""
+    sizes: Counter[str] = Counter()
+    for name, parameter in network.named_parameters():
+        path = f".{name}".rpartition(".")[0].partition(".parametrizations")[0][1:]
+        sizes[path] += parameter.numel() * parameter.requires_grad
+    return sizes
+
+
+def layers(network: nn.Module) -> list[str]:
+    """The paths of what holds parameters or has no parts; the norm of a weight is no part."""
+    holders = trainable(network)
+    return [
+        path
+        for path, module in network.named_modules()
+        if path in holders or not ("parametrizations" in path or module._modules.keys() - {"parametrizations"})
+    ]
+
+
+def watched(network: nn.Module) -> dict[str, str]:
+    """Shapes of what the layers return, by path, which the next forward fills."""
+    shapes: dict[str, str] = {}
+    for path in layers(network):
+        network.get_submodule(path).register_forward_hook(partial(note, shapes, path))
+    return shapes
+
+
+def note(shapes: dict[str, str], path: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    shapes[path] = shape(output) if isinstance(output, Tensor) else "-"
+
+
+def shape(tensor: Tensor) -> str:
+    """Without the batch."""
+    return "x".join(map(str, tensor.shape[1:])) or "1"
+
+
+def operations(network: nn.Module, given: Tensor, labels: Tensor | None, backward: bool = False) -> int:
+    """For one image; backward: also for the gradient of what the network returns to its weights."""
+    formulas = {torch.ops.aten.convolution_backward: of_convolution_backward}
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        result = network(given, labels)
+        if backward:
+            result.sum().backward()
+    return int(counter.get_total_flops()) // BATCH
+
+
+def of_convolution_backward(grad: Any, x: Any, weight: Any, *rest: Any, out_shape: Any) -> int:
+    """Each gradient costs a forward. (Torch 2.15 forgets the groups of a convolution in that of the weight.)"""
+    *_, transposed, _padding, _groups, wanted = rest
+    return int(sum(wanted[:2]) * conv_flop_count(x, weight, grad, transposed))
+
+
+def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Words to the left, numbers to the right."""
+    layer, kind, output, size = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for row in rows:
+        yield f"{row[0]:<{layer}}  {row[1]:<{kind}}  {row[2]:>{output}}  {row[3]:>{size}}"
+
+
+if __name__ == "__main__":
+    main()
