@@ -100,19 +100,12 @@ def glorot(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Linear | nn.
     return layer
 
 
-def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
-    """Weights U(-bound, bound), zero biases (pylearn2)."""
-    nn.init.uniform_(layer.weight, -bound, bound)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
 class Maxout(nn.Module):
     """(B, width_in) -> (B, width_out), each unit the largest of `pieces` linear ones (Goodfellow et al. 2013)."""
 
     def __init__(self, width_in: int, width_out: int, pieces: int):
         super().__init__()
-        self.linear = uniform(nn.Linear(width_in, width_out * pieces), 0.005)
+        self.linear = nn.Linear(width_in, width_out * pieces)
         self.pieces = pieces
 
     def forward(self, x: Tensor) -> Tensor:

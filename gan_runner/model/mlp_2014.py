@@ -7,10 +7,16 @@ from torch import Tensor, nn
 
 from gan_runner.model.conditioning import FOR_DISCRIMINATORS, WITHOUT_NORM, Discriminator, Head, JoinVector, check
 from gan_runner.model.latent import Latent
-from gan_runner.model.layers import Maxout, ToRange, ToUnit, uniform
+from gan_runner.model.layers import Maxout, ToRange, ToUnit
 from gan_runner.spec import Batch, ImageSpec
 
 EXTREME = 1e-3  # share of brightness below which a pixel's logit is not followed
+
+
+def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
+    nn.init.uniform_(layer.weight, -bound, bound)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Generator2014(nn.Module):
@@ -41,6 +47,12 @@ class Generator2014(nn.Module):
         return images.view(-1, *self.shape)
 
 
+def maxout(width_in: int) -> list[nn.Module]:
+    layer = Maxout(width_in, 240, 5)
+    uniform(layer.linear, 0.005)
+    return [layer, nn.Dropout(0.5)]
+
+
 class Discriminator2014(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,). 1,231,441 parameters for 28x28x1.
 
@@ -52,10 +64,7 @@ class Discriminator2014(Discriminator):
         self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.prepare = nn.Sequential(ToUnit(spec.value_range), nn.Flatten(), nn.Dropout(0.2))
         self.join = JoinVector(spec.size, spec.num_classes, conditioning)
-        self.layers = nn.Sequential(
-            *(Maxout(self.join.width, 240, 5), nn.Dropout(0.5)),
-            *(Maxout(240, 240, 5), nn.Dropout(0.5)),
-        )
+        self.layers = nn.Sequential(*maxout(self.join.width), *maxout(240))
         self.head = Head(240, spec.num_classes, conditioning)
         uniform(self.head.score, 0.005)
 

@@ -149,7 +149,8 @@ def test_the_data_dependent_beginning_is_part_of_a_run():
 def test_maxout_is_the_largest_piece():
     layer = Maxout(3, 2, 5)
     x = torch.randn(4, 3)
-    by_hand = torch.stack([(x @ layer.linear.weight.T)[:, unit * 5 : unit * 5 + 5].max(dim=1)[0] for unit in (0, 1)], 1)
+    pieces = x @ layer.linear.weight.T + layer.linear.bias
+    by_hand = torch.stack([pieces[:, unit * 5 : unit * 5 + 5].max(dim=1)[0] for unit in (0, 1)], 1)
     assert_close(layer(x), by_hand)
 
 
