@@ -104,7 +104,7 @@ def test_every_model_trains_with_every_loss_and_resumes(pair: str, device: tuple
     check_two_steps(*PAIRS[pair], *device)
 
 
-@pytest.mark.parametrize("device", on({n: o for n, o in (CPUS | GPUS).items() if n != "fp16"}))
+@pytest.mark.parametrize("device", on({n: o for n, o in (CPUS | GPUS).items() if n not in ("fp16", "fp32")}))
 @pytest.mark.parametrize("pair", PUBLISHED | CONDITIONAL)
 def test_a_published_or_conditional_network_trains_and_resumes(pair: str, device: tuple[str, ...]):
     check_two_steps(*SYNTHETIC, *(PUBLISHED | CONDITIONAL)[pair], *device)

@@ -1,8 +1,9 @@
-"""Published networks: the parameter counts of REFERENCE section 4, sizes, and what their tables fix."""
+"""Published networks: their parameter counts, sizes, and what their tables fix."""
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.testing import assert_close
 
 from gan_runner.build import Config, make
@@ -13,6 +14,7 @@ from gan_runner.model.mlp_2014 import Generator2014
 from gan_runner.model.r3gan import Block, Resample
 from gan_runner.model.resnet import ResNetDiscriminator
 from gan_runner.model.sngan_cnn import SNGANDiscriminator
+from gan_runner.model.ssl import GaussianNoise
 from gan_runner.spec import Batch, ImageSpec
 from tests.conftest import configure, make_run
 
@@ -29,6 +31,12 @@ COUNTS = {
         LABELLED28,
         101 * 200 + 11 * 1000 + 1201 * 1200 + 1201 * 784,
         785 * 240 * 5 + 11 * 50 * 5 + 291 * 240 * 4 + 241,
+    ),
+    "ssl_mlp": (  # a shift and a fixed gain of batch norm; of weight norm a scale for each output, beside the weights
+        ("model.discriminator.output=classes",),
+        LABELLED28,
+        100 * 500 + 2 * 500 + 500 * 500 + 2 * 500 + 500 * 784 + 2 * 784,
+        1_538_760 + 1000 + 500 + 3 * 250 + 10,
     ),
     "sngan_cnn": ((), COLOUR32, 3_812_355, 2_935_873),
     "dcgan_wgan_gp": ((), GRAY28, 1_554_177, 1_030_145),
@@ -93,6 +101,8 @@ SIZES = {
     "dcgan_wgan_gp": (28, 32),
     "resnet": (32, 64, 128),
     "r3gan": (8, 32, 64),
+    "ssl_mlp": (8, 28, 32, 64),
+    "ssl_cnn": (16, 32, 64),
 }
 NARROW = {"resnet": ("8", ""), "r3gan": ("16", "4")}
 
@@ -119,6 +129,8 @@ def test_sizes_come_from_the_data(model: str, size: int, channels: int):
         ("r3gan", GRAY28),
         ("r3gan", ImageSpec(3, 32, 64)),
         ("dcgan_wgan_gp", ImageSpec(1, 64, 64)),
+        ("ssl_cnn", GRAY28),
+        ("ssl_cnn", ImageSpec(1, 8, 8)),
     ],
 )
 def test_a_size_that_a_network_cannot_make_is_refused(model: str, spec: ImageSpec):
@@ -169,6 +181,40 @@ def dropped(network: nn.Module, given: torch.Tensor) -> list[tuple[int, float]]:
             layer.register_forward_hook(lambda module, inputs, output: met.append((inputs[0].shape[1], module.p)))
     network(given, torch.tensor([0, 9]))
     return met
+
+
+@pytest.mark.parametrize("model", ["ssl_mlp", "ssl_cnn"])
+def test_weight_norm_begins_with_outputs_of_mean_0_and_deviation_1(model: str):
+    torch.manual_seed(0)
+    spec = ImageSpec(1, 16, 16, num_classes=3)
+    _, network = networks(model, spec, "model.discriminator.output=classes")
+    for module in network.modules():
+        if isinstance(module, nn.Dropout | GaussianNoise):
+            module.eval()  # without what is drawn anew in the next forward
+    real = Batch(torch.rand(50, *spec.shape) * 2 - 1)
+    network.initialize(real)
+    seen = []
+    for module in network.modules():
+        if is_parametrized(module):
+            module.register_forward_hook(lambda module, inputs, output: seen.append(output.transpose(0, 1).flatten(1)))
+    network(real.images)
+    spreads = [1.0] * (len(seen) - 1) + [0.1 if model == "ssl_cnn" else 1.0]
+    assert len(seen) == {"ssl_mlp": 6, "ssl_cnn": 10}[model]
+    for output, spread in zip(seen, spreads, strict=True):
+        assert_close(output.mean(dim=1), torch.zeros(len(output)), atol=1e-4, rtol=0)
+        assert_close(output.std(dim=1, correction=0), torch.full((len(output),), spread), atol=1e-4, rtol=1e-3)
+
+
+def test_the_scales_of_hidden_layers_stay_and_those_of_the_last_train():
+    _, network = networks("ssl_mlp", LABELLED28, "model.discriminator.output=classes")
+    trained = [scale.requires_grad for name, scale in network.named_parameters() if name.endswith("original0")]
+    assert trained == [False] * 5 + [True]
+
+
+def test_noise_of_the_semi_supervised_networks_is_for_training_alone():
+    x, noise = torch.zeros(10_000), GaussianNoise(0.3)
+    assert noise(x).std().item() == pytest.approx(0.3, rel=0.05)
+    assert torch.equal(noise.eval()(x), x)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sum"])

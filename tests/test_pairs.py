@@ -1,0 +1,86 @@
+"""Networks, conditionings, losses, precisions and shapes of images, every two of them together at least once."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from gan_runner.errors import ConfigError
+from tests.conftest import make_run
+from tests.test_run import GROUPED, SYNTHETIC, THIN, check_two_steps, told
+
+ALL, LARGE = ((1, 8), (1, 28), (3, 32), (3, 64)), ((3, 32), (3, 64))
+NORMS = ("none", "one_hot", "embedding", "projection", "norm")
+NO_NORMS = NORMS[:-1]
+NETWORKS = {  # settings, the images it is for, how it takes labels
+    "mlp": ((), ALL, NORMS),
+    "dcgan": (THIN, ALL, NORMS),
+    "mlp_2014": ((), ALL, NO_NORMS),
+    "mlp_keras": ((), ALL, NORMS),
+    "mlp_small": ((), ALL, NO_NORMS),
+    "mlp_mirza": ((), ALL, ("its own",)),
+    "sngan_cnn": ((), ((1, 8), *LARGE), NORMS),
+    "dcgan_wgan_gp": ((), ((1, 28), (3, 32)), NO_NORMS),
+    "resnet": (THIN, LARGE, NORMS),
+    "r3gan_small": ((*THIN, *GROUPED), ((1, 8), *LARGE), NO_NORMS),
+    "ssl_mlp": ((), ALL, ("none",)),
+    "ssl_cnn": ((), LARGE, ("none",)),
+}
+LABELS = {
+    "none": told("none", "none"),
+    "one_hot": told("one_hot", "one_hot"),
+    "embedding": told("embedding", "embedding"),
+    "projection": told("one_hot", "projection"),
+    "norm": told("norm", "projection"),
+    "its own": (),
+}
+LOSSES = ("gan", "wgan_gp", "hinge", "r3gan")
+PRECISIONS = ("fp32", "bf16")
+Case = tuple[str, tuple[int, int], str, str, str]
+
+
+def cases() -> Iterator[Case]:
+    for network, (_, shapes, labels) in NETWORKS.items():
+        small = shapes[:1] if network == "ssl_cnn" else shapes  # its 64x64 would take minutes
+        for rest in itertools.product(small, labels, LOSSES, PRECISIONS):
+            yield (network, *rest)
+
+
+def pairs(case: Case) -> set[tuple[object, ...]]:
+    return {((i, case[i]), (j, case[j])) for i, j in itertools.combinations(range(len(case)), 2)}
+
+
+def covering() -> list[Case]:
+    """Cases, each the one that brings the most pairs that are still missing, until none is."""
+    chosen: list[Case] = []
+    possible = {case: pairs(case) for case in cases()}
+    missing = set().union(*possible.values())
+    while missing:
+        best = max(possible, key=lambda case: len(possible[case] & missing))
+        chosen.append(best)
+        missing -= possible[best]
+    return chosen
+
+
+def overrides(case: Case) -> tuple[str, ...]:
+    network, (channels, side), labels, loss, precision = case
+    images = (f"dataset.channels={channels}", f"dataset.height={side}", f"dataset.width={side}")
+    unlabelled = ("dataset.num_classes=0",) if labels == "none" else ()
+    norm = ("model.discriminator.norm=none",) if network == "resnet" else ()
+    chosen = (f"model={network}", f"loss={loss}", f"device.precision={precision}", *norm)
+    told_how = () if network.startswith("ssl") else LABELS[labels]
+    return (*SYNTHETIC, *images, *unlabelled, *chosen, *NETWORKS[network][0], *told_how)
+
+
+@pytest.mark.parametrize("case", covering(), ids=lambda case: f"{case[0]}-{case[1][1]}-{'-'.join(case[2:])}")
+def test_two_steps_of_each_pair_of_choices(case: Case):
+    check_two_steps(*overrides(case))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_images_that_a_network_cannot_make_are_refused_in_one_sentence(network: str):
+    labels = NETWORKS[network][2][-1]
+    for shape in set(ALL) - set(NETWORKS[network][1]):
+        with pytest.raises(ConfigError, match=r"makes .*images of .*; use model=") as caught:
+            make_run(*overrides((network, shape, labels, "gan", "fp32")))
+        assert len({sentence.split(": ")[-1] for sentence in caught.value.sentences}) == 1
