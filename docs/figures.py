@@ -1,5 +1,9 @@
-"""The figures and the table of docs/losses.md: python docs/figures.py [dirac] [gradients] [ring8]."""
+"""The figures of the docs: python docs/figures.py [dirac] [gradients] [ring8] [errors].
 
+Without a name, those of docs/losses.md; errors, of docs/results.md, needs runs of an hour.
+"""
+
+import json
 import math
 import sys
 from collections.abc import Callable
@@ -22,6 +26,7 @@ from gan_runner.run import Run
 from gan_runner.schedule import Progress
 
 IMAGES = Path(__file__).parent / "images"
+TEST_ERROR = "metric/test_error"
 
 
 def run_of(*overrides: str) -> Run:
@@ -169,10 +174,29 @@ def ring8(sweep: Path = Path("outputs/ring8")) -> None:
     figure.savefig(IMAGES / "ring8.png", dpi=110)
 
 
-FIGURES: dict[str, Callable[[], None]] = {"dirac": dirac, "gradients": gradients, "ring8": ring8}
+# ---- the test error of semi-supervised learning
+
+
+def errors(study: Path = Path("outputs/ssl")) -> None:
+    paths = sorted(study.glob("*/metrics.jsonl"))
+    if not paths:
+        sys.exit(f"{study} has no runs; docs/results.md has the commands that make them")
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    for path in paths:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        points = [(line["step"], 100 * line[TEST_ERROR]) for line in lines if TEST_ERROR in line]
+        axis.plot(*zip(*points, strict=True), label=path.parent.name)
+    axis.set(xlabel="generator step (500 are an epoch)", ylabel="test error (%)", yscale="log")
+    axis.grid(which="both", alpha=0.3)
+    axis.legend()
+    figure.savefig(IMAGES / "ssl_errors.png", dpi=110)
+
+
+OF_LOSSES: dict[str, Callable[[], None]] = {"dirac": dirac, "gradients": gradients, "ring8": ring8}
+FIGURES = OF_LOSSES | {"errors": errors}
 
 if __name__ == "__main__":
     plt.switch_backend("Agg")
     torch.set_num_threads(1)  # tiny networks
-    for figure_name in sys.argv[1:] or FIGURES:
+    for figure_name in sys.argv[1:] or OF_LOSSES:
         FIGURES[figure_name]()

@@ -69,6 +69,18 @@ def test_the_figures_are_drawn(images: Path, command: Command, capfd: pytest.Cap
     assert sorted(path.name for path in images.glob("*.png")) == ["dirac.png", "ring8.png", "starved.png"]
 
 
+def test_the_test_error_of_a_study_is_drawn(images: Path, command: Command):
+    few = ("model=ssl_mlp", "loss=semi_supervised", "dataset.labels_per_class=2", "device=cpu", "study=ssl")
+    assert command(*few, "train.total_steps=2", "train.evaluate_every=1").code == 0
+    figures.errors()
+    assert (images / "ssl_errors.png").stat().st_size > 1000
+
+
+def test_runs_that_are_not_there_are_told(in_tmp: Path):
+    with pytest.raises(SystemExit, match=r"outputs/ssl has no runs; docs/results.md has the commands"):
+        figures.errors()
+
+
 def test_a_sweep_that_is_not_there_is_told(in_tmp: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit, match=r"has no runs; make them with python -m gan_runner -m experiment=ring8"):
         figures.ring8()

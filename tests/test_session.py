@@ -76,6 +76,18 @@ def test_a_run_leaves_what_the_readme_promises(tmp_path: Path, loss: str):
     assert Image.open(folder.path / "samples" / "step-00000006.png").size == (8 * 33 - 1, 8 * 33 - 1)
 
 
+@pytest.mark.parametrize(("every", "steps"), [(0, [6]), (2, [2, 4, 6]), (4, [4, 6])])
+def test_the_test_error_is_logged_when_asked_and_at_the_end(tmp_path: Path, every: int, steps: list[int]):
+    few = ("loss=semi_supervised", "dataset.labels_per_class=2", f"train.evaluate_every={every}")
+    folder = train_in(tmp_path / "run", *SMALL, *EVERY, *few, "train.total_steps=6")
+    events = board(folder).Scalars("metric/test_error")
+    assert [event.step for event in events] == steps
+    last = json.loads((folder.path / "summary.json").read_text())["last"]
+    assert last["metric/test_error"] == pytest.approx(events[-1].value)
+    assert last["loss/supervised"] > 0
+    assert "step 6  metric/test_error" in (folder.path / "train.log").read_text()
+
+
 def test_the_logged_numbers_are_those_of_the_steps(tmp_path: Path):
     """The estimate is minus the adversarial loss, and the loss is that plus the penalty: at every line."""
     folder = train_in(tmp_path / "run", *SMALL, *EVERY, "loss=wgan_gp", "train.total_steps=6")
