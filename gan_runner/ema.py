@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from gan_runner.schedule import Progress, Schedule, valued
 
+STATISTICS_BATCHES = 16  # from which batch-norm statistics are estimated
 RAMP_UP = 0.05  # of the images so far: the half-life grows with the run until it is reached (StyleGAN2)
 
 

@@ -11,20 +11,20 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
-from gan_runner.ema import EMA, estimate_batch_statistics, find_singular_vectors
+from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, choose, require
+from gan_runner.evaluator import Evaluator
 from gan_runner.loss.objective import Objective
 from gan_runner.meter import Meter
-from gan_runner.metric.test_error import error_rate
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise, seed_of
 from gan_runner.player import Player, undisturbed
 from gan_runner.protocols import Stats
-from gan_runner.sampler import STATISTICS_BATCHES, Sampler
+from gan_runner.sampler import Sampler
 from gan_runner.schedule import Progress, Schedule, check_schedulable
 from gan_runner.spec import Batch, full_precision
 
@@ -101,6 +101,9 @@ class Run:
         self.objective, self.latent, self.dataset = objective, latent, dataset
         self.ema, self.device, self.settings, self.seed = ema, device, settings, seed
         self.classifier = classifier  # the averaged discriminator, where that is what is learned
+        self.evaluator = None
+        if classifier is not None:
+            self.evaluator = Evaluator(classifier.network, dataset, seed, settings.batch_size, device.torch)
         self.real = dataset.split("train")
         size = settings.generator_batch_size
         self.sampler = Sampler(ema.network, latent, dataset.spec, seed, size, device.torch)
@@ -305,26 +308,8 @@ class Run:
         return {"ema": self.ema} | ({"classifier": self.classifier} if self.classifier is not None else {})
 
     def evaluate(self) -> dict[str, float]:
-        """Metrics of the averaged networks."""
-        if self.classifier is None:
-            return {}
-        return {"metric/test_error": self.test_error(self.classifier.network)}
-
-    @torch.no_grad()
-    def test_error(self, network: nn.Module) -> float:
-        """Of a discriminator that knows the classes, on the test split; its batch statistics are of training images."""
-        size = self.settings.batch_size
-        find_singular_vectors(network)
-        real = self.real.batches(size, self.device.torch, 0, seed_of(self.seed, "statistics"))
-        estimate_batch_statistics(network, ((batch.images, None) for batch in islice(real, STATISTICS_BATCHES)))
-        test = self.dataset.split("test")
-        assert test.labels is not None  # a discriminator that knows classes was made for them
-        pairs = zip(test.images.split(size), test.labels.split(size), strict=True)
-        home = self.device.torch
-        return error_rate(
-            (network.heads(test.decode(images.to(home))).logits, labels.to(home))  # type: ignore[operator]
-            for images, labels in pairs
-        )
+        """Metrics, where the loss has any."""
+        return {} if self.evaluator is None else self.evaluator()
 
     def observe(self) -> dict[str, float]:
         """What the host knows without asking the device."""

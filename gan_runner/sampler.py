@@ -3,12 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from gan_runner.ema import estimate_batch_statistics, find_singular_vectors
+from gan_runner.ema import STATISTICS_BATCHES, estimate_batch_statistics, find_singular_vectors
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise
 from gan_runner.spec import ImageSpec, full_precision
-
-STATISTICS_BATCHES = 16  # batches of noise from which batch-norm statistics are estimated
 
 
 class Sampler:

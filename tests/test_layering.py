@@ -25,7 +25,7 @@ LEAVES = (
 ORDER = (
     GROUND,
     LEAVES,
-    ("sampler", "trust"),
+    ("sampler", "evaluator", "trust"),
     ("player",),
     ("run",),
     ("session",),
