@@ -31,8 +31,10 @@ PARTS = {
     "optimizer": ("generator", "discriminator", "schedule"),
 }
 MODEL = (*PARTS["model"], "weights")  # which may be left out
+PLAIN = {bool, int, float, str, type(None)}
 SCHEDULE = "gan_runner.schedule.Schedule"
 SHOWN = 10_000  # training images, at most, that a network may be initialised from
+END = 2**62  # a step after every schedule
 FLOAT = 4  # bytes
 COPIES = 5  # of the weights, in training: themselves, gradients, two of Adam, the average
 
@@ -131,7 +133,7 @@ def signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter],
 def convert(value: Any, hint: Any) -> tuple[Any, bool]:
     """The value as the annotation wants it, and whether it fits: 1 becomes 1.0 for a float, 1e4 becomes 10000."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if isinstance(value, Mapping) and "_target_" not in value and hint in (bool, int, float, str):
+    if isinstance(value, Mapping) and set(arguments or (hint,)) <= PLAIN:
         return value, False
     if isinstance(value, Mapping) or not isinstance(value, bool | int | float | str | list | None):
         return value, True  # a nested node or a live object: its own constructor judges
@@ -305,7 +307,8 @@ def make_player(config: Config, name: str, network: nn.Module, schedule: Any, de
     if isinstance(rate, int | float) and not rate >= 0:
         raise ConfigError(f"{path}.lr={rate} must be 0 (which holds the {name}) or more.")
     scheduled = make_schedules(node, path)
-    first = {key: now(value, Progress(0, None)) for key, value in scheduled.items()}
+    first, last = ({key: now(value, Progress(step, 1)) for key, value in scheduled.items()} for step in (0, END))
+    make({**node, **last}, path, params=[torch.zeros(1)])  # what the end may not be is told before the beginning
     optimizer = make({**node, **first}, path, params=network.parameters())
     return Player(name, network, optimizer, schedule, device, scheduled)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_runner.errors import ConfigError
 from gan_runner.loss.constraint import WeightClipping
@@ -62,6 +63,15 @@ def one_lipschitz_bound(run: Run) -> Iterator[str]:
         )
 
 
+def no_bound_undoes_another(run: Run) -> Iterator[str]:
+    spectral = any(isinstance(part, _SpectralNorm) for part in run.discriminator.network.modules())
+    if spectral and isinstance(run.objective.constraint, WeightClipping):
+        yield (
+            "loss.constraint clips weights that model.weights.discriminator=spectral then scales anew; keep one of "
+            "them: loss.constraint=null, or model.weights.discriminator=none."
+        )
+
+
 def energies_are_errors(run: Run) -> Iterator[str]:
     term, network = run.objective.adversarial, run.discriminator.network
     if getattr(term, "energy", False) and not getattr(network, "energy", False):
@@ -106,11 +116,19 @@ def batch_norm_needs_two_samples(run: Run) -> Iterator[str]:
 def the_dataset_has_images(run: Run) -> Iterator[str]:
     if not len(run.real):
         yield "dataset has no image in its training split; name a folder with images."
+    if run.evaluator is not None and not run.dataset.splits.get("test"):
+        yield "dataset has no image in its test split, which metric/test_error is taken on; use one that has."
 
 
 def accumulation_needs_a_mean(run: Run) -> Iterator[str]:
     if run.settings.accumulate > 1 and run.objective.batch_statistics:
         yield "train.accumulate must be 1 with this loss: a term of it depends on the whole batch, so parts differ."
+    comparing = [layer for _, layer in batch_coupled(run.discriminator.network) if hasattr(layer, "cure")]
+    if run.settings.accumulate > 1 and comparing:
+        yield (
+            f"train.accumulate must be 1 with {type(comparing[0]).__name__}, which compares the whole batch; or set "
+            f"model.discriminator.{comparing[0].cure}."
+        )
 
 
 def schedules_have_a_length(run: Run) -> Iterator[str]:
@@ -121,6 +139,16 @@ def schedules_have_a_length(run: Run) -> Iterator[str]:
                     f"{name} needs to know its length, and train.total_seconds does not say it; give the schedule its "
                     f"own steps, or train.total_steps as well."
                 )
+
+
+def schedules_begin(run: Run) -> Iterator[str]:
+    for name, schedule in run.schedules().items():
+        before = schedule.warmup_steps + schedule.hold_steps
+        if schedule.needs_length and run.length is not None and before >= run.length:
+            yield (
+                f"{name} is warmed up and held for {before} steps, and the run has {run.length}, so that it never "
+                f"moves; use fewer, or shape=constant."
+            )
 
 
 def networks_fit_the_data(run: Run) -> Iterator[str]:
@@ -153,7 +181,13 @@ def networks_fit_the_data(run: Run) -> Iterator[str]:
     if run.objective.needs_logits and not has_logits(discriminator, images.float(), labels):
         yield (
             f"loss needs the logits of the classes, which model.discriminator does not give; set "
-            f"model.discriminator.{run.objective.needs_logits}, or choose a model that has it."
+            f"model.discriminator.{run.objective.needs_logits}."
+        )
+    told = getattr(discriminator, "conditional", False)
+    if told and not run.objective.needs_logits and has_logits(discriminator, images.float(), labels):
+        yield (
+            "model.discriminator.conditioning=classifier names classes that this loss does not ask for; choose "
+            "loss=acgan, or another conditioning."
         )
     if score.shape != (2,):
         yield f"model.discriminator returns shape {tuple(score.shape)} for 2 images; it should be (2,), a score each."
@@ -183,11 +217,13 @@ RULES = (
     batch_norm_needs_two_samples,
     penalties_see_single_samples,
     one_lipschitz_bound,
+    no_bound_undoes_another,
     energies_are_errors,
     labels_reach_both_players,
     few_labels_are_used,
     accumulation_needs_a_mean,
     schedules_have_a_length,
+    schedules_begin,
     networks_fit_the_data,
 )
 
@@ -221,4 +257,9 @@ def scores_of_both_signs(run: Run) -> Iterator[str]:
         )
 
 
-ADVICE = (momentum_with_clipping, a_trained_critic, scores_of_both_signs)
+def metrics_to_take(run: Run) -> Iterator[str]:
+    if run.settings.evaluate_every and run.evaluator is None:
+        yield "train.evaluate_every asks for metrics, and only losses that learn from few labels have one so far."
+
+
+ADVICE = (metrics_to_take, momentum_with_clipping, a_trained_critic, scores_of_both_signs)

@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from gan_runner.schedule import Progress, Schedule, valued
 
 STATISTICS_BATCHES = 16  # from which batch-norm statistics are estimated
-RAMP_UP = 0.05  # of the images so far: the half-life grows with the run until it is reached (StyleGAN2)
+RAMP_UP = 0.05  # of the images so far: a half-life without a schedule grows until it is reached (StyleGAN2)
 
 
 class EMA:
@@ -30,7 +30,9 @@ class EMA:
         self.live: list[Tensor] = list(network.parameters())
 
     def beta(self, images_per_step: int, images: int, progress: Progress) -> float:
-        half_life = min(valued(self.half_life_images, progress), RAMP_UP * images)
+        half_life = valued(self.half_life_images, progress)
+        if not isinstance(self.half_life_images, Schedule):
+            half_life = min(half_life, RAMP_UP * images)
         return 0.5 ** (images_per_step / half_life) if half_life > 0 else 0.0
 
     @torch.no_grad()

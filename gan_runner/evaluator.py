@@ -16,18 +16,19 @@ class Evaluator:
 
     def __init__(self, classifier: nn.Module, dataset: ImageDataset, seed: int, batch_size: int, device: torch.device):
         self.classifier, self.seed, self.batch_size, self.device = classifier, seed, batch_size, device
-        self.train, self.test = dataset.split("train"), dataset.split("test")
+        self.dataset = dataset
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:
         find_singular_vectors(self.classifier)
-        real = self.train.batches(self.batch_size, self.device, 0, seed_of(self.seed, "statistics"))
+        test = self.dataset.split("test")
+        real = self.dataset.split("train").batches(self.batch_size, self.device, 0, seed_of(self.seed, "statistics"))
         shown = ((batch.images, None) for batch in islice(real, STATISTICS_BATCHES))
         estimate_batch_statistics(self.classifier, shown)
-        assert self.test.labels is not None  # a discriminator that knows the classes was made for them
-        parts = (part.split(self.batch_size) for part in (self.test.images, self.test.labels))
+        assert test.labels is not None  # a discriminator that knows the classes was made for them
+        parts = (part.split(self.batch_size) for part in (test.images, test.labels))
         error = error_rate(
-            (self.classifier.heads(self.test.decode(images.to(self.device))).logits, labels.to(self.device))  # type: ignore[operator]
+            (self.classifier.heads(test.decode(images.to(self.device))).logits, labels.to(self.device))  # type: ignore[operator]
             for images, labels in zip(*parts, strict=True)
         )
         return {"metric/test_error": error}

@@ -67,6 +67,10 @@ class Settings:
             if isinstance(value, int | float) and not value >= least:
                 raise ValueError(f"{field.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
 
+    def evaluates(self, step: int) -> bool:
+        """Are metrics taken at this step, be it the last or not?"""
+        return self.evaluate_every > 0 and step % self.evaluate_every == 0
+
     def progress(self, steps: int, images: int, seconds: float) -> float:
         """Share of the run that is done; 1 or more at its end."""
         pairs = ((steps, self.total_steps), (images, self.total_images), (seconds, self.total_seconds))
@@ -109,6 +113,7 @@ class Run:
         self.sampler = Sampler(ema.network, latent, dataset.spec, seed, size, device.torch)
         self.meter = Meter()
         self.steps = 0  # generator updates done
+        self.warmed = 0  # discriminator updates done before the first of them
         self.rollbacks = 0  # returns to a checkpoint after a divergence
         self.seconds = 0.0  # of training, over all sessions; kept by the session
         self.length = self.nominal_length()
@@ -123,17 +128,17 @@ class Run:
         return self.discriminator_updates(self.steps) * self.settings.batch_size
 
     def discriminator_updates(self, steps: int) -> int:
-        """In the first `steps` generator steps, those before the first one included."""
-        warmup = self.settings.discriminator_warmup_steps if steps else 0
-        return self.objective.discriminator_updates(steps) + warmup
+        """Up to the end of generator step `steps`."""
+        return self.warmed + self.objective.discriminator_updates(steps)
 
     def nominal_length(self) -> int | None:
         """Generator updates until the totals, for the schedules; None when time alone ends the run."""
         lengths = [self.settings.total_steps] if self.settings.total_steps else []
         if self.settings.total_images:
             needed = math.ceil(self.settings.total_images / self.settings.batch_size)
-            steps = range(min(needed, sys.maxsize))
-            lengths.append(bisect.bisect_left(steps, needed, key=self.discriminator_updates))
+            needed -= self.settings.discriminator_warmup_steps
+            steps = range(min(max(0, needed), sys.maxsize))
+            lengths.append(bisect.bisect_left(steps, needed, key=self.objective.discriminator_updates))
         return min(lengths, default=None)
 
     def open_streams(self) -> None:
@@ -177,6 +182,8 @@ class Run:
 
     def step(self) -> Stats:
         """One generator update, after its discriminator updates."""
+        while self.warming_up:
+            self.warm_up()
         stats: Stats = {}
         progress = Progress(self.steps, self.length)
         first = self.discriminator_updates(self.steps)
@@ -195,6 +202,16 @@ class Run:
         for average in self.averages().values():
             average.update(self.images - before, self.images, progress)
         return stats
+
+    @property
+    def warming_up(self) -> bool:
+        return self.warmed < self.settings.discriminator_warmup_steps
+
+    def warm_up(self) -> None:
+        """One discriminator update before the first generator step."""
+        self.prepare_discriminator(self.warmed, Progress(0, self.length))
+        self.move_discriminator()
+        self.warmed += 1
 
     def prepare_discriminator(self, update: int, progress: Progress) -> Stats:
         real = self.next(self.real_batches)
@@ -336,6 +353,7 @@ class Run:
             "spec": asdict(self.real.spec),
             "counters": {
                 "steps": self.steps,
+                "warmed": self.warmed,
                 "rollbacks": self.rollbacks,
                 "seconds": self.seconds,
                 "length": self.length,
@@ -354,6 +372,6 @@ class Run:
         for name, term in self.objective.stateful().items():
             term.load_state_dict(state["objective"][name])
         counters = state["counters"]
-        self.steps, self.rollbacks = counters["steps"], counters["rollbacks"]
+        self.steps, self.warmed, self.rollbacks = counters["steps"], counters["warmed"], counters["rollbacks"]
         self.seconds, self.length = counters["seconds"], counters["length"]
         self.open_streams()

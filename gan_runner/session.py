@@ -118,6 +118,8 @@ class Session:
             log.warning("advice: %s", sentence)
         if self.run.steps == self.purge_from > 0 and self.run.steps % self.settings.sample_every == 0:
             self.sample()  # its picture was superseded together with the numbers
+        if self.run.steps == self.purge_from > 0 and self.settings.evaluates(self.run.steps):
+            self.evaluate()
         if self.run.steps == 0:
             self.introduce()
         if self.settings.on_divergence == "rollback" and self.saved is None:
@@ -146,6 +148,8 @@ class Session:
             self.start()
         while True:
             try:
+                while self.run.warming_up and not self.run.finished():
+                    self.warm_up()
                 while not self.run.finished():
                     self.run.meter.add(self.run.step())
                     self.run.seconds = time.perf_counter() - self.started
@@ -165,10 +169,24 @@ class Session:
             self.run.meter.reset()
         if step % self.settings.sample_every == 0:
             self.sample()
-        if self.settings.evaluate_every and step % self.settings.evaluate_every == 0:
+        if self.settings.evaluates(step):
             self.evaluate()
         if step % self.settings.checkpoint_every == 0:
             self.save()
+        self.attend()
+
+    def warm_up(self) -> None:
+        """One update of the discriminator alone; what was saved before it is no longer where the run is."""
+        self.run.warm_up()
+        self.run.seconds, self.saved = time.perf_counter() - self.started, None
+        if self.run.warmed % self.settings.log_every == 0:
+            self.check_health()
+            log.info("warm-up: %d discriminator updates", self.run.warmed)
+        with storing(self.folder.path):
+            self.attend()
+
+    def attend(self) -> None:
+        """To signals."""
         if self.interrupt.signum is not None:
             self.stop(self.interrupt.signum)
         if self.interrupt.save:
@@ -182,7 +200,7 @@ class Session:
             self.log()
         if step % self.settings.sample_every:
             self.sample()
-        if not self.settings.evaluate_every or step % self.settings.evaluate_every:
+        if not self.settings.evaluates(step):
             self.evaluate()
         self.save()
         self.logger.conclude()

@@ -45,11 +45,11 @@ class Weights:
                 f"model.weights.{player}={kind}, but model.{player}={type(network).__name__} has no linear map, "
                 f"convolution or embedding; set {off}."
             )
-        normalise(network, kind, player, off, f"model.{player}.norm=none")
+        normalise(network, kind, player, off)
 
 
-def normalise(network: nn.Module, kind: str, player: str, off: str, other_off: str) -> None:
-    """Every map of the network. off: the setting that asks for none; other_off: the one that asked already."""
+def normalise(network: nn.Module, kind: str, player: str, off: str) -> None:
+    """Every map of the network. off: the setting that asks for none."""
     parametrize = KINDS[kind]
     assert parametrize is not None
     for path, layer in list(maps(network)):
@@ -57,7 +57,8 @@ def normalise(network: nn.Module, kind: str, player: str, off: str, other_off: s
         weight = dict(layer.named_parameters(recurse=False)).get("weight")
         if weight is None:
             raise ConfigError(
-                f"{where} is normalised by weight already, and once is enough; set {other_off}, or {off}."
+                f"{where} has a weight that is normalised already, and once is enough; set {off}, or "
+                f"model.{player}.norm=none and model.weights.{player}=none where it was one of these."
             )
         if not weight.any():
             raise ConfigError(f"{where} begins at 0, which no norm can be divided out of; set {off}.")

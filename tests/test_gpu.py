@@ -98,7 +98,7 @@ VARIANTS = {
 @pytest.mark.parametrize("loss", ["gan", "wgan_gp"])
 def test_half_precision_pays_on_dcgan(loss: str):
     """Benchmark: dcgan on 64x64 colour images, batch 256; the medians of five alternating rounds."""
-    fixed = ("model=dcgan", "dataset._target_=tests.test_gpu.RandomImages")
+    fixed = ("model=dcgan", "~dataset", "+dataset._target_=tests.test_gpu.RandomImages")
     settings = (*fixed, f"loss={loss}", "device=cuda", "device.precision=fp32", "train.batch_size=256")
     runs = {name: make_run(*settings, *overrides) for name, overrides in VARIANTS.items()}
     for run in runs.values():

@@ -177,7 +177,10 @@ def test_the_largest_network_is_shown_with_its_published_counts(show: Command):
         (["model.latent.dim=0"], ["model.latent.dim=0"]),
         (["model=resnet"], ["the dataset has 8x8"]),
         (["model=mlp_mirza", "dataset=ring8"], ["mlp_mirza needs labels"]),
-        (["dataset._target_=gan_runner.spec.Batch", "+dataset.images=1"], ["no ImageDataset"]),
+        (
+            ["~dataset", "+dataset._target_=gan_runner.spec.Batch", "+dataset.images=1"],
+            ["no ImageDataset"],
+        ),
         (["loss.adversarial.real_target=2"], ["real_target"]),
         (["model.generator._target_=gan_runner.model.mlp.MLPDiscriminator"], ["model.generator=MLPDiscriminator cann"]),
         (["-m", "model=mlp,dcgan"], ["-m is for sweeps"]),

@@ -162,7 +162,8 @@ def test_a_loss_of_the_whole_batch_is_not_computed_in_parts(loss: str):
 def test_two_parts_are_one_batch_where_no_layer_couples_it(loss: str):
     """Without spectral norm, whose power iteration takes a step in each forward; the sixth power needs small steps."""
     free = ["model.generator.norm=none", "model.discriminator.norm=layer", "model.generator.dropout=0", *SGD]
-    free += ["loss.constraint=null"] * (loss in ("rsgan", "sngan")) + ["optimizer.lr=1e-4"] * (loss == "wgan_div")
+    free += ["loss.constraint=null"] * (loss in ("rsgan", "sngan"))
+    free += ["optimizer.lr=1e-4"] * (loss in ("wgan_div", "acgan_wgan_gp"))
     whole = steps(make_run(*SMALL, f"loss={loss}", *free), 3)
     parts = steps(make_run(*SMALL, f"loss={loss}", *free, "train.accumulate=2"), 3)
     assert_close(weights(parts), weights(whole), rtol=1e-5, atol=1e-6)
@@ -375,7 +376,7 @@ class Unsplit(Noises):
 
 
 def test_the_held_out_estimate_tells_of_a_discriminator_that_learns_by_heart():
-    noises = ("dataset._target_=tests.test_run.Noises", "train.batch_size=32", "train.log_every=1")
+    noises = ("~dataset", "+dataset._target_=tests.test_run.Noises", "train.batch_size=32", "train.log_every=1")
     run = make_run("loss=wgan_gp", *noises, "device=cpu")
     steps(run, 60)
     values = run.meter.read()
@@ -383,7 +384,7 @@ def test_the_held_out_estimate_tells_of_a_discriminator_that_learns_by_heart():
 
 
 def test_nothing_is_held_out_without_a_validation_split():
-    run = make_run(*SMALL, "loss=wgan_gp", "dataset._target_=tests.test_run.Unsplit")
+    run = make_run(*SMALL, "loss=wgan_gp", "~dataset", "+dataset._target_=tests.test_run.Unsplit")
     assert "wasserstein/held_out" not in run.step()
 
 

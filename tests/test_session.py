@@ -13,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.testing import assert_close
 
 from gan_runner import checkpoint, session
 from gan_runner.errors import ConfigError, Diverged, Stopped
@@ -86,6 +87,44 @@ def test_the_test_error_is_logged_when_asked_and_at_the_end(tmp_path: Path, ever
     assert last["metric/test_error"] == pytest.approx(events[-1].value)
     assert last["loss/supervised"] > 0
     assert "step 6  metric/test_error" in (folder.path / "train.log").read_text()
+
+
+def test_a_test_error_that_a_resume_supersedes_is_taken_again(tmp_path: Path):
+    few = (*SMALL, "loss=semi_supervised", "dataset.labels_per_class=2", "train.log_every=3", "train.evaluate_every=2")
+    train_in(tmp_path / "cut", *few, "train.total_steps=4")
+    cut = train_in(tmp_path / "cut", *few, "train.total_steps=6")
+    straight = train_in(tmp_path / "straight", *few, "train.total_steps=6")
+    errors = [
+        [(line["step"], line["metric/test_error"]) for line in metrics(folder) if "metric/test_error" in line]
+        for folder in (cut, straight)
+    ]
+    assert errors[0] == errors[1]
+    assert [step for step, _ in errors[0]] == [2, 4, 6]
+
+
+def test_a_warm_up_can_be_stopped_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    warm = (*SMALL, "train.discriminator_warmup_steps=9", "train.total_steps=2")
+    straight = train_in(tmp_path / "straight", *warm)
+    original = Run.warm_up
+
+    def interrupted(run: Run) -> None:
+        original(run)
+        if run.warmed in (4, 6):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "warm_up", interrupted)
+    for _ in range(2):
+        with pytest.raises(Stopped, match="at step 0"):
+            train_in(tmp_path / "cut", *warm)
+    cut = train_in(tmp_path / "cut", *warm)
+    states = [torch.load(newest(folder), weights_only=True)["state"] for folder in (cut, straight)]
+    assert states[0]["counters"]["warmed"] == 9
+    assert_close(states[0]["discriminator"]["network"], states[1]["discriminator"]["network"], rtol=0, atol=0)
+    assert_close(states[0]["generator"]["network"], states[1]["generator"]["network"], rtol=0, atol=0)
+
+
+def newest(folder: RunFolder) -> Path:
+    return max(folder.checkpoints.glob("*.pt"))
 
 
 def test_the_logged_numbers_are_those_of_the_steps(tmp_path: Path):

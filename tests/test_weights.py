@@ -17,6 +17,7 @@ from tests.test_run import CONVOLUTIONS, GROUPED, SYNTHETIC, THIN, normalised, s
 
 GENERATOR = (*CONVOLUTIONS, "model.weights.generator=spectral")
 WITHOUT = {"r3gan": "begins at 0", "r3gan_small": "begins at 0", "dirac": "has no linear map"}
+WITHOUT |= dict.fromkeys(("ssl_mlp", "ssl_cnn"), "is normalised already")
 NARROW = {"dcgan": THIN, "resnet": THIN, "r3gan": (*THIN, *GROUPED), "r3gan_small": (*THIN, *GROUPED)}
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 

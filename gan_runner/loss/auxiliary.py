@@ -21,7 +21,7 @@ class AuxiliaryClassifier(Objective):
     out of D's, as Gulrajani et al. 2017 have it (weight 1, generator_weight 0.1).
     """
 
-    needs_logits = "conditioning=classifier"
+    needs_logits = "conditioning=classifier (of any model that has conditioning)"
 
     generator_conditioning: str = "one_hot"
     discriminator_conditioning: str = "classifier"

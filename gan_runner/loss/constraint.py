@@ -28,14 +28,13 @@ class WeightClipping:
 
 
 class SpectralNorm:
-    """Every linear map and convolution becomes W / sigma(W), its largest singular value 1 (Miyato et al. 2018).
+    """Every linear map, convolution and embedding becomes W / sigma(W), its largest singular value 1.
 
-    sigma comes from one power iteration in each training forward, of W reshaped to (outputs, rest).
+    sigma comes from one power iteration in each training forward, of W as (outputs, rest) (Miyato et al. 2018).
     """
 
     def prepare(self, discriminator: nn.Module) -> None:
-        other_off = "model.discriminator.norm=none with model.weights.discriminator=none"
-        normalise(discriminator, "spectral", "discriminator", "loss.constraint=null", other_off)
+        normalise(discriminator, "spectral", "discriminator", "loss.constraint=null")
 
     def enforce(self, discriminator: nn.Module) -> None:
         """Nothing to enforce: the forward does."""

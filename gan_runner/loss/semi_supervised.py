@@ -29,7 +29,7 @@ class SemiSupervised(Objective):
     or none, for the adversarial term's own loss of the generator (Odena).
     """
 
-    needs_logits = "output=classes"
+    needs_logits = "output=classes (of mlp, dcgan, toy, ssl_mlp or ssl_cnn)"
     semi_supervised = True
 
     discriminator_output: str = "classes"

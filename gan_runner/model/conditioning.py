@@ -21,7 +21,8 @@ def check(conditioning: str, kinds: dict[str, None], spec: ImageSpec) -> str:
     choose("conditioning", conditioning, kinds)
     require(
         conditioning == "none" or spec.num_classes > 0,
-        f"conditioning={conditioning} needs labels and the dataset has none; use conditioning=none",
+        f"conditioning={conditioning} needs labels and the dataset has none; use one that has them, or "
+        f"conditioning=none and a loss that does without",
     )
     return conditioning
 
@@ -183,7 +184,7 @@ OUTPUTS = dict.fromkeys(("score", *ERRORS, *CLASS_OUTPUTS))
 def class_logits(spec: ImageSpec, output: str, conditioning: str) -> int:
     """How many the discriminator's last layer has for output=classes or classes_and_fake."""
     extra = choose("output", output, CLASS_OUTPUTS)
-    require(spec.num_classes > 0, f"output={output} needs labels and the dataset has none; use output=score")
+    require(spec.num_classes > 0, f"output={output} needs labels and the dataset has none; use one that has")
     require(
         conditioning == "none",
         f"output={output} finds the label by itself; use conditioning=none, not {conditioning}",
