@@ -187,7 +187,7 @@ def errors(study: Path = Path("outputs/ssl")) -> None:
         points = [(line["step"], 100 * line[TEST_ERROR]) for line in lines if TEST_ERROR in line]
         axis.plot(*zip(*points, strict=True), label=path.parent.name)
     axis.set(xlabel="generator step (500 are an epoch)", ylabel="test error (%)", yscale="log")
-    axis.set_yticks([1, 2, 5, 10, 20], labels="1 2 5 10 20".split())
+    axis.set_yticks([1, 2, 5, 10, 20], labels=["1", "2", "5", "10", "20"])
     axis.minorticks_off()
     axis.grid(alpha=0.3)
     axis.legend()
