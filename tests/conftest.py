@@ -96,8 +96,9 @@ def real_data() -> Path | None:
 
 
 @pytest.fixture(autouse=True)
-def _steady_torch() -> None:
+def _steady_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
+    monkeypatch.setattr("gan_runner.model.ssl.SHOWN", 50)  # of 500, through whole convolutional networks
     torch.set_num_threads(1)  # small networks; threads that wait for one another on a busy machine cost minutes
 
 
