@@ -44,9 +44,7 @@ class ImageDataset:
             require(asked is None, f"labels_per_class={asked} needs labels and the dataset has none; use null")
             return
         low, high = int(self.labels.min()), int(self.labels.max())
-        require(
-            low >= 0 and high < names, f"labels={low}..{high} go beyond the {names} names of classes, 0..{names - 1}"
-        )
+        require(low >= 0 and high < names, f"labels={low}..{high} go beyond the {names} names of classes")
         fewest = int(torch.bincount(self.labels[self.rows("train")], minlength=names).min()) if asked else 0
         require((asked or 0) <= fewest, f"labels_per_class={asked} is more than a class has; use {fewest} or less")
 

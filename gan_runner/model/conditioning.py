@@ -176,8 +176,6 @@ class Autoencoder(nn.Module):
 
 
 CLASS_OUTPUTS = {"classes": 0, "classes_and_fake": 1}  # and the logits beside those of the classes
-
-
 OUTPUTS = dict.fromkeys(("score", *ERRORS, *CLASS_OUTPUTS))
 
 

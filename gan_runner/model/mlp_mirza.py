@@ -1,7 +1,7 @@
 """The conditional networks of MNIST (Mirza & Osindero 2014): noise or image, and label, each through a layer first.
 
-The article does not say how weights begin. From those of mlp_2014, which are far smaller than He's and Glorot's, the
-generator was seen to make one picture for all labels; from He's and Glorot's it makes one for each.
+The article does not say how weights begin. Under Adam the generator was seen to make one picture for all labels from
+the small weights of mlp_2014, and one for each label from He's and Glorot's.
 """
 
 import torch
