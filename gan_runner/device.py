@@ -14,6 +14,7 @@ from gan_runner.errors import ConfigError, choose, require
 from gan_runner.noise import seed_of
 
 DTYPES = {"auto": None, "fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+DATA = dict.fromkeys(("auto", "resident", "mapped", "prefetched"))  # see dataset/images.KEPT
 KINDS = {"auto": None, "cpu": False, "cuda": True}
 
 
@@ -21,6 +22,8 @@ class Device:
     """kind auto: CUDA if there is one, else the CPU. precision auto: bf16 or fp16 on CUDA, fp32 on a CPU.
 
     penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
+    data: where the images are kept while they are trained on (auto, resident, mapped or prefetched; see
+    ImageDataset.batches); the results are the same.
     """
 
     gpu_only: tuple[str, ...] = ("tf32", "fp16")
@@ -33,8 +36,10 @@ class Device:
         compile: bool = False,
         channels_last: bool = False,
         deterministic: bool = False,
+        data: str = "auto",
     ):
         choose("precision", precision, DTYPES)
+        choose("data", data, DATA)
         choose("penalty_precision", penalty_precision, {"auto": None, "fp32": None})
         usable = torch.cuda.is_available()
         cuda = choose("kind", kind, KINDS)
@@ -47,6 +52,7 @@ class Device:
         )
         self.penalty_precision = penalty_precision
         self.compile, self.channels_last, self.deterministic = compile, channels_last, deterministic
+        self.data = data
 
     def best_precision(self) -> str:
         if self.torch.type == "cpu":

@@ -19,7 +19,7 @@ from gan_runner.files import storing, write_atomically
 # Settings that do not change the result, and so are part of neither the name nor the identity of a run.
 WITHOUT_EFFECT = (
     *("train.total_*", "train.*_every", "train.keep_checkpoints", "train.grid", "train.select_by"),
-    *("train.on_divergence", "train.fresh", "dataset.root", "dataset.cache_dir", "device.kind"),
+    *("train.on_divergence", "train.fresh", "dataset.root", "dataset.cache_dir", "device.kind", "device.data"),
     *("metric", "metric.*", "study", "name", "hydra", "hydra.*"),
 )
 LONGEST = 200  # bytes of a folder's name, of the 255 that file systems allow

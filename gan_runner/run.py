@@ -151,7 +151,7 @@ class Run:
         self.waited = 0.0  # seconds spent on data since the last log line
 
     def stream(self, size: int, start: int, player: str) -> Iterator[Batch]:
-        return self.real.batches(size, self.device.torch, start, seed_of(self.seed, player))
+        return self.real.batches(size, self.device.torch, start, seed_of(self.seed, player), self.device.data)
 
     def with_labelled(self, unlabelled: Iterator[Batch]) -> Iterator[Batch]:
         """The images without their labels, beside as many whose labels may be used."""
@@ -351,6 +351,7 @@ class Run:
             "meter": self.meter.state_dict(),
             "objective": {name: term.state_dict() for name, term in self.objective.stateful().items()},
             "spec": asdict(self.real.spec),
+            "images": self.real.content,
             "counters": {
                 "steps": self.steps,
                 "warmed": self.warmed,
@@ -364,6 +365,11 @@ class Run:
         own = self.state()
         if state.keys() != own.keys() or state["objective"].keys() != own["objective"].keys():
             raise KeyError(f"the checkpoint's parts are {sorted(state)}, this run's {sorted(own)}")
+        if state["images"] != own["images"]:
+            raise ConfigError(
+                "dataset: its images are not those that this run began with; put them back, give a new run a name "
+                "with name=..., or start over with train.fresh=true."
+            )
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         for name, average in self.averages().items():

@@ -53,6 +53,7 @@ def scalars(folder: RunFolder) -> dict[str, list[tuple[int, float]]]:
 def final_state(folder: RunFolder) -> dict:
     state = checkpoint.load(checkpoint.checkpoints(folder.checkpoints)[-1]).state
     assert state.pop("spec")["class_names"] == tuple("0123456789")
+    assert state.pop("images") is None
     return {**state, "counters": {k: v for k, v in state["counters"].items() if k not in ("seconds", "length")}}
 
 

@@ -1,15 +1,35 @@
-"""A dataset in memory: uint8 images, on the device when they fit, and indexed there."""
+"""A dataset: uint8 images in memory, on the device or in a mapped file, read in an order that the seed decides."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gan_runner.dataset.cache import Packed
 from gan_runner.errors import choose, require
 from gan_runner.noise import seed_of
 from gan_runner.spec import Batch, ImageSpec
 
 SHARE_OF_DEVICE = 0.5  # of the free memory of a GPU that the images may take
+KEPT = {
+    "auto": "resident where they fit, else prefetched; on a CPU a mapped file is prefetched",
+    "resident": "in the memory of the device, and indexed there",
+    "mapped": "where they are: in a mapped file, or in the memory of the host",
+    "prefetched": "where they are, and read ahead by a thread, into pinned memory for a GPU",
+}
+AHEAD = 3  # batches that are read before they are asked for
+
+
+class Raw(NamedTuple):
+    """A batch as it is stored."""
+
+    images: Tensor
+    labels: Tensor | None
+    mirrored: Tensor | None  # (B,) bool
 
 
 class ImageDataset:
@@ -17,6 +37,8 @@ class ImageDataset:
 
     splits: name -> number of images, in the order of the data: "train", "validation", "test".
     labels_per_class: training images of each class whose labels may be used, for semi-supervised learning; None: all.
+    flip: training images are mirrored, left to right, every other time on average.
+    packed: the set in the cache that `images` is mapped from.
     """
 
     def __init__(
@@ -26,9 +48,12 @@ class ImageDataset:
         splits: Mapping[str, int],
         class_names: tuple[str, ...] = (),
         labels_per_class: int | None = None,
+        flip: bool = False,
+        packed: Packed | None = None,
     ):
         self.images, self.labels, self.splits = images, labels, dict(splits)
-        self.labels_per_class = labels_per_class
+        self.labels_per_class, self.flip, self.packed = labels_per_class, flip, packed
+        self.moved: tuple[Tensor, Tensor | None] | None = None  # to the memory of a device
         _, channels, height, width = images.shape
         pixels = images.dtype == torch.uint8
         self.spec = ImageSpec(
@@ -54,15 +79,21 @@ class ImageDataset:
         start = sum(self.splits[other] for other in list(self.splits)[: list(self.splits).index(name)])
         return slice(start, start + size)
 
+    @property
+    def content(self) -> str | None:
+        """Changes when images of the user's own do; None for sets that do not change."""
+        return self.packed.content if self.packed is not None else None
+
     def __len__(self) -> int:
         return len(self.images)
 
     def split(self, name: str) -> "ImageDataset":
         """One split: select on "validation", report "test"."""
-        rows = self.rows(name)
+        rows, train = self.rows(name), name == "train"
         labels = self.labels[rows] if self.labels is not None else None
-        few = self.labels_per_class if name == "train" else None
-        return ImageDataset(self.images[rows], labels, {name: self.splits[name]}, self.spec.class_names, few)
+        few = self.labels_per_class if train else None
+        names, flip = self.spec.class_names, self.flip and train
+        return ImageDataset(self.images[rows], labels, {name: self.splits[name]}, names, few, flip, self.packed)
 
     def labelled(self, seed: int) -> "ImageDataset":
         """The images whose labels may be used: of each class as many, chosen by the seed."""
@@ -71,7 +102,8 @@ class ImageDataset:
         order = self.order(seed, 0)
         labels = self.labels[order]
         chosen = torch.cat([order[labels == k][: self.labels_per_class] for k in range(self.spec.num_classes)])
-        return ImageDataset(self.images[chosen], self.labels[chosen], {"train": len(chosen)}, self.spec.class_names)
+        names, splits = self.spec.class_names, {"train": len(chosen)}
+        return ImageDataset(self.images[chosen], self.labels[chosen], splits, names, flip=self.flip)
 
     def decode(self, images: Tensor) -> Tensor:
         """float32 in spec.value_range: 0 is its low end, 255 its high end, exactly."""
@@ -85,27 +117,88 @@ class ImageDataset:
         generator = torch.Generator().manual_seed(seed_of(seed, "order", epoch))
         return torch.randperm(len(self), generator=generator)
 
-    def batches(self, size: int, device: torch.device, start: int, seed: int) -> Iterator[Batch]:
-        """Endless batches, every image once an epoch; `start` images have been handed out before."""
-        home = device if fits(self.images, device) else torch.device("cpu")
-        images = self.images.to(home)
-        labels = self.labels.to(home) if self.labels is not None else None
+    def mirrored(self, seed: int, epoch: int) -> Tensor:
+        """Which images of an epoch are flipped, in its order."""
+        generator = torch.Generator().manual_seed(seed_of(seed, "flip", epoch))
+        return torch.rand(len(self), generator=generator) < 0.5
+
+    def batches(self, size: int, device: torch.device, start: int, seed: int, keep: str = "auto") -> Iterator[Batch]:
+        """Endless batches, every image once an epoch; `start` images have been handed out before.
+
+        keep: where the images are kept, one of KEPT; the batches are the same in all of them.
+        """
+        for images, labels, mirrored in self.stored(size, device, start, seed, self.kept(keep, device)):
+            images = images.to(device, non_blocking=True)
+            if mirrored is not None:
+                mirrored = mirrored.to(device, non_blocking=True).view(-1, 1, 1, 1)
+                images = torch.where(mirrored, images.flip(3), images)
+            yield Batch(self.decode(images), labels.to(device, non_blocking=True) if labels is not None else None)
+
+    def kept(self, keep: str, device: torch.device) -> str:
+        choose("keep", keep, KEPT)
+        if keep != "auto":
+            return keep
+        if device.type == "cpu":
+            return "mapped" if self.packed is None else "prefetched"
+        return "resident" if fits(self.images, device) else "prefetched"
+
+    def stored(self, size: int, device: torch.device, start: int, seed: int, keep: str) -> Iterator[Raw]:
+        if keep == "resident":
+            images, labels = self.resident(device)
+            return (Raw(images[rows], at(labels, rows), m) for rows, m in self.drawn(size, start, seed, device))
+        drawn = self.drawn(size, start, seed, torch.device("cpu"))
+        if keep == "mapped":
+            return (Raw(self.images[rows], at(self.labels, rows), m) for rows, m in drawn)
+        pin = device.type == "cuda"
+        return ahead(Raw(gathered(self.images, rows, pin), at(self.labels, rows), m) for rows, m in drawn)
+
+    def resident(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Images and labels in the memory of the device, moved there once for all streams."""
+        if self.moved is None or self.moved[0].device != device:
+            images = self.images.to(device, copy=self.packed is not None)
+            self.moved = images, self.labels.to(device) if self.labels is not None else None
+        return self.moved
+
+    def drawn(self, size: int, start: int, seed: int, home: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The rows of each batch, and which of them are mirrored."""
         epoch, offset = divmod(start, len(self))
-        indices = self.order(seed, epoch)[offset:].to(home)
+        draws = [self.order] + [self.mirrored] * self.flip
+        waiting = [draw(seed, epoch)[offset:].to(home) for draw in draws]
         while True:
-            while len(indices) < size:
+            while len(waiting[0]) < size:
                 epoch += 1
-                indices = torch.cat([indices, self.order(seed, epoch).to(home)])
-            chosen, indices = indices[:size], indices[size:]
-            yield Batch(
-                self.decode(images[chosen].to(device, non_blocking=True)),
-                labels[chosen].to(device, non_blocking=True) if labels is not None else None,
-            )
+                waiting = [torch.cat([w, draw(seed, epoch).to(home)]) for w, draw in zip(waiting, draws, strict=True)]
+            chosen, waiting = [w[:size] for w in waiting], [w[size:] for w in waiting]
+            yield chosen[0], chosen[1] if self.flip else None
+
+
+def at(labels: Tensor | None, rows: Tensor) -> Tensor | None:
+    return labels[rows] if labels is not None else None
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
-    """May the whole tensor live on this device?"""
-    if device.type != "cuda":
-        return True
+    """May the whole tensor live on this GPU?"""
     free, _ = torch.cuda.mem_get_info(device)
     return images.numel() * images.element_size() < SHARE_OF_DEVICE * free
+
+
+def gathered(images: Tensor, rows: Tensor, pin: bool) -> Tensor:
+    """images[rows], by this thread alone: torch's own would wake a second team of threads beside the training's."""
+    chosen = torch.empty(len(rows), *images.shape[1:], dtype=images.dtype, pin_memory=pin)
+    np.take(images.numpy(), rows.numpy(), axis=0, out=chosen.numpy(), mode="clip")
+    return chosen
+
+
+def ahead(batches: Iterator[Raw]) -> Iterator[Raw]:
+    """The same, read by a thread some batches before they are asked for."""
+    with ThreadPoolExecutor(1, "data") as reader:
+        coming = deque(reader.submit(next, batches) for _ in range(AHEAD))
+        while True:
+            coming.append(reader.submit(next, batches))
+            yield coming.popleft().result()
+
+
+def mapped(packed: Packed) -> Tensor:
+    """(N, C, H, W) uint8, read from the file as it is touched."""
+    shape = packed.shape
+    return torch.from_file(str(packed.pixels), size=int(np.prod(shape)), dtype=torch.uint8).view(shape)

@@ -1,0 +1,339 @@
+"""Images decoded once, in parallel, into one file that is mapped into memory. Imports no torch (see picture).
+
+A packed set is a folder of the cache: `pixels`, (N, C, H, W) uint8 one after another, and `index.json`, which is
+written last: without it the set is half made. A packing that was cut short goes on from its journal.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from gan_runner import lock
+from gan_runner.dataset.image_files import Found, Source, shown
+from gan_runner.dataset.picture import Form, Unreadable, decoded
+from gan_runner.errors import ConfigError
+from gan_runner.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # of what the files hold, and of how images are decoded
+PART = 128  # images that a process decodes at a time
+FEW = 512  # images that are decoded before other processes would have begun
+COMMIT = 1.0  # seconds of work, about, that a kill can cost
+AHEAD = 4  # parts a process that wait to be decoded
+LISTED = 20  # broken files that are named
+PATIENCE = 0.5  # seconds between two looks at a set that another process packs
+INDEX, PIXELS, PART_FILE, WHOLE_FILE, JOURNAL = "index.json", "pixels", "pixels.part", "pixels.whole", "journal"
+
+
+class Broken(NamedTuple):
+    position: int  # in the list of what was asked for
+    reason: str
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A set in the cache."""
+
+    folder: Path
+    count: int
+    form: Form
+    content: str  # hash of the pixels
+    broken: tuple[Broken, ...]
+    fresh: bool  # was it packed just now?
+
+    @property
+    def pixels(self) -> Path:
+        return self.folder / PIXELS
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.count, self.form.channels, self.form.height, self.form.width
+
+
+class Request(NamedTuple):
+    """What is to be packed, in this order. gray_or_rgb: one channel if all images are gray, else three."""
+
+    source: Source
+    found: Sequence[Found]
+    form: Form
+    gray_or_rgb: bool
+    max_broken: float  # share of them
+
+    @property
+    def size(self) -> int:
+        """Bytes of an image while it is packed."""
+        return self.form.channels * self.form.height * self.form.width
+
+    def key(self) -> str:
+        digest = hashlib.sha256(json.dumps([VERSION, asdict(self.form), self.gray_or_rgb]).encode())
+        for found in self.found:
+            digest.update(f"\n{found.name}\0{found.stamp}".encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:20]
+
+
+def packed(cache_dir: str, label: str, request: Request) -> Packed:
+    """The set in the cache, packed now if it is not there. ConfigError where too many are broken or no room is left."""
+    folder = Path(cache_dir).expanduser() / f"{label}-{request.key()}"
+    found = in_cache(folder)
+    if found is None:
+        with telling(cache_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+            with held(folder):
+                found = in_cache(folder) or pack(folder, request)
+    check_broken(request, found.broken)
+    return found
+
+
+def in_cache(folder: Path) -> Packed | None:
+    """What was packed to the end, else nothing."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        broken = tuple(Broken(*pair) for pair in index["broken"])
+        found = Packed(folder, index["count"], Form(**index["form"]), index["content"], broken, fresh=False)
+        whole = found.pixels.stat().st_size == int(np.prod(found.shape))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if whole else None
+
+
+@contextlib.contextmanager
+def telling(cache_dir: str) -> Iterator[None]:
+    """What the operating system refuses within it, as one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"dataset.cache_dir={cache_dir} cannot be written ({error.strerror or error}); make room or allow it, or "
+            f"name another folder with dataset.cache_dir= or GAN_RUNNER_CACHE."
+        ) from error
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Waits while another process packs the same set."""
+    with contextlib.ExitStack() as stack:
+        told = False
+        while True:
+            try:
+                stack.enter_context(lock.hold(folder))
+                break
+            except lock.InUse as holder:
+                if not told:
+                    log.info("%s is being packed by %s; waiting for it", folder, holder)
+                told = True
+                time.sleep(PATIENCE)
+        yield
+
+
+def check_broken(request: Request, broken: Sequence[Broken]) -> None:
+    total = len(request.found)
+    most = int(request.max_broken * total)
+    if len(broken) > most:
+        named = "; ".join(told(request, broken[:LISTED]))
+        rest = f"; and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
+        raise ConfigError(
+            f"dataset.max_broken={request.max_broken:g} allows {most} of {total} files that cannot be read, and there "
+            f"are {len(broken)} or more: {named}{rest}. Remove them, or raise it."
+        )
+
+
+def told(request: Request, broken: Sequence[Broken]) -> list[str]:
+    """The names of broken files and what is wrong with them."""
+    return [f"{shown(request.found[position].name)} ({shown(reason)})" for position, reason in broken]
+
+
+# ---- packing
+
+
+class State(NamedTuple):
+    """How far a packing has come; a line of its journal."""
+
+    done: int = 0  # of what was asked for, each in its place in the file
+    gray: bool = True  # are they all?
+    broken: tuple[Broken, ...] = ()  # whose places hold nothing
+
+
+def pack(folder: Path, request: Request) -> Packed:
+    """All of it into the file, from where an earlier attempt was cut short. The caller holds the folder."""
+    total, growing = len(request.found), folder / PART_FILE
+    with open(folder / JOURNAL, "ab+") as journal, open(growing, "ab") as pixels:
+        if pixels.tell() != total * request.size:
+            journal.truncate(0)
+            require_room(folder, total * request.size)
+            pixels.truncate(total * request.size)
+        state = resumed(journal)
+        check_broken(request, state.broken)
+        progress, saved = Progress(total, state.done), time.monotonic()
+        with contextlib.closing(decode_all(request, growing, state.done)) as parts:
+            for part in parts:
+                state = State(part.done, state.gray and part.gray, state.broken + part.broken)
+                check_broken(request, state.broken)
+                if time.monotonic() - saved > COMMIT:
+                    os.fsync(pixels.fileno())  # the images reach the disk before the line that counts them
+                    journal.write(json.dumps(state).encode() + b"\n")
+                    journal.flush()
+                    saved = time.monotonic()
+                progress.tell(state.done)
+        os.fsync(pixels.fileno())
+    return concluded(folder, request, state)
+
+
+def resumed(journal: BinaryIO) -> State:
+    """The last line of the journal, without one that was cut short."""
+    journal.seek(0)
+    state = State()
+    for line in journal.read().split(b"\n"):
+        with contextlib.suppress(ValueError, TypeError):
+            done, gray, broken = json.loads(line)
+            state = State(done, gray, tuple(Broken(*pair) for pair in broken))
+    journal.write(b"\n")
+    return state
+
+
+def concluded(folder: Path, request: Request, state: State) -> Packed:
+    form = replace(request.form, channels=1) if request.gray_or_rgb and state.gray else request.form
+    growing, whole = folder / PART_FILE, folder / WHOLE_FILE
+    if state.broken or form != request.form:
+        close_up(growing, whole, request, state.broken, form)
+    else:
+        os.replace(growing, whole)
+    with open(whole, "rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    os.replace(whole, folder / PIXELS)
+    count = len(request.found) - len(state.broken)
+    index = {"count": count, "form": asdict(form), "content": content, "broken": state.broken}
+    write_atomically(folder / INDEX, lambda file: file.write(json.dumps(index).encode()))
+    for rest in (growing, folder / JOURNAL):
+        rest.unlink(missing_ok=True)
+    return Packed(folder, count, form, content, state.broken, fresh=True)
+
+
+def close_up(growing: Path, whole: Path, request: Request, broken: Sequence[Broken], form: Form) -> None:
+    """Without the places of the broken, and of images that are gray one of the three channels, which are alike."""
+    missing = {position for position, _ in broken}
+    with open(growing, "rb") as old, open(whole, "wb") as new:
+        for position in range(len(request.found)):
+            image = old.read(request.size)
+            if position not in missing:
+                new.write(image[: form.channels * form.height * form.width])
+        new.flush()
+        os.fsync(new.fileno())
+
+
+def require_room(folder: Path, wanted: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        raise ConfigError(
+            f"dataset.cache_dir: {folder.parent} has {free >> 20} MB of room and the images take {wanted >> 20} MB; "
+            f"make room, choose a smaller dataset.size, or name another folder with dataset.cache_dir=."
+        )
+
+
+class Progress:
+    """A line for each percent, and at most one a second."""
+
+    def __init__(self, total: int, done: int):
+        self.total, self.first, self.percent = total, done, 0
+        self.began = self.told = time.monotonic()
+
+    def tell(self, done: int) -> None:
+        now, percent = time.monotonic(), 100 * done // self.total
+        if percent == self.percent or (now - self.told < 1 and done < self.total):
+            return
+        self.told, self.percent = now, percent
+        rate = (done - self.first) / (now - self.began)
+        bar = "#" * (percent // 5) + "." * (20 - percent // 5)
+        left = (self.total - done) / rate
+        fields = [f"packing {bar} {done:,} of {self.total:,} images", f"{rate:.0f} images/s", f"{left:.0f} s left"]
+        log.info("  ".join(fields), extra={"fields": fields})
+
+
+# ---- decoding, in this process or in several
+
+
+class Part(NamedTuple):
+    """What became of a few images, which are in the file."""
+
+    done: int  # of all that was asked for, this part included
+    gray: bool
+    broken: tuple[Broken, ...]
+
+
+def decode_all(request: Request, growing: Path, start: int) -> Generator[Part, None, None]:
+    """The parts from `start` on, in order."""
+    total = len(request.found)
+    parts = ((at, request.found[at : at + PART]) for at in range(start, total, PART))
+    decode = partial(decode_part, request.source, request.form, growing)
+    processes = cores()
+    alone = multiprocessing.current_process().daemon  # as in some parallel sweeps: it may have no children
+    if processes == 1 or alone or total - start < FEW:
+        yield from map(decode, parts)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+    with ProcessPoolExecutor(processes, context, stay_with_parent) as pool:
+        try:
+            coming: deque[Future[Part]] = deque()
+            coming.extend(pool.submit(decode, part) for part in islice(parts, AHEAD * processes))
+            while coming:
+                yield coming.popleft().result()
+                coming.extend(pool.submit(decode, part) for part in islice(parts, 1))
+        except BrokenProcessPool as error:
+            raise ConfigError(
+                "dataset: a process that decodes images was killed (out of memory?); the same command goes on from "
+                "where it was."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def stay_with_parent() -> None:
+    """A process of the pool ignores Ctrl-C, which its parent answers, and ends when that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=follow, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def follow(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def decode_part(source: Source, form: Form, growing: Path, part: tuple[int, Sequence[Found]]) -> Part:
+    """Decodes images into their places in the file."""
+    start, found = part
+    pixels = np.zeros((len(found), form.channels, form.height, form.width), np.uint8)
+    broken, gray = [], True
+    for number, each in enumerate(found):
+        try:
+            with source.open(each) as file:
+                pixels[number], was_gray = decoded(file, form)
+            gray = gray and was_gray
+        except Unreadable as error:
+            broken.append(Broken(start + number, str(error)))
+    with open(growing, "rb+") as file:
+        file.seek(start * pixels[0].size)
+        file.write(pixels.tobytes())
+    return Part(start + len(found), gray, tuple(broken))

@@ -1,0 +1,214 @@
+"""Where image files are: a folder or a zip archive, read in place. Imports no torch (see picture)."""
+
+import io
+import itertools
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple, Protocol
+
+from gan_runner.dataset.picture import SUFFIXES, Unreadable
+from gan_runner.errors import ConfigError
+
+MOST_BYTES = 2**28  # of one file, unpacked
+RUBBISH = ("__MACOSX", "Thumbs.db", "desktop.ini")  # of file managers and archivers
+ENCRYPTED = 1  # the flag of an entry
+HEADER = struct.Struct("<26xHH")  # of a file in an archive: the lengths of its name and of what is added to it
+
+
+class Found(NamedTuple):
+    """An image file: its path below the root with `/`, and what changes when its content does."""
+
+    name: str
+    stamp: str
+    entry: "Entry | None" = None  # in an archive
+
+
+class Entry(NamedTuple):
+    """Where a file is in a zip archive, so that it is read without reading the list of all files."""
+
+    offset: int
+    packed: int  # bytes
+    size: int
+    method: int
+    crc: int
+
+
+class Listing(NamedTuple):
+    images: list[Found]  # in the order of their names
+    others: Counter[str]  # what is there beside them, by suffix or kind
+
+
+class Source(Protocol):
+    """What encoded images are read from; pickled to the processes that decode."""
+
+    def open(self, found: Found) -> BinaryIO:
+        """Unreadable where it is too large or cannot be had."""
+
+
+class Files(Source, Protocol):
+    @property
+    def root(self) -> str: ...
+
+    def listing(self) -> Listing: ...
+
+
+def files_at(path: str) -> Files:
+    """ConfigError unless there is a folder or a zip archive."""
+    place = Path(path).expanduser()
+    if place.is_dir():
+        return Folder(str(place.resolve()))
+    if place.is_file() and zipfile.is_zipfile(place):
+        return Archive(str(place.resolve()))
+    if place.exists():
+        raise ConfigError(f"dataset.path={path} is neither a folder nor a zip archive; name one that holds images.")
+    raise ConfigError(f"dataset.path={path} does not exist; name a folder or a zip archive of images.")
+
+
+def is_hidden(name: str) -> bool:
+    """What file managers and archivers leave behind, and what is in a hidden folder."""
+    return name.startswith(".") or "/." in name or name.endswith(RUBBISH) or "__MACOSX/" in name
+
+
+def is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+def kind(name: str) -> str:
+    return PurePosixPath(name).suffix.lower() or "no suffix"
+
+
+def shown(name: str) -> str:
+    """A file name as it may be printed: control characters and bytes that are no text, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
+
+
+@dataclass(frozen=True)
+class Folder:
+    root: str
+
+    def listing(self) -> Listing:
+        """ConfigError where a link leads out of the folder, or a folder may not be read."""
+        images: list[Found] = []
+        others: Counter[str] = Counter()
+        for place, folders, names in os.walk(self.root, onerror=refuse_unreadable):
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            for name in folders:
+                if os.path.islink(os.path.join(place, name)):  # not followed: what is inside is found at its own place
+                    self.check_inside(os.path.join(place, name))
+                    others["link to a folder"] += 1
+            for name in names:
+                if is_hidden(name):
+                    continue
+                path = os.path.join(place, name)
+                if not is_image(name):
+                    others[kind(name)] += 1
+                    continue
+                about = self.check_inside(path) if os.path.islink(path) else os.lstat(path)
+                if about is None or not stat.S_ISREG(about.st_mode):
+                    others["no regular file"] += 1
+                    continue
+                relative = os.path.relpath(path, self.root).replace(os.sep, "/")
+                images.append(Found(relative, f"{about.st_size}:{about.st_mtime_ns}"))
+        return Listing(sorted(images), others)
+
+    def check_inside(self, path: str) -> os.stat_result | None:
+        """What a link leads to, nothing where it leads nowhere."""
+        target = os.path.realpath(path)
+        if os.path.commonpath([target, self.root]) != self.root:
+            raise ConfigError(
+                f"dataset.path={self.root}: {shown(path)} is a link that leaves the folder, to {shown(target)}; put "
+                f"the files themselves there, or name the folder that holds them."
+            )
+        return os.stat(target) if os.path.exists(target) else None
+
+    def open(self, found: Found) -> BinaryIO:
+        path = os.path.join(self.root, found.name)
+        try:
+            check_size(os.stat(path).st_size)
+            return open(path, "rb")
+        except OSError as error:
+            raise Unreadable(error.strerror or str(error)) from error
+
+
+def refuse_unreadable(error: OSError) -> None:
+    raise ConfigError(f"dataset.path: {shown(str(error.filename))} cannot be read ({error.strerror}); allow it.")
+
+
+def check_size(size: int) -> None:
+    if size > MOST_BYTES:
+        raise Unreadable(f"{size} bytes are more than the {MOST_BYTES} that a file may have")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip archive of stored or deflated files."""
+
+    root: str
+
+    def listing(self) -> Listing:
+        """ConfigError where a name leads out of the archive, is a link or encrypted, or the archive is damaged."""
+        images: list[Found] = []
+        others: Counter[str] = Counter()
+        for info in self.entries():
+            name = info.filename.replace("\\", "/")
+            parts = name.split("/")
+            if not parts[0] or ".." in parts or parts[0].endswith(":"):
+                raise self.refused(f"{shown(info.filename)!r} leads out of it")
+            if not parts[-1] or is_hidden(name):
+                continue
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise self.refused(f"{shown(name)!r} is a link")
+            if info.flag_bits & ENCRYPTED:
+                raise self.refused(f"{shown(name)!r} is encrypted")
+            if not is_image(name):
+                others[kind(name)] += 1
+                continue
+            entry = Entry(info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
+            images.append(Found(name, f"{entry.size}:{entry.crc}", entry))
+        images.sort()
+        for one, other in itertools.pairwise(images):
+            if one.name == other.name:
+                raise self.refused(f"{shown(one.name)!r} is in it twice")
+        return Listing(images, others)
+
+    def entries(self) -> list[zipfile.ZipInfo]:
+        try:
+            with zipfile.ZipFile(self.root) as archive:
+                return archive.infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise self.refused(str(error).split("\n")[0]) from error
+
+    def refused(self, what: str) -> ConfigError:
+        return ConfigError(f"dataset.path={self.root} is an archive that is not read: {what}; make it anew without.")
+
+    def open(self, found: Found) -> BinaryIO:
+        entry = found.entry
+        assert entry is not None
+        check_size(max(entry.size, entry.packed))
+        with open(self.root, "rb") as file:
+            file.seek(entry.offset)
+            header = file.read(HEADER.size)
+            if len(header) < HEADER.size or not header.startswith(b"PK\3\4"):
+                raise Unreadable("the archive does not hold it where its list says")
+            file.seek(sum(HEADER.unpack(header)), os.SEEK_CUR)
+            return io.BytesIO(unpacked(file.read(entry.packed), entry))
+
+
+def unpacked(data: bytes, entry: Entry) -> bytes:
+    """No longer than the archive says; Unreadable where it is not what the archive says."""
+    if entry.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Unreadable(f"it is compressed by method {entry.method}, and only stored and deflated files are read")
+    try:
+        if entry.method == zipfile.ZIP_DEFLATED:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, entry.size + 1)
+    except zlib.error as error:
+        raise Unreadable(str(error)) from error
+    if len(data) != entry.size or zlib.crc32(data) != entry.crc:
+        raise Unreadable("its checksum is not that of the archive")
+    return data

@@ -1,0 +1,214 @@
+"""Images of the user's own: a folder or a zip archive, with a folder for each class if they have any."""
+
+import contextlib
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import torch
+
+from gan_runner.dataset.cache import LISTED, Request, told
+from gan_runner.dataset.cache import packed as pack
+from gan_runner.dataset.image_files import Files, Found, Listing, files_at, shown
+from gan_runner.dataset.images import ImageDataset, mapped
+from gan_runner.dataset.picture import Form, OtherSize, Unreadable, check_form, sides, upright
+from gan_runner.errors import ConfigError, nearest, require
+from gan_runner.noise import seed_of
+
+log = logging.getLogger(__name__)
+
+SPLITS = {  # a folder's name, in lower case -> the split that it is
+    **{"train": "train", "training": "train"},
+    **{"val": "validation", "valid": "validation", "validation": "validation"},
+    **{"test": "test", "testing": "test"},
+}
+PROPOSED = (256, 128, 64, 32)  # sizes to choose from
+SURVEYED = 1000  # images, about, that a proposal looks at
+TRIED = 100  # images, at most, of which the first that can be read tells the size
+
+
+class ImageFolder(ImageDataset):
+    """Every image below a folder or in a zip archive, decoded once into a file of the cache and mapped from there.
+
+    Folders train, validation (or val, valid) and test at the top are the splits; a split without a folder is made of
+    `held_out` of the training images, always the same ones, however many others come. The folders below, if all
+    images are in one and there are several, are the classes. Hidden files and what is no image by its suffix are left
+    out; files that cannot be decoded are named and left out, up to `max_broken` of all.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        subset: str | None = None,
+        labels: bool = True,
+        size: int | list[int] | None = None,
+        fit: str = "crop",
+        channels: int | None = None,
+        flip: bool = False,
+        held_out: float = 0.05,
+        max_broken: float = 0.01,
+        labels_per_class: int | None = None,
+        cache_dir: str = "~/.cache/gan_runner",
+    ):
+        """subset: the one folder at the top to read. size: pixels a side, or [height, width]; None: their own.
+
+        fit: how an image of another shape gets that size, see picture.Form. channels: 1, 3, or None: as they are.
+        """
+        require(path is not None, "path=null names no images; give a folder or a zip archive of them")
+        require(0 <= held_out < 0.5, f"held_out={held_out} must be 0 or more and below 0.5")
+        require(0 <= max_broken <= 1, f"max_broken={max_broken} is a share, from 0 to 1")
+        check_form(fit, channels)
+        if size is not None:
+            sides(size)
+        files = files_at(str(path))
+        listing = files.listing()
+        if not listing.images:
+            raise ConfigError(f"dataset.path={path} holds no image; {beside(listing)}. Name a folder with images.")
+        parts = split_up(below(listing.images, subset, str(path)), held_out)
+        images = [image for part in parts.values() for image in part]
+        names = class_names(images) if labels else ()
+        request = Request(
+            files,
+            [image.found for image in images],
+            form_of(files, images, size, fit, channels),
+            channels is None,
+            max_broken,
+        )
+        try:
+            packed = pack(cache_dir, cache_name(files), request)
+        except OtherSize:
+            raise ConfigError(proposal(files, request.found)) from None
+        self.left_out = [f"broken: {sentence}" for sentence in told(request, packed.broken)]
+        if self.left_out:
+            log.warning(
+                "%d of %d files left out: %s", len(self.left_out), len(images), "; ".join(self.left_out[:LISTED])
+            )
+        self.left_out += [f"{kind}: {count}" for kind, count in listing.others.most_common()]
+        broken = {position for position, _ in packed.broken}
+        kept = [image for position, image in enumerate(images) if position not in broken]
+        counts = Counter(image.split for image in kept)
+        known = {name: number for number, name in enumerate(names)}
+        super().__init__(
+            mapped(packed),
+            torch.tensor([known[str(image.folder)] for image in kept]) if names else None,
+            {name: counts[name] for name in parts},
+            tuple(map(shown, names)),
+            *(labels_per_class, flip, packed),
+        )
+
+
+Folders = list[str]  # that an image is in, below the one that is read
+
+
+class Placed(NamedTuple):
+    """An image, its class if it has one, and its split."""
+
+    found: Found
+    folder: str | None
+    split: str
+
+
+def beside(listing: Listing) -> str:
+    """What is there that is no image."""
+    kinds = [f"{count} of {kind}" for kind, count in listing.others.most_common(5)]
+    return f"there are files of other kinds ({', '.join(kinds)})" if kinds else "there is no file"
+
+
+def below(found: Sequence[Found], subset: str | None, path: str) -> list[tuple[Found, Folders]]:
+    """The images of one folder at the top, or of all; a folder that alone holds everything is gone into."""
+    images = [(each, each.name.split("/")[:-1]) for each in found]
+    while True:
+        tops = tops_of(images)
+        if subset is not None and subset in tops:
+            images = [(each, folders) for each, folders in images if folders and folders[0] == subset]
+            subset = None
+        elif len(tops) > 1 or None in tops:
+            break
+        for _, folders in images:
+            del folders[0]
+    if subset is not None:
+        there = sorted(top for top in tops if top is not None)
+        raise ConfigError(
+            f"dataset.subset={subset} is no folder at the top of dataset.path={path}{nearest(subset, there)}; there "
+            f"are: {', '.join(map(shown, there[:10])) or 'none'}."
+        )
+    return images
+
+
+def tops_of(images: Sequence[tuple[Found, Folders]]) -> set[str | None]:
+    """The folders at the top; None where images lie beside them."""
+    return {folders[0] if folders else None for _, folders in images}
+
+
+def split_up(images: Sequence[tuple[Found, Folders]], held_out: float) -> dict[str, list[Placed]]:
+    """The splits, each in the order of its names."""
+    parts: dict[str, list[Placed]] = {"train": [], "validation": [], "test": []}
+    splits = {top: SPLITS.get((top or "").lower()) for top in tops_of(images)}
+    named = None not in splits.values() and "train" in splits.values()
+    absent = [split for split in ("validation", "test") if not (named and split in splits.values())]
+    for found, folders in images:
+        split = splits[folders.pop(0)] or "train" if named else "train"
+        if split == "train" and held_out:
+            drawn = int(seed_of("held out", *folders, found.name.rpartition("/")[2]) / 2**63 / held_out)
+            split = absent[drawn] if drawn < len(absent) else "train"
+        parts[split].append(Placed(found, folders[0] if folders else None, split))
+    return {split: part for split, part in parts.items() if part or split == "train"}
+
+
+def class_names(images: Sequence[Placed]) -> list[str]:
+    """The folders of the images, 2 before 10; none where there is one alone. ConfigError where some have none."""
+    names = {image.folder for image in images if image.folder is not None}
+    loose = [image.found.name for image in images if image.folder is None]
+    if len(names) > 1 and loose:
+        raise ConfigError(
+            f"dataset.path: {len(loose)} images, as {shown(loose[0])}, lie beside the {len(names)} folders of classes; "
+            f"put each in one, choose a folder with dataset.subset=, or set dataset.labels=false."
+        )
+    return sorted(names, key=natural) if len(names) > 1 else []
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers within names by their value."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def form_of(
+    files: Files, images: Sequence[Placed], size: int | Sequence[int] | None, fit: str, channels: int | None
+) -> Form:
+    """Without a size, that of the first image which can be read: the others must agree."""
+    if size is not None:
+        return Form(*sides(size), channels or 3, fit)
+    reasons = []
+    for image in images[:TRIED]:
+        try:
+            with files.open(image.found) as file:
+                first = upright(file)[0]
+            return Form(*sides((first.height, first.width)), channels or 3, "exact")
+        except Unreadable as error:
+            reasons.append(f"{shown(image.found.name)} ({shown(str(error))})")
+    raise ConfigError(f"dataset.path: the first {len(reasons)} files cannot be read: {'; '.join(reasons[:3])}; ...")
+
+
+def proposal(files: Files, found: Sequence[Found]) -> str:
+    """What to do where the images are of several sizes."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    for each in found[:: len(found) // SURVEYED + 1]:
+        with contextlib.suppress(Unreadable), files.open(each) as file:
+            sizes[upright(file)[0].size] += 1
+    shorter = sorted(side for size, count in sizes.items() for side in [min(size)] * count)
+    usual = shorter[len(shorter) // 10]
+    good = next((side for side in PROPOSED if side <= usual), PROPOSED[-1])
+    (width, height), _ = sizes.most_common(1)[0]
+    return (
+        f"dataset.size=null needs images of one size, and these have {len(sizes)}, {width}x{height} most often, "
+        f"{shorter[0]} to {shorter[-1]} pixels on the shorter side; set dataset.size={good} (or another, and "
+        f"dataset.fit=crop, pad or stretch)."
+    )
+
+
+def cache_name(files: Files) -> str:
+    """For people who look into the cache."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", PurePosixPath(files.root).stem).strip("-")[:40] or "images"
