@@ -151,8 +151,8 @@ def check_broken(request: Request, broken: Sequence[Broken]) -> None:
         named = "; ".join(told(request, broken[:LISTED]))
         rest = f"; and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
         raise ConfigError(
-            f"dataset.max_broken={request.max_broken:g} allows {most} of {total} files that cannot be read, and there "
-            f"are {len(broken)} or more: {named}{rest}. Remove them, or raise it."
+            f"dataset.max_broken={request.max_broken:g} allows {most} of {total} files to be unreadable, and these "
+            f"are: {named}{rest}. Mend or remove them, or raise it (up to 1)."
         )
 
 

@@ -1,24 +1,17 @@
 """Images of the user's own: a folder or a zip archive, with a folder for each class if they have any."""
 
 import contextlib
-import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-import torch
-
-from gan_runner.dataset.cache import LISTED, Request, told
-from gan_runner.dataset.cache import packed as pack
 from gan_runner.dataset.image_files import Files, Found, Listing, files_at, shown
-from gan_runner.dataset.images import ImageDataset, mapped
+from gan_runner.dataset.packed import PackedDataset
 from gan_runner.dataset.picture import Form, OtherSize, Unreadable, check_form, sides, upright
 from gan_runner.errors import ConfigError, nearest, require
 from gan_runner.noise import seed_of
-
-log = logging.getLogger(__name__)
 
 SPLITS = {  # a folder's name, in lower case -> the split that it is
     **{"train": "train", "training": "train"},
@@ -30,7 +23,7 @@ SURVEYED = 1000  # images, about, that a proposal looks at
 TRIED = 100  # images, at most, of which the first that can be read tells the size
 
 
-class ImageFolder(ImageDataset):
+class ImageFolder(PackedDataset):
     """Every image below a folder or in a zip archive, decoded once into a file of the cache and mapped from there.
 
     Folders train, validation (or val, valid) and test at the top are the splits; a split without a folder is made of
@@ -69,35 +62,23 @@ class ImageFolder(ImageDataset):
             raise ConfigError(f"dataset.path={path} holds no image; {beside(listing)}. Name a folder with images.")
         parts = split_up(below(listing.images, subset, str(path)), held_out)
         images = [image for part in parts.values() for image in part]
-        names = class_names(images) if labels else ()
-        request = Request(
-            files,
-            [image.found for image in images],
-            form_of(files, images, size, fit, channels),
-            channels is None,
-            max_broken,
-        )
-        try:
-            packed = pack(cache_dir, cache_name(files), request)
-        except OtherSize:
-            raise ConfigError(proposal(files, request.found)) from None
-        self.left_out = [f"broken: {sentence}" for sentence in told(request, packed.broken)]
-        if self.left_out:
-            log.warning(
-                "%d of %d files left out: %s", len(self.left_out), len(images), "; ".join(self.left_out[:LISTED])
-            )
-        self.left_out += [f"{kind}: {count}" for kind, count in listing.others.most_common()]
-        broken = {position for position, _ in packed.broken}
-        kept = [image for position, image in enumerate(images) if position not in broken]
-        counts = Counter(image.split for image in kept)
+        names = class_names(images) if labels else []
         known = {name: number for number, name in enumerate(names)}
-        super().__init__(
-            mapped(packed),
-            torch.tensor([known[str(image.folder)] for image in kept]) if names else None,
-            {name: counts[name] for name in parts},
-            tuple(map(shown, names)),
-            *(labels_per_class, flip, packed),
-        )
+        try:
+            super().__init__(
+                files,
+                {split: [image.found for image in part] for split, part in parts.items()},
+                [known[str(image.folder)] for image in images] if names else None,
+                form_of(files, images, size, fit, channels),
+                *(cache_dir, cache_name(files), [shown(name) for name in names]),
+                gray_or_rgb=channels is None,
+                max_broken=max_broken,
+                labels_per_class=labels_per_class,
+                flip=flip,
+            )
+        except OtherSize:
+            raise ConfigError(proposal(files, [image.found for image in images])) from None
+        self.left_out += [f"{count} files of {kind}" for kind, count in listing.others.most_common()]
 
 
 Folders = list[str]  # that an image is in, below the one that is read

@@ -1,36 +1,33 @@
-"""MNIST and Fashion-MNIST through torchvision, downloaded only where their files are absent."""
+"""MNIST and the sets in its layout, through torchvision, downloaded only where their files are absent."""
 
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from gan_runner.dataset.images import ImageDataset
-from gan_runner.dataset.source import found_or_downloaded
+from gan_runner.dataset.arrays import ArrayDataset, Part, found_or_downloaded
+from gan_runner.errors import choose
 
 FILES = (
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (also as .gz)"
 )
-SPLITS = {"train": 50_000, "validation": 10_000, "test": 10_000}  # as in Goodfellow et al. 2014
+HELD_OUT = 10_000  # as in Goodfellow et al. 2014
 
 
-class MNIST(ImageDataset):
-    """70,000 gray 28x28 digits; the last 10,000 of the training file are the validation split."""
+class MNIST(ArrayDataset):
+    """70,000 gray 28x28 digits (LeCun et al. 1998); the last 10,000 of the training file are the validation split."""
 
     classes: tuple[str, ...] = tuple("0123456789")
 
-    def __init__(self, root: str, labels_per_class: int | None = None):
-        """root: the folder that holds MNIST/raw (or FashionMNIST/raw)."""
+    def __init__(self, root: str, size: int | list[int] | None = None, labels_per_class: int | None = None):
+        """root: the folder that holds MNIST/raw (or FashionMNIST/raw, KMNIST/raw)."""
         from torchvision import datasets
 
         name = type(self).__name__
-        raw = Path(root) / name / "raw"
         source = getattr(datasets, name)
-        parts = found_or_downloaded(
-            name, root, raw, FILES, lambda: [source(root, train=train, download=True) for train in (True, False)]
+        train, test = found_or_downloaded(
+            *(name, root, Path(root) / name / "raw", FILES),
+            lambda: [part_of(source(root, train=train, download=True)) for train in (True, False)],
         )
-        images = torch.cat([part.data for part in parts]).unsqueeze(1)
-        labels = torch.cat([part.targets for part in parts]).to(torch.int64)
-        super().__init__(images, labels, SPLITS, self.classes, labels_per_class)
+        super().__init__(train, test, HELD_OUT, self.classes, size, labels_per_class)
 
 
 class FashionMNIST(MNIST):
@@ -40,3 +37,43 @@ class FashionMNIST(MNIST):
         *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
         *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
     )
+
+
+class KMNIST(MNIST):
+    """70,000 gray 28x28 cursive Japanese characters, in the layout of MNIST (Clanuwat et al. 2018)."""
+
+    classes = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+
+
+class EMNIST(ArrayDataset):
+    """Gray 28x28 handwritten letters and digits (Cohen et al. 2017), upright; `part` is one of the set's six.
+
+    As many images as are in the test file, the last of the training file, are the validation split.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        part: str = "balanced",
+        size: int | list[int] | None = None,
+        labels_per_class: int | None = None,
+    ):
+        """root: the folder that holds EMNIST/raw."""
+        from torchvision import datasets
+
+        choose("part", part, datasets.EMNIST.classes_split_dict)
+        files = f"emnist-{part}-{{train,test}}-{{images-idx3,labels-idx1}}-ubyte (four files; or the archive gzip.zip)"
+        sources = found_or_downloaded(
+            *("EMNIST", root, Path(root) / "EMNIST" / "raw", files),
+            lambda: [datasets.EMNIST(root, split=part, train=train, download=True) for train in (True, False)],
+        )
+        first = 1 if part == "letters" else 0  # that part counts its labels from 1
+        train, test = (
+            Part(each.data.numpy()[:, None].transpose(0, 1, 3, 2), each.targets.numpy() - first) for each in sources
+        )
+        names = datasets.EMNIST.classes_split_dict[part][first:]
+        super().__init__(train, test, len(test.images), names, size, labels_per_class)
+
+
+def part_of(source: Any) -> Part:
+    return Part(source.data.numpy()[:, None], source.targets.numpy())

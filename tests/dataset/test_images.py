@@ -1,10 +1,15 @@
+import threading
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 
 from gan_runner.dataset.digits import Digits
-from gan_runner.dataset.images import ImageDataset
+from gan_runner.dataset.image_folder import ImageFolder
+from gan_runner.dataset.images import KEPT, ImageDataset
+from gan_runner.device import DATA, Device
+from tests.dataset.pictures import encoded, pixels, write_folder
 
 CPU = torch.device("cpu")
 
@@ -59,6 +64,70 @@ def test_splits_are_disjoint_and_whole():
     assert data.split("test").spec == data.spec
     with pytest.raises(ValueError, match="split='valid' is none of train, validation, test"):
         data.split("valid")
+
+
+MODES = ("resident", "mapped", "prefetched")
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> ImageFolder:
+    """Fifty images of random pixels with three classes, mapped from the cache."""
+    files = {f"{'abc'[n % 3]}/{n}.png": encoded(pixels(n)) for n in range(50)}
+    root = write_folder(tmp_path / "images", files)
+    return ImageFolder(str(root), flip=True, held_out=0.0, cache_dir=str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("keep", MODES)
+@pytest.mark.parametrize("start", [0, 17, 130])
+def test_wherever_images_are_kept_the_batches_are_the_same(on_disk: ImageFolder, keep: str, start: int):
+    train = on_disk.split("train")
+    asked = list(islice(train.batches(16, CPU, start, 3, keep), 8))
+    plain = ImageDataset(train.images.clone(), train.labels, {"train": 50}, train.spec.class_names, flip=True)
+    for batch, expected in zip(asked, plain.batches(16, CPU, start, 3, "mapped"), strict=False):
+        assert torch.equal(batch.images, expected.images)
+        assert torch.equal(batch.labels, expected.labels)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("keep", (*MODES, "auto"))
+def test_on_a_gpu_the_batches_are_those_of_a_cpu(on_disk: ImageFolder, keep: str):
+    train, device = on_disk.split("train"), torch.device("cuda")
+    for batch, expected in islice(zip(train.batches(16, device, 5, 3, keep), train.batches(16, CPU, 5, 3)), 9):
+        assert batch.images.device.type == "cuda"
+        assert torch.equal(batch.images.cpu(), expected.images)
+        assert torch.equal(batch.labels.cpu(), expected.labels)
+
+
+def test_images_are_mirrored_every_other_time_and_otherwise_as_they_are(on_disk: ImageFolder):
+    train = on_disk.split("train")
+    stored = {image.numpy().tobytes() for image in train.images}
+    mirrored = {image.flip(2).numpy().tobytes() for image in train.images}
+    seen = torch.cat([batch.images for batch in islice(train.batches(50, CPU, 0, 0), 20)])
+    raw = [image.numpy().tobytes() for image in seen.add(1).mul(127.5).round().to(torch.uint8)]
+    assert all(image in stored | mirrored for image in raw)
+    share = sum(image in mirrored for image in raw) / len(raw)
+    assert 0.45 < share < 0.55
+
+
+def test_only_training_images_are_mirrored(tmp_path: Path):
+    files = {f"{split}/{n}.png": encoded(pixels(n)) for split in ("train", "test") for n in range(5)}
+    data = ImageFolder(str(write_folder(tmp_path / "a", files)), flip=True, cache_dir=str(tmp_path / "cache"))
+    assert data.split("train").flip
+    assert not data.split("test").flip
+
+
+def test_reading_ahead_ends_with_the_stream(on_disk: ImageFolder):
+    stream = on_disk.split("train").batches(16, CPU, 0, 0, "prefetched")
+    next(stream)
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("data")]
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("data")]
+
+
+def test_the_modes_are_those_of_the_device():
+    assert tuple(DATA) == tuple(KEPT)
+    with pytest.raises(ValueError, match="data='disk' is none of auto, resident, mapped, prefetched"):
+        Device(data="disk")
 
 
 def test_points_are_handed_out_as_they_are():

@@ -1,0 +1,55 @@
+"""Datasets that are read from encoded images, through the cache."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from gan_runner.dataset.cache import LISTED, Request, packed, told
+from gan_runner.dataset.image_files import Found, Source
+from gan_runner.dataset.images import ImageDataset, mapped
+from gan_runner.dataset.picture import Form
+
+log = logging.getLogger(__name__)
+
+
+class PackedDataset(ImageDataset):
+    """Images decoded once into a file of the cache, and mapped from there. Those that cannot be are left out.
+
+    left_out: what is not in the dataset, a sentence each.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        parts: Mapping[str, Sequence[Found]],
+        labels: Sequence[int] | None,
+        form: Form,
+        cache_dir: str,
+        cache_name: str,
+        class_names: Sequence[str] = (),
+        gray_or_rgb: bool = False,
+        max_broken: float = 0.01,
+        labels_per_class: int | None = None,
+        flip: bool = False,
+    ):
+        """parts: the images of each split; labels: of all of them, in that order."""
+        found = [each for part in parts.values() for each in part]
+        request = Request(source, found, form, gray_or_rgb, max_broken)
+        pack = packed(cache_dir, cache_name, request)
+        self.left_out = told(request, pack.broken)
+        if self.left_out:
+            named = "; ".join(self.left_out[:LISTED])
+            log.warning("%d of %d files cannot be read and are left out: %s", len(self.left_out), len(found), named)
+        whole = np.ones(len(found), bool)
+        whole[[position for position, _ in pack.broken]] = False
+        ends = np.cumsum([len(part) for part in parts.values()])
+        sizes = [int(part.sum()) for part in np.split(whole, ends[:-1])]
+        super().__init__(
+            mapped(pack),
+            torch.from_numpy(np.array(labels)[whole]) if labels is not None else None,
+            dict(zip(parts, sizes, strict=True)),
+            tuple(class_names),
+            *(labels_per_class, flip, pack),
+        )

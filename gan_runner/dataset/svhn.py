@@ -1,0 +1,36 @@
+"""Street View House Numbers through torchvision, downloaded only where its files are absent."""
+
+from pathlib import Path
+
+import numpy as np
+
+from gan_runner.dataset.arrays import ArrayDataset, Part, found_or_downloaded
+
+FILES = "train_32x32.mat and test_32x32.mat (with dataset.extra=true also extra_32x32.mat)"
+HELD_OUT = 7_257
+
+
+class SVHN(ArrayDataset):
+    """99,289 colour 32x32 digits of house numbers (Netzer et al. 2011); extra: 531,131 easier ones to train on.
+
+    The last 7,257 of the training file are the validation split.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        extra: bool = False,
+        size: int | list[int] | None = None,
+        labels_per_class: int | None = None,
+    ):
+        """root: the folder that holds svhn."""
+        from torchvision import datasets
+
+        names = ("extra",) * extra + ("train", "test")
+        sources = found_or_downloaded(
+            *("SVHN", root, Path(root) / "svhn", FILES),
+            lambda: [datasets.SVHN(str(Path(root) / "svhn"), split=name, download=True) for name in names],
+        )
+        *training, test = (Part(each.data, each.labels) for each in sources)
+        train = Part(*(np.concatenate(arrays) for arrays in zip(*training, strict=True)))
+        super().__init__(train, test, HELD_OUT, tuple("0123456789"), size, labels_per_class)
