@@ -66,6 +66,13 @@ def enter(job: Callable[[], None]) -> None:
         tell(error, traceback_wanted)
 
 
+def enter_alone(job: Callable[[], None]) -> None:
+    """Of a door that shows one configuration."""
+    if {"-m", "--multirun"} & set(sys.argv):
+        tell(ConfigError("-m is for sweeps, and this shows one configuration; leave it away."), traceback_wanted=False)
+    enter(job)
+
+
 def raised_in(job: Callable[[], None], error: Exception) -> bool:
     """Else Hydra raised it over what was typed: its own errors, OmegaConf's, YAML's and plain ValueErrors."""
     return any(frame.name == job.__name__ for frame in traceback.extract_tb(error.__traceback__)[1:])

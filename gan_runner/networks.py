@@ -5,7 +5,6 @@ An operation is one multiplication or one addition of a matrix product or a conv
 nothing else is counted: no bias, norm, activation or embedding.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -20,16 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from gan_runner.build import check_structure, make, make_dataset, networks
 from gan_runner.compat import UNFIT, first_line
 from gan_runner.errors import ConfigError
-from gan_runner.main import CONF, enter, resolve, tell, through_hydra
+from gan_runner.main import CONF, enter_alone, resolve, through_hydra
 from gan_runner.noise import Noise
 
 BATCH = 2
 
 
 def main() -> None:
-    if {"-m", "--multirun"} & set(sys.argv):
-        tell(ConfigError("-m is for sweeps, and this shows one configuration; leave it away."), traceback_wanted=False)
-    enter(job)
+    enter_alone(job)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -120,6 +121,8 @@ def telling(cache_dir: str) -> Iterator[None]:
     """What the operating system refuses within it, as one sentence."""
     try:
         yield
+    except BrokenPipeError:  # of the terminal
+        raise
     except OSError as error:
         raise ConfigError(
             f"dataset.cache_dir={cache_dir} cannot be written ({error.strerror or error}); make room or allow it, or "
@@ -292,7 +295,8 @@ def decode_all(request: Request, growing: Path, start: int) -> Generator[Part, N
     with ProcessPoolExecutor(processes, context, stay_with_parent) as pool:
         try:
             coming: deque[Future[Part]] = deque()
-            coming.extend(pool.submit(decode, part) for part in islice(parts, AHEAD * processes))
+            with hidden_program():
+                coming.extend(pool.submit(decode, part) for part in islice(parts, AHEAD * processes))
             while coming:
                 yield coming.popleft().result()
                 coming.extend(pool.submit(decode, part) for part in islice(parts, 1))
@@ -308,6 +312,18 @@ def decode_all(request: Request, growing: Path, start: int) -> Generator[Part, N
 def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def hidden_program() -> Iterator[None]:
+    """Processes that are spawned within it do not import the program that runs, which takes seconds."""
+    program = sys.modules["__main__"]
+    known = {name: getattr(program, name, None) for name in ("__spec__", "__file__")}
+    program.__dict__.update(dict.fromkeys(known))
+    try:
+        yield
+    finally:
+        program.__dict__.update(known)
 
 
 def stay_with_parent() -> None:

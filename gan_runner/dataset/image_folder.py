@@ -125,18 +125,18 @@ def tops_of(images: Sequence[tuple[Found, Folders]]) -> set[str | None]:
 
 
 def split_up(images: Sequence[tuple[Found, Folders]], held_out: float) -> dict[str, list[Placed]]:
-    """The splits, each in the order of its names."""
-    parts: dict[str, list[Placed]] = {"train": [], "validation": [], "test": []}
+    """The splits, each in an order that the names decide and that looks like chance: any part of it is a fair one."""
+    parts: dict[str, list[tuple[float, Placed]]] = {"train": [], "validation": [], "test": []}
     splits = {top: SPLITS.get((top or "").lower()) for top in tops_of(images)}
     named = None not in splits.values() and "train" in splits.values()
     absent = [split for split in ("validation", "test") if not (named and split in splits.values())]
     for found, folders in images:
         split = splits[folders.pop(0)] or "train" if named else "train"
-        if split == "train" and held_out:
-            drawn = int(seed_of("held out", *folders, found.name.rpartition("/")[2]) / 2**63 / held_out)
-            split = absent[drawn] if drawn < len(absent) else "train"
-        parts[split].append(Placed(found, folders[0] if folders else None, split))
-    return {split: part for split, part in parts.items() if part or split == "train"}
+        place = seed_of("place", *folders, found.name.rpartition("/")[2]) / 2**63
+        if split == "train" and place < held_out * len(absent):
+            split = absent[int(place / held_out)]
+        parts[split].append((place, Placed(found, folders[0] if folders else None, split)))
+    return {split: [image for _, image in sorted(part)] for split, part in parts.items() if part or split == "train"}
 
 
 def class_names(images: Sequence[Placed]) -> list[str]:

@@ -1,0 +1,106 @@
+"""The door to a dataset: python -m gan_runner.data dataset=... shows what it holds, without training.
+
+Counts by class and split, size, range, what is left out, where it is cached, and a grid of training images. It composes
+a configuration as training does; data that are absent are downloaded, and images are packed into the cache.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from PIL import Image
+
+from gan_runner.build import check_structure, make_dataset
+from gan_runner.dataset.images import ImageDataset
+from gan_runner.files import storing
+from gan_runner.folder import folder_name
+from gan_runner.logger import image_grid
+from gan_runner.main import CONF, OUTPUTS, enter_alone, resolve, through_hydra
+
+MOST_CLASSES = 20  # that have a row of their own
+MEASURED = 10_000  # training images, at most, that mean and deviation are of
+EACH = 8  # images of a class in the grid
+ROWS = 10  # of the grid, at most
+
+
+def main() -> None:
+    enter_alone(job)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def job(cfg: DictConfig) -> None:
+    with through_hydra():
+        config = resolve(cfg)
+        typed = [each for each in HydraConfig.get().overrides.task if each.startswith("dataset")]
+        for line in report(config, OUTPUTS / ".datasets" / f"{folder_name(typed)}.png"):
+            print(line)
+
+
+def report(config: Mapping[str, Any], picture: Path) -> Iterator[str]:
+    check_structure(config)
+    data = make_dataset(config)
+    spec, train = data.spec, data.split("train")
+    kept = "pixels of 8 bits" if data.images.dtype == torch.uint8 else "numbers"
+    scale = f"scaled to {spec.value_range}" if spec.value_range is not None else "of any size, as they are"
+    yield f"dataset   {type(data).__name__}, {len(data):,} of {'x'.join(map(str, spec.shape))}, {kept}, {scale}"
+    yield f"splits    {', '.join(f'{name} {size:,}' for name, size in data.splits.items())}"
+    yield from statistics(train)
+    yield f"cache     {cache(data)}"
+    yield from (f"left out  {sentence}" for sentence in getattr(data, "left_out", []))
+    if data.labels is not None:
+        yield from counts(data)
+    if spec.value_range is not None and spec.channels in (1, 3):
+        with storing(OUTPUTS):
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(grid(train).squeeze()).save(picture)
+        yield f"grid      {picture}"
+
+
+def statistics(train: ImageDataset) -> Iterator[str]:
+    """By channel, of what the networks are shown."""
+    shown = train.decode(train.images[:MEASURED]).double()
+    if not len(shown):
+        return
+    for name, value in (("mean", shown.mean((0, 2, 3))), ("std", shown.std((0, 2, 3), correction=0))):
+        yield f"{name:<9} {', '.join(f'{number:.3f}' for number in value.tolist())}"
+    yield f"range     {shown.min():.3g} to {shown.max():.3g}"
+
+
+def cache(data: ImageDataset) -> str:
+    """Its state before this command, and where it is."""
+    if data.packed is None:
+        return "not needed, the dataset is read as one array or made here"
+    found, size = data.packed, data.packed.pixels.stat().st_size
+    return f"{'packed now into' if found.fresh else 'found in'} {found.folder}, {size / 1e6:,.1f} MB"
+
+
+def counts(data: ImageDataset) -> Iterator[str]:
+    """Images of each class in each split."""
+    assert data.labels is not None
+    classes = data.spec.num_classes
+    columns = [torch.bincount(data.labels[data.rows(name)], minlength=classes).tolist() for name in data.splits]
+    width = max(5, *(len(name) for name in data.spec.class_names[:MOST_CLASSES]))
+    yield f"\n{'class':<{width}}" + "".join(f"{name:>12}" for name in data.splits)
+    for number, name in enumerate(data.spec.class_names[:MOST_CLASSES]):
+        yield f"{name:<{width}}" + "".join(f"{column[number]:>12,}" for column in columns)
+    if classes > MOST_CLASSES:
+        ranges = ", ".join(f"{name} {min(c):,} to {max(c):,}" for name, c in zip(data.splits, columns, strict=True))
+        yield f"and {classes - MOST_CLASSES} more; images of a class: {ranges}"
+    yield ""
+
+
+def grid(train: ImageDataset) -> Any:
+    """Training images, a class a row."""
+    if train.labels is None:
+        return image_grid(train.decode(train.images[: EACH * EACH]), train.spec)
+    rows = [torch.nonzero(train.labels == k).flatten()[:EACH] for k in range(min(train.spec.num_classes, ROWS))]
+    chosen = torch.cat([row for row in rows if len(row) == EACH] or rows)
+    return image_grid(train.decode(train.images[chosen]), train.spec, train.labels[chosen])
+
+
+if __name__ == "__main__":
+    main()
