@@ -1,19 +1,26 @@
 """The datasets that ship: what they hold, and what they say when it is missing."""
 
+import io
 import pickle
 import struct
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 
+from gan_runner.dataset.arrays import resized
 from gan_runner.dataset.celeba import CelebA
-from gan_runner.dataset.cifar10 import CIFAR10, SPLITS
+from gan_runner.dataset.cifar import CIFAR10, CIFAR100
 from gan_runner.dataset.digits import Digits
-from gan_runner.dataset.mnist import MNIST, FashionMNIST
+from gan_runner.dataset.lsun import LSUN
+from gan_runner.dataset.mnist import EMNIST, KMNIST, MNIST, FashionMNIST
 from gan_runner.dataset.point_masses import PointMasses
+from gan_runner.dataset.stl10 import STL10
+from gan_runner.dataset.svhn import SVHN
 from gan_runner.errors import ConfigError
 
 
@@ -50,7 +57,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(header + array.tobytes())
 
 
-@pytest.mark.parametrize("source", [MNIST, FashionMNIST])
+@pytest.mark.parametrize("source", [MNIST, FashionMNIST, KMNIST])
 def test_files_are_read_where_they_are_and_not_downloaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: type
 ):
@@ -80,7 +87,7 @@ def test_mnist_is_downloaded_through_torchvision_where_files_are_absent(tmp_path
     assert len(asked) == 4
 
 
-@pytest.mark.parametrize("source", [MNIST, FashionMNIST])
+@pytest.mark.parametrize("source", [MNIST, FashionMNIST, KMNIST])
 def test_offline_one_sentence_names_the_folder_the_files_and_the_setting(tmp_path: Path, monkeypatch, source: type):
     def refuse(*arguments: object, **named: object) -> None:
         raise OSError("no route to host")
@@ -116,40 +123,160 @@ def write_cifar10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cifar10_in_its_original_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_cifar10(tmp_path / "cifar-10-batches-py", monkeypatch)
-    monkeypatch.setattr("gan_runner.dataset.cifar10.SPLITS", {"train": 9, "validation": 1, "test": 2})
+    monkeypatch.setattr("gan_runner.dataset.cifar.HELD_OUT", 1)
     data = CIFAR10(str(tmp_path))
     assert data.images.shape == (12, 3, 32, 32)
     assert data.images[:, 1, 5, 7].tolist() == list(range(12))
     assert data.split("test").labels.tolist() == [0, 1]
     assert data.spec.class_names[3] == "class 3"
-    assert sum(SPLITS.values()) == 60_000
+    assert data.splits == {"train": 9, "validation": 1, "test": 2}
+    small = CIFAR10(str(tmp_path), size=16, flip=True)
+    assert small.images[:, 1, 5, 7].tolist() == list(range(12))
+    assert small.spec.shape == (3, 16, 16)
+    assert small.split("train").flip
 
 
-def test_faces_are_cropped_in_the_middle_and_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_cifar100_has_the_fine_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    for name, count in (("train", 4), ("test", 2)):
+        values = np.arange(count, dtype=np.uint8)
+        data = {"data": np.repeat(values[:, None], 3072, axis=1), "fine_labels": (99 - values).tolist()}
+        (folder / name).write_bytes(pickle.dumps(data))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"fine {n}" for n in range(100)]}))
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5: Path(path).exists())
+    monkeypatch.setattr("gan_runner.dataset.cifar.HELD_OUT", 1)
+    data = CIFAR100(str(tmp_path))
+    assert data.labels.tolist() == [99, 98, 97, 96, 99, 98]
+    assert data.spec.class_names[42] == "fine 42"
+    assert data.splits == {"train": 3, "validation": 1, "test": 2}
+
+
+def test_letters_are_upright_and_count_from_a(tmp_path: Path):
+    raw = tmp_path / "EMNIST" / "raw"
+    raw.mkdir(parents=True)
+    drawn = np.zeros((28, 28), np.uint8)
+    drawn[3, 20] = 255  # row 3, column 20
+    for part, count in (("train", 5), ("test", 2)):
+        write_idx(raw / f"emnist-letters-{part}-images-idx3-ubyte", np.stack([drawn.T] * count))  # stored transposed
+        write_idx(raw / f"emnist-letters-{part}-labels-idx1-ubyte", np.arange(1, count + 1, dtype=np.uint8))
+    data = EMNIST(str(tmp_path), part="letters")
+    assert (data.images[:, 0, 3, 20] == 255).all()
+    assert data.spec.names(data.labels) == ["a", "b", "c", "d", "e", "a", "b"]
+    assert data.splits == {"train": 3, "validation": 2, "test": 2}
+    with pytest.raises(ValueError, match=r"part='letter' is none of .*did you mean 'letters'"):
+        EMNIST(str(tmp_path), part="letter")
+
+
+def test_house_numbers_with_and_without_the_easier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "svhn").mkdir()
+    for number, (name, count) in enumerate((("train", 4), ("test", 2), ("extra", 3))):
+        content = {"X": np.full((32, 32, 3, count), 10 * number, np.uint8), "y": np.array([[10]] + [[1]] * (count - 1))}
+        savemat(tmp_path / "svhn" / f"{name}_32x32.mat", content)
+    monkeypatch.setattr("torchvision.datasets.svhn.check_integrity", lambda path, md5: True)
+    monkeypatch.setattr("torchvision.datasets.svhn.download_url", lambda *arguments: None)
+    monkeypatch.setattr("gan_runner.dataset.svhn.HELD_OUT", 1)
+    plain, more = SVHN(str(tmp_path)), SVHN(str(tmp_path), extra=True)
+    assert plain.images[:, 0, 0, 0].tolist() == [0] * 4 + [10] * 2
+    assert plain.labels.tolist() == [0, 1, 1, 1, 0, 1]
+    assert plain.splits == {"train": 3, "validation": 1, "test": 2}
+    assert more.images[:, 0, 0, 0].tolist() == [20] * 3 + [0] * 4 + [10] * 2
+    assert more.splits == {"train": 6, "validation": 1, "test": 2}
+
+
+def test_stl10_labelled_and_with_the_unlabelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    for name, count, value in (("train", 20, 1), ("test", 3, 2), ("unlabeled", 22, 3)):
+        image = np.full((3, 96, 96), value, np.uint8)
+        image[:, 5, 70] = 99  # column 5, row 70: the file goes down the columns first
+        (folder / f"{name}_X.bin").write_bytes(np.stack([image] * count).tobytes())
+        (folder / f"{name}_y.bin").write_bytes(bytes([10] * count))
+    (folder / "class_names.txt").write_text("\n".join(f"class {n}" for n in range(10)))
+    monkeypatch.setattr("torchvision.datasets.stl10.check_integrity", lambda path, md5: True)
+    labelled, all_of_them = STL10(str(tmp_path)), STL10(str(tmp_path), labels=False, size=32)
+    assert (labelled.images[:, :, 70, 5] == 99).all()
+    assert labelled.labels.tolist() == [9] * 23
+    assert labelled.splits == {"train": 18, "validation": 2, "test": 3}
+    assert all_of_them.labels is None
+    assert all_of_them.splits == {"train": 40, "validation": 2, "test": 3}
+    assert all_of_them.images[:, 0, 0, 0].tolist() == [1] * 20 + [3] * 22 + [2] * 3
+    assert all_of_them.spec.shape == (3, 32, 32)
+
+
+def test_faces_are_cropped_in_the_middle_and_shrunk(tmp_path: Path):
     folder = tmp_path / "celeba" / "img_align_celeba"
     folder.mkdir(parents=True)
-    face = np.zeros((218, 178, 3), np.uint8)
-    face[20:198, :89] = 255  # the left half of the middle square
     for n in range(6):
+        face = np.full((218, 178, 3), 10 * n, np.uint8)
+        face[20:198, :89] = 255  # the left half of the middle square
         Image.fromarray(face).save(folder / f"{n}.png")
-
-    splits = {"train": ["0.png", "1.png", "2.png"], "valid": ["3.png"], "test": ["4.png", "5.png"]}
-
-    class Lists:
-        def __init__(self, root: str, split: str, download: bool):
-            self.filename = splits[split]
-
-    monkeypatch.setattr("torchvision.datasets.CelebA", Lists)
-    data = CelebA(str(tmp_path), size=8)
+    parts = "".join(f"{n}.png {part}\n" for n, part in enumerate((0, 2, 0, 1, 0, 2)))
+    (tmp_path / "celeba" / "list_eval_partition.txt").write_text(parts)
+    data = CelebA(str(tmp_path), size=8, cache_dir=str(tmp_path / "cache"))
     assert data.images.shape == (6, 3, 8, 8)
     assert data.splits == {"train": 3, "validation": 1, "test": 2}
-    assert data.images[0, 0, :, :3].min() > 245  # no black of the margins above and below
-    assert data.images[0, 0, :, 5:].max() < 10
-    with pytest.raises(ValueError, match="size=200"):
-        CelebA(str(tmp_path), size=200)
+    assert data.images[:, 0, 4, 6].tolist() == pytest.approx([0, 20, 40, 30, 10, 50], abs=1)  # Lanczos overshoots
+    assert data.images[:, 0, :, :3].min() > 240  # no margins above and below
+    with pytest.raises(ValueError, match="size=9000"):
+        CelebA(str(tmp_path), size=9000)
 
 
-@pytest.mark.parametrize(("source", "file"), [(CIFAR10, "data_batch_1"), (CelebA, "img_align_celeba")])
+def write_lmdb(path: Path, colours: list[int]) -> None:
+    path.mkdir(parents=True)
+    with lmdb.open(str(path)) as database, database.begin(write=True) as transaction:
+        for number, colour in enumerate(colours):
+            file = io.BytesIO()
+            Image.new("RGB", (30, 20), (colour,) * 3).save(file, "WEBP", lossless=True)
+            transaction.put(b"key %03d" % number, file.getvalue())
+
+
+def test_scenes_are_read_from_their_databases(tmp_path: Path):
+    for number, name in enumerate(("tower", "bridge")):
+        write_lmdb(tmp_path / "lsun" / f"{name}_train_lmdb", [100 * number + n for n in range(10)])
+        write_lmdb(tmp_path / "lsun" / f"{name}_val_lmdb", [100 * number + 50])
+    cache = str(tmp_path / "cache")
+    one = LSUN(str(tmp_path), ["tower"], size=8, held_out=0.2, cache_dir=cache)
+    assert one.images[:, 2, 3, 3].tolist() == [*range(10), 50]
+    assert one.splits == {"train": 8, "validation": 2, "test": 1}
+    assert one.labels is None
+    both = LSUN(str(tmp_path), ["tower", "bridge"], size=[4, 8], count=3, held_out=0.0, cache_dir=cache)
+    assert both.images[:, 0, 3, 3].tolist() == [0, 1, 2, 100, 101, 102, 50, 150]
+    assert both.spec.names(both.labels) == ["tower"] * 3 + ["bridge"] * 3 + ["tower", "bridge"]
+    assert both.spec.shape == (3, 4, 8)
+    with pytest.raises(ConfigError, match=r"LSUN needs .*cat_train_lmdb/data.mdb.*dataset.root="):
+        LSUN(str(tmp_path), ["cat"], cache_dir=cache)
+    with pytest.raises(ValueError, match=r"categories='../x' is no name"):
+        LSUN(str(tmp_path), ["../x"], cache_dir=cache)
+
+
+def test_another_size_is_the_middle_resized_as_an_image_folder_would():
+    rng = np.random.default_rng(0)
+    for channels in (1, 3):
+        images = rng.integers(0, 256, (5, channels, 28, 40), dtype=np.uint8)
+        got = resized(images, 14)
+        for before, after in zip(images, got, strict=True):
+            whole = Image.fromarray(before[:, :, 6:34].transpose(1, 2, 0).squeeze())
+            expected = np.asarray(whole.resize((14, 14), Image.Resampling.LANCZOS)).reshape(14, 14, -1)
+            assert np.array_equal(
+                after.transpose(1, 2, 0)[:, 2:-2], expected[:, 2:-2]
+            )  # the filter sees beyond the edge
+        assert resized(images, [28, 40]) is images
+
+
+def test_mnist_at_another_size(real_mnist: Path):
+    data = MNIST(str(real_mnist), size=32)
+    assert data.images.shape == (70_000, 1, 32, 32)
+    assert data.images.float().mean().item() / 255 == pytest.approx(0.1307, abs=0.005)
+
+
+OFFLINE = [
+    *((CIFAR10, "data_batch_1"), (CIFAR100, "train, test and meta"), (SVHN, "train_32x32.mat")),
+    *((STL10, "unlabeled_X.bin"), (EMNIST, "gzip.zip"), (CelebA, "img_align_celeba")),
+]
+
+
+@pytest.mark.parametrize(("source", "file"), OFFLINE)
 def test_offline_the_files_of_colour_sets_are_named(tmp_path: Path, monkeypatch, source: type, file: str):
     def refuse(*arguments: object, **named: object) -> None:
         raise OSError("no route to host")
