@@ -117,8 +117,14 @@ def fitted(image: Image.Image, form: Form) -> Image.Image:
     size = (form.width, form.height)
     if form.fit == "exact" and image.size != size:
         raise OtherSize(f"{image.width}x{image.height}")
-    if form.fit == "crop":
-        return ImageOps.fit(image, size, LANCZOS)
     if form.fit == "pad":
         return ImageOps.pad(image, size, LANCZOS, color=0)
-    return image.resize(size, LANCZOS)
+    return (middle(image, form) if form.fit == "crop" else image).resize(size, LANCZOS)
+
+
+def middle(image: Image.Image, form: Form) -> Image.Image:
+    """As much of it as has the shape. Cropped before it is resized, so that nothing from beyond the edge gets in."""
+    width = min(image.width, max(1, round(image.height * form.width / form.height)))
+    height = min(image.height, max(1, round(image.width * form.height / form.width)))
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
