@@ -11,7 +11,7 @@ from tests.conftest import configure, make_run
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 DOWNLOADED = {  # channels, side, classes
     "mnist": (1, 28, 10),
-    "cifar10": (3, 32, 10),
+    "cifar": (3, 32, 10),
     "celeba": (3, 64, 0),
 }
 THIN = (f"model.{player}.{size}" for player in ("generator", "discriminator") for size in ("width=48", "groups=6"))
