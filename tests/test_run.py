@@ -316,7 +316,7 @@ def test_a_state_of_other_parts_is_refused():
     run = make_run(*SMALL)
     state = run.state()
     with pytest.raises(KeyError, match="parts"):
-        run.load_state({**state, "augment": {}})
+        run.load_state({**state, "augmentation": {}})
 
 
 def test_samples_repeat_and_do_not_disturb_training():
