@@ -348,9 +348,10 @@ def test_looking_at_held_out_images_does_not_disturb_training(overrides: tuple[s
     assert_close(weights(looked), weights(undisturbed), rtol=0, atol=0)
 
 
-def test_the_held_out_estimate_is_that_of_the_same_moment():
+@pytest.mark.parametrize("augment", ["none", "diffaugment"])
+def test_the_held_out_estimate_is_that_of_the_same_moment(augment: str):
     """With the training images themselves held out, in the order that they are shown, it is the estimate."""
-    run = make_run(*SMALL, "loss=wgan_gp", "train.log_every=1")
+    run = make_run(*SMALL, "loss=wgan_gp", "train.log_every=1", f"augment={augment}")
     shown: list[Batch] = []
     stream = run.real_batches
     run.real_batches = iter(lambda: shown.append(next(stream)) or shown[-1], None)

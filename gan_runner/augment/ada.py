@@ -25,9 +25,9 @@ COLUMNS = 32  # of random numbers, uniform and normal, that an image may use
 class ADA:
     """The 18 transforms of Karras et al. 2020, appendix B, each with the probability p times a factor of its own.
 
-    probability: a number, a schedule, or None for the adaptive p, which begins at 0 and after every `every` discriminator
-    updates moves by sign(r - target) times the share of `speed_images` that these showed; r is the mean sign of the
-    scores of real images.
+    probability: a number, a schedule, or None for the adaptive p, which begins at 0 and after each `every`
+    discriminator updates moves by sign(r - target) times the share of `speed_images` that these showed; r is the mean
+    sign of the scores of real images.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ def blitted(images: Tensor, draws: Draws) -> Tensor:
 
 
 def moved(images: Tensor, draws: Draws, resampling: Resampling) -> Tensor:
-    """Scaled, turned, stretched and turned again, then moved by part of a pixel; as they are where nothing was drawn."""
+    """Scaled, turned, stretched and turned again, then moved by parts of pixels; untouched where nothing was drawn."""
     height, width = images.shape[2:]
     scale = draws.log_normal("scale", 0.2)
     once = 1 - (1 - draws.factors["rotate"] * draws.probability).sqrt()  # so that either turn has the probability

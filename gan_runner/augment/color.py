@@ -11,9 +11,9 @@ from gan_runner.augment.pixels import each
 def recolored(
     images: Tensor, brightness: Tensor, contrast: Tensor, flip: Tensor, hue: Tensor, saturation: Tensor
 ) -> Tensor:
-    """+ brightness, x contrast, light made dark (flip 1, else 0), hues turned by an angle, distance from grey x saturation.
+    """+ brightness, x contrast, dark for light (flip 1, else 0), hue turned by an angle, distance to grey x saturation.
 
-    In this order; each is given for every image, (B,). Of one channel, what a grey pixel becomes.
+    In this order, each given for every image, (B,); of one channel, what a grey pixel becomes.
     """
     light = contrast * (1 - 2 * flip)
     if images.shape[1] == 1:

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
-from gan_runner.augment.pixels import each, reflect
+from gan_runner.augment.pixels import reflect
 
-SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)  # Daubechies 1992, table 6.1
+# The wavelet of 2 vanishing moments (Daubechies 1992); its taps add up to the square root of 2.
+SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)
 POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # of natural images in the bands, as 1/f has it
 BANDS = len(POWER)
 
@@ -14,7 +15,7 @@ BANDS = len(POWER)
 def filter_bank() -> Tensor:
     """(4, 43): filters of a band each, the lowest first, that add up to the identity (Karras et al. 2020, appendix B).
 
-    Every octave splits the lowest band of the one before in two, by half-band filters that are a wavelet's own products.
+    Every octave splits the lowest band of the one before in two, by half-band filters: a wavelet's own products.
     """
     low = torch.tensor(SYM2, dtype=torch.float64)
     high = low * torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)

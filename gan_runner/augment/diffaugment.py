@@ -19,7 +19,7 @@ def part_of(side: int, share: float) -> int:
 
 
 def color(images: Tensor, noise: Noise) -> Tensor:
-    """Brightness + U[-.5, .5], saturation x U[0, 2] about the mean of a pixel, contrast x U[.5, 1.5] about the image's."""
+    """Brightness + U[-.5, .5], saturation x U[0, 2] about a pixel's mean, contrast x U[.5, 1.5] about the image's."""
     brightness, saturation, contrast = noise.uniform(3, 1, 1, 1).to(images.dtype).unbind(1)
     images = images + brightness - 0.5
     images = torch.lerp(images.mean(1, keepdim=True), images, 2 * saturation)

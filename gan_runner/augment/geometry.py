@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gan_runner.augment.pixels import centred, reflect, take
 
-# Symlet of 6 vanishing moments, its low-pass filter (Daubechies 1992, table 8.3, divided by the square root of 2). It is
-# orthogonal to itself shifted by two, so that images which are not moved come through whole.
+# The symlet of 6 vanishing moments (Daubechies 1992), its taps adding up to the square root of 2. It is orthogonal to
+# itself shifted by two, so that images which are not moved come through whole.
 SYM6 = (
     *(0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.4910559419267466),
     *(0.787641141030194, 0.3379294217276218, -0.07263752278646252, -0.021060292512300564, 0.04472490177066578),
@@ -23,7 +23,7 @@ MARGIN = 4  # pixels around an image that are enlarged with it, enough for one t
 
 
 def blit(images: Tensor, flip: Tensor, turns: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Mirrored (flip 1, else 0), turned by quarters, then moved by whole pixels; each given for every image, (B,)."""
+    """Mirrored (flip 1, else 0), turned clockwise by quarters, then moved by whole pixels; each given for every image, (B,)."""
     height, width = images.shape[2:]
     turns = turns[:, None, None]
     cos, sin = (turns == 0).float() - (turns == 2).float(), (turns == 1).float() - (turns == 3).float()
@@ -90,7 +90,7 @@ def enlarging(side: int) -> Tensor:
 
 
 def reducing(side: int) -> Tensor:
-    """(side, 2 side + 10): the transpose of enlarging without a border, column j at the place (j - LEAD - CENTRE) / 2."""
+    """(side, 2 side + 10): enlarging, transposed and without a border; column j is at (j - LEAD - CENTRE) / 2."""
     matrix = torch.zeros(side, 2 * (side - 1) + len(SYM6))
     for row in range(side):
         matrix[row, 2 * row : 2 * row + len(SYM6)] = torch.tensor(SYM6) / math.sqrt(2)

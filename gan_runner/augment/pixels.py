@@ -23,16 +23,17 @@ def whole(uniform: Tensor, low: int, high: int) -> Tensor:
 def take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """(B, C, *S): of images (B, C, H, W), the pixels at rows and columns (B, *S).
 
-    By index rather than by torch's grid_sample, whose gradient is not deterministic on a GPU and, before torch 2.15, has
-    no derivative for a penalty to use.
+    By index rather than by torch's grid_sample, whose gradient is not deterministic on a GPU, nor differentiable, as a
+    penalty wants it, in every release of torch.
     """
-    count, channels, _, width = images.shape
+    channels, width = images.shape[1], images.shape[3]
     flat = (rows * width + columns).flatten(1)[:, None].expand(-1, channels, -1)
-    return images.flatten(2).gather(2, flat).unflatten(2, rows.shape[1:])
+    taken: Tensor = images.flatten(2).gather(2, flat).unflatten(2, rows.shape[1:])
+    return taken
 
 
 def reflect(places: Tensor, size: int) -> Tensor:
-    """Places, whole or between pixels, mirrored at the centres of the first and the last pixel until they are inside."""
+    """Places, whole or between pixels, mirrored at the centres of the first and last pixel until they are inside."""
     last = max(size - 1, 1)
     return (last - (places.remainder(2 * last) - last).abs()).clamp(max=size - 1)
 
