@@ -36,7 +36,7 @@ from tests.conftest import SMALL, configure, make_run
         (["dataset=ring8", "model=toy", "augment=flip"], ["augment=Flip is for pictures", "augment=none"]),
         (["augment=ada", "loss=wgan_gp"], ["augment.probability=null", "Wasserstein", "augment.probability=0.2"]),
         (["augment._target_=tests.test_compat.Crop"], ["augment=Crop", "(1, 7, 8)", "keep their shape"]),
-        (["augment._target_=gan_runner.ema.EMA", "+augment.network=x", "+augment.half_life=1"], ["augment=EMA cannot"]),
+        (["augment._target_=gan_runner.loss.adversarial.Hinge"], ["augment=Hinge cannot augment the images"]),
         (["model.generator._target_=tests.test_compat.WrongSize"], ["model.generator", "(1, 3, 3)", "(1, 8, 8)"]),
         (["model.generator._target_=tests.test_compat.WrongRange"], ["model.generator leaves the range (-1.0, 1.0)"]),
         (["model.discriminator._target_=tests.test_compat.Column"], ["model.discriminator", "(2, 1)", "(2,)"]),

@@ -1,4 +1,4 @@
-"""Networks, conditionings, losses, augmentations, precisions and shapes of images, every two of them together at least once."""
+"""Networks, conditionings, losses, augmentations, precisions and shapes of images: every two at least once."""
 
 import itertools
 from collections.abc import Iterator

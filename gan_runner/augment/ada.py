@@ -193,7 +193,7 @@ def moved(images: Tensor, draws: Draws, resampling: Resampling) -> Tensor:
 
 def turned(angle: Tensor) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
-    return torch.stack([cos, -sin, sin, cos], 1).unflatten(1, (2, 2))
+    return torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
 
 
 def diagonal(x: Tensor, y: Tensor) -> Tensor:
@@ -202,8 +202,8 @@ def diagonal(x: Tensor, y: Tensor) -> Tensor:
 
 def product(*matrices: Tensor) -> Tensor:
     """Of small matrices, by hand: a matrix product may be rounded to 10 bits on a GPU."""
-    result = matrices[0]
-    for matrix in matrices[1:]:
+    result, *rest = matrices
+    for matrix in rest:
         result = (result[..., :, :, None] * matrix[..., None, :, :]).sum(-2)
     return result
 

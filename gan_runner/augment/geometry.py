@@ -23,7 +23,7 @@ MARGIN = 4  # pixels around an image that are enlarged with it, enough for one t
 
 
 def blit(images: Tensor, flip: Tensor, turns: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Mirrored (flip 1, else 0), turned clockwise by quarters, then moved by whole pixels; each given for every image, (B,)."""
+    """Mirrored (flip 1, else 0), turned clockwise by quarters, then moved by whole pixels; for every image, (B,)."""
     height, width = images.shape[2:]
     turns = turns[:, None, None]
     cos, sin = (turns == 0).float() - (turns == 2).float(), (turns == 1).float() - (turns == 3).float()

@@ -24,7 +24,7 @@ CHOICES = {
     "diffaugment": ("augment=diffaugment",),
     "ada": ("augment=ada", "augment.probability=0.7", *ALL),
 }
-MOVING = ("augment=ada", "augment.speed_images=500", "augment.every=2", "augment.target=-0.5", *ALL)
+MOVING = ("augment=ada", "augment.speed_images=500", "augment.every=2", "augment.target=-1", *ALL)
 
 
 class Lifted:
@@ -184,11 +184,3 @@ def test_the_schedule_of_the_probability_is_among_the_runs():
     run = make_run(*SMALL, "loss=r3gan", "augment=ada", f"augment.probability={ramp}", "train.total_steps=2")
     assert "augment.probability" in run.schedules()
     assert [run.step()["augment/probability"].item() for _ in range(2)] == [0.0, pytest.approx(0.25)]
-
-
-def test_compilation_leaves_the_augmentation_as_it_is():
-    overrides = (*SMALL, "loss=r1", *CHOICES["ada"])
-    plain, compiled = steps(make_run(*overrides), 2), steps(make_run(*overrides, "device.compile=true"), 2)
-    read = compiled.meter.read()
-    for tag, value in plain.meter.read().items():
-        assert read[tag] == pytest.approx(value, rel=1e-3, abs=1e-4), tag
