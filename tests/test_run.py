@@ -302,9 +302,12 @@ def test_seeds_differ_and_repeat(loss: str):
     assert not torch.equal(weights(one)["generator.layers.0.weight"], weights(other)["generator.layers.0.weight"])
 
 
-@pytest.mark.parametrize(("loss", "more"), [("wgan_gp", set()), ("semi_supervised", {"classifier"})])
-def test_whatever_has_state_is_part_of_the_state(loss: str, more: set[str]):
-    run = make_run(*SMALL, f"loss={loss}")
+@pytest.mark.parametrize(
+    ("override", "more"),
+    [("loss=wgan_gp", set()), ("loss=semi_supervised", {"classifier"}), ("augment=ada", {"augment"})],
+)
+def test_whatever_has_state_is_part_of_the_state(override: str, more: set[str]):
+    run = make_run(*SMALL, override)
     stateful = {name for name, value in vars(run).items() if isinstance(value, Stateful)}
     assert stateful == {"generator", "discriminator", "ema", "meter"} | more
     assert stateful <= run.state().keys()

@@ -173,12 +173,6 @@ def test_the_state_of_another_augmentation_is_refused():
         make_run(*SMALL, *MOVING).load_state(state)
 
 
-def test_an_adaptive_augmentation_is_part_of_the_state():
-    run = steps(make_run(*SMALL, *MOVING), 3)
-    assert run.state()["augment"].keys() == {"adaptive", "signs"}
-    assert "augment/probability" in run.meter.read()
-
-
 def test_the_schedule_of_the_probability_is_among_the_runs():
     ramp = "{_target_: gan_runner.schedule.Schedule, shape: cosine, start: 0.0, end: 0.5}"
     run = make_run(*SMALL, "loss=r3gan", "augment=ada", f"augment.probability={ramp}", "train.total_steps=2")
