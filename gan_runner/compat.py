@@ -296,7 +296,7 @@ def metrics_to_take(run: Run) -> Iterator[str]:
 
 
 def augmentation_that_leaks(run: Run) -> Iterator[str]:
-    """In their experiments from 0.8 on (Karras et al. 2020, section 2.2)."""
+    """Below 0.8 that is unlikely (Karras et al. 2020)."""
     setting = getattr(run.augment, "probability", None)
     highest = max(setting.start, setting.end) if isinstance(setting, Schedule) else setting
     if highest is not None and highest > LEAKS:
