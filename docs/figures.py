@@ -1,6 +1,6 @@
-"""The figures of the docs: python docs/figures.py [dirac] [gradients] [ring8] [errors].
+"""The figures of the docs: python docs/figures.py [dirac] [gradients] [ring8] [errors] [augment].
 
-Without a name, those of docs/losses.md; errors, of docs/results.md, needs runs of an hour.
+Without a name, those of docs/losses.md; errors, of docs/results.md, needs runs of an hour; augment, docs/augment.md.
 """
 
 import json
@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -15,15 +16,25 @@ from hydra import compose, initialize_config_dir
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
+from PIL import Image
+from sklearn.datasets import load_sample_images
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from gan_runner import sample
+from gan_runner.augment.ada import ADA, BLIT, COLOR, GEOMETRY
+from gan_runner.augment.diffaugment import DiffAugment
+from gan_runner.augment.flip import Flip
 from gan_runner.build import build, make
 from gan_runner.folder import RunFolder
+from gan_runner.logger import image_grid
 from gan_runner.main import CONF
 from gan_runner.metric.modes import SAMPLES, modes
+from gan_runner.noise import Noise
+from gan_runner.protocols import Augmentation
 from gan_runner.run import Run
 from gan_runner.schedule import Progress
+from gan_runner.spec import ImageSpec
 
 IMAGES = Path(__file__).parent / "images"
 TEST_ERROR = "metric/test_error"
@@ -194,8 +205,34 @@ def errors(study: Path = Path("outputs/ssl")) -> None:
     figure.savefig(IMAGES / "ssl_errors.png", dpi=110)
 
 
+# ---- augmented images
+
+PHOTO = ImageSpec(3, 48, 48)
+OTHERS = ("imgfilter", "noise", "cutout")
+
+
+def ada(*names: str) -> ADA:
+    """With these transforms alone, always."""
+    factors: dict[str, Any] = {name: float(name in names) for name in (*BLIT, *GEOMETRY, *COLOR, *OTHERS)}
+    return ADA(PHOTO, torch.device("cpu"), batch_size=8, probability=1.0, **factors)
+
+
+def augment() -> None:
+    """A row for each augmentation: eight copies, in turn of two photographs."""
+    squares = [torch.tensor(photo[:, 100:527] / 127.5 - 1).permute(2, 0, 1) for photo in load_sample_images().images]
+    pair = adaptive_avg_pool2d(torch.stack(squares).float(), (PHOTO.height, PHOTO.width))
+    rows: list[Augmentation] = [Flip(), DiffAugment(), ada(*BLIT), ada(*GEOMETRY), ada(*COLOR), *map(ada, OTHERS)]
+    images = torch.cat(
+        [
+            row(pair.repeat(4, 1, 1, 1), Noise(("augment", number), 8, torch.device("cpu")), Progress(0, 1))
+            for number, row in enumerate(rows)
+        ]
+    )
+    Image.fromarray(image_grid(images, PHOTO)).quantize(192).save(IMAGES / "augment.png")
+
+
 OF_LOSSES: dict[str, Callable[[], None]] = {"dirac": dirac, "gradients": gradients, "ring8": ring8}
-FIGURES = OF_LOSSES | {"errors": errors}
+FIGURES = OF_LOSSES | {"errors": errors, "augment": augment}
 
 if __name__ == "__main__":
     plt.switch_backend("Agg")

@@ -25,7 +25,7 @@ from gan_runner.spec import Batch, ImageSpec
 from gan_runner.weights import Weights
 
 Config = Mapping[str, Any]
-TOP_LEVEL = ("name", "study", "seed", "train", "model", "loss", "dataset", "optimizer", "device")
+TOP_LEVEL = ("name", "study", "seed", "train", "model", "loss", "dataset", "augment", "optimizer", "device")
 PARTS = {
     "model": ("latent", "generator", "discriminator"),
     "optimizer": ("generator", "discriminator", "schedule"),
@@ -186,7 +186,7 @@ def check_structure(config: Config) -> None:
         if key not in TOP_LEVEL
     ]
     mistakes += [f"{key} is missing." for key in TOP_LEVEL if key not in config]
-    groups = [key for key in ("train", "model", "loss", "dataset", "optimizer", "device") if key in config]
+    groups = [key for key in ("train", "model", "loss", "dataset", "augment", "optimizer", "device") if key in config]
     mistakes += [
         f"{key}={config[key]} should be a group of settings." for key in groups if not isinstance(config[key], Mapping)
     ]
@@ -225,6 +225,8 @@ def build(config: Config) -> Run:
     objective.prepare(discriminator)
     for network in (generator, discriminator):
         device.place(network)
+    known = {"spec": dataset.spec, "device": device.torch, "batch_size": settings.batch_size}
+    augment = make(config["augment"], "augment", **known)
     ema = EMA(generator, settings.ema_half_life_images)
     classifier = EMA(discriminator, settings.ema_half_life_images) if objective.semi_supervised else None
     schedule = make(config["optimizer"]["schedule"], "optimizer.schedule")
@@ -237,6 +239,7 @@ def build(config: Config) -> Run:
         objective=objective,
         latent=latent,
         dataset=dataset,
+        augment=augment,
         ema=ema,
         classifier=classifier,
         device=device,

@@ -7,11 +7,15 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 
+from gan_runner.augment.none import NoAugmentation
 from gan_runner.errors import ConfigError
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.player import undisturbed
 from gan_runner.run import Run
+from gan_runner.schedule import Progress, Schedule
+
+LEAKS = 0.8  # a probability
 
 
 def batch_coupled(network: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -120,6 +124,33 @@ def the_dataset_has_images(run: Run) -> Iterator[str]:
         yield "dataset has no image in its test split, which metric/test_error is taken on; use one that has."
 
 
+def only_pictures_are_augmented(run: Run) -> Iterator[str]:
+    spec, name = run.real.spec, type(run.augment).__name__
+    if isinstance(run.augment, NoAugmentation):
+        return
+    if spec.value_range is None or spec.height * spec.width == 1:
+        yield f"augment={name} is for pictures, which the data of dataset are not; use augment=none."
+        return
+    try:
+        seen = run.augment(
+            torch.zeros(2, *spec.shape, device=run.device.torch), run.noise("probe", 0, 2), Progress(0, 1)
+        )
+    except UNFIT as error:
+        yield f"augment={name} cannot augment the images: {first_line(error)}."
+        return
+    if seen.shape != (2, *spec.shape):
+        yield f"augment={name} makes {tuple(seen.shape[1:])} of images {spec.shape}; it should keep their shape."
+
+
+def adaptation_reads_signs(run: Run) -> Iterator[str]:
+    term = run.objective.adversarial
+    if getattr(run.augment, "adapts", False) and not term.zero_is_boundary:
+        yield (
+            f"augment.probability=null adapts to the signs of scores, which mean nothing to loss.adversarial="
+            f"{type(term).__name__}; set augment.probability=0.2 (or another, or a schedule)."
+        )
+
+
 def accumulation_needs_a_mean(run: Run) -> Iterator[str]:
     if run.settings.accumulate > 1 and run.objective.batch_statistics:
         yield "train.accumulate must be 1 with this loss: a term of it depends on the whole batch, so parts differ."
@@ -221,6 +252,8 @@ RULES = (
     energies_are_errors,
     labels_reach_both_players,
     few_labels_are_used,
+    only_pictures_are_augmented,
+    adaptation_reads_signs,
     accumulation_needs_a_mean,
     schedules_have_a_length,
     schedules_begin,
@@ -262,4 +295,34 @@ def metrics_to_take(run: Run) -> Iterator[str]:
         yield "train.evaluate_every asks for metrics, and only losses that learn from few labels have one so far."
 
 
-ADVICE = (metrics_to_take, momentum_with_clipping, a_trained_critic, scores_of_both_signs)
+def augmentation_that_leaks(run: Run) -> Iterator[str]:
+    """Below 0.8 that is unlikely (Karras et al. 2020)."""
+    setting = getattr(run.augment, "probability", None)
+    highest = max(setting.start, setting.end) if isinstance(setting, Schedule) else setting
+    if highest is not None and highest > LEAKS:
+        yield (
+            f"augment.probability={highest:g} shows so few images as they are that the generator may learn to augment; "
+            f"up to {LEAKS} is the usual choice."
+        )
+
+
+def adaptation_has_time(run: Run) -> Iterator[str]:
+    if not getattr(run.augment, "adapts", False) or run.length is None:
+        return
+    images = run.discriminator_updates(run.length) * run.settings.batch_size
+    reach = images / run.augment.speed_images  # type: ignore[attr-defined]
+    if reach < 0.1:
+        yield (
+            f"augment.probability adapts by at most {reach:.2g} over the {images:,} images of this run; a smaller "
+            f"augment.speed_images lets it move faster."
+        )
+
+
+ADVICE = (
+    metrics_to_take,
+    momentum_with_clipping,
+    a_trained_critic,
+    scores_of_both_signs,
+    augmentation_that_leaks,
+    adaptation_has_time,
+)

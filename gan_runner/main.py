@@ -33,7 +33,7 @@ OUTPUTS = Path("outputs")
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
-GROUPS = ("model", "loss", "dataset", "optimizer", "device", "experiment")
+GROUPS = ("model", "loss", "dataset", "augment", "optimizer", "device", "experiment")
 SHARED_SETTINGS = ("seed", "train.batch_size", "optimizer.lr", "loss.n_critic", "device.precision")
 ENDINGS = (ConfigError, Diverged, NotWritten, Stopped)
 

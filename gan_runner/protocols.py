@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from gan_runner.noise import Noise
-from gan_runner.schedule import Schedule
+from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch
 
 Stats = dict[str, Tensor]  # tag -> detached scalar that stays on the device
@@ -43,6 +43,23 @@ class Constraint(Protocol):
 
     def enforce(self, discriminator: nn.Module) -> None:
         """After every discriminator update."""
+
+
+class Augmentation(Protocol):
+    """What the discriminator sees instead of images (B, C, H, W): differentiable, the same for real and fake.
+
+    All that is random comes from `noise`, which is for B images. Its settings may be schedules.
+    """
+
+    def __call__(self, images: Tensor, noise: Noise, progress: Progress) -> Tensor: ...
+
+
+@runtime_checkable
+class Adaptive(Protocol):
+    """An augmentation that follows the training."""
+
+    def adapt(self, observed: Stats, update: int, progress: Progress) -> Stats:
+        """After discriminator update `update`, with what was observed of it; returns what to log."""
 
 
 @runtime_checkable

@@ -11,8 +11,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gan_runner.augment.augmented import Augmented
+from gan_runner.augment.none import NoAugmentation
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.ema import EMA
@@ -23,7 +25,7 @@ from gan_runner.meter import Meter
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise, seed_of
 from gan_runner.player import Player, undisturbed
-from gan_runner.protocols import Stats
+from gan_runner.protocols import Adaptive, Augmentation, Stateful, Stats
 from gan_runner.sampler import Sampler
 from gan_runner.schedule import Progress, Schedule, check_schedulable
 from gan_runner.spec import Batch, full_precision
@@ -95,6 +97,7 @@ class Run:
         objective: Objective,
         latent: Latent,
         dataset: ImageDataset,
+        augment: Augmentation,
         ema: EMA,
         classifier: EMA | None,
         device: Device,
@@ -103,6 +106,7 @@ class Run:
     ):
         self.generator, self.discriminator = generator, discriminator
         self.objective, self.latent, self.dataset = objective, latent, dataset
+        self.augment = augment
         self.ema, self.device, self.settings, self.seed = ema, device, settings, seed
         self.classifier = classifier  # the averaged discriminator, where that is what is learned
         self.evaluator = None
@@ -217,7 +221,9 @@ class Run:
         real = self.next(self.real_batches)
         noise = self.discriminator_noise(update)
         terms = partial(self.discriminator_terms, update, progress)
-        return self.discriminator.prepare(terms, self.parts(real, noise), progress, noise.scoped("dropout").key)
+        parts, key = self.parts(real, noise), noise.scoped("dropout").key
+        stats = self.discriminator.prepare(terms, parts, progress, key)
+        return stats | (self.augment.adapt(stats, update, progress) if isinstance(self.augment, Adaptive) else {})
 
     def discriminator_noise(self, update: int) -> Noise:
         return self.noise("discriminator", update, self.settings.batch_size)
@@ -244,10 +250,17 @@ class Run:
         z = self.latent.sample(noise.scoped("latent"))
         return Batch(full_precision(self.generator.network(z, labels)), labels)
 
+    def augmented(self, noise: Noise, progress: Progress) -> nn.Module:
+        """The discriminator, behind the augmentation if there is one."""
+        network = self.discriminator.network
+        if isinstance(self.augment, NoAugmentation):
+            return network
+        return Augmented(network, self.augment, noise.scoped("augment"), progress)
+
     def discriminator_terms(self, update: int, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
         real, noise = part
         assert real is not None
-        network = self.discriminator.network
+        network = self.augmented(noise, progress)
         with torch.no_grad():  # its weights are frozen already, but torch.compile before 2.15 overlooks that they thaw
             fake = self.fake(real, noise)
         loss, stats = self.objective.discriminator(network, real, fake, noise, progress)
@@ -271,12 +284,14 @@ class Run:
         with undisturbed(generator), undisturbed(discriminator), self.device.autocast():
             fake = self.fake(real, noise)
             # forward, not the call: torch.compile would compile once more for it
-            loss, _ = self.objective.compare(discriminator.forward, real, fake, noise, progress)
+            seen = self.augmented(noise, progress).forward
+            loss, _ = self.objective.compare(seen, real, fake, noise, progress)
         return {"wasserstein/held_out": -loss}
 
     def generator_terms(self, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
         fake = self.fake(part.real, part.noise)
-        return self.objective.generator(self.discriminator.network, fake, part.real, part.noise, progress)
+        network = self.augmented(part.noise, progress)
+        return self.objective.generator(network, fake, part.real, part.noise, progress)
 
     # ---- what the session asks
 
@@ -294,6 +309,7 @@ class Run:
         found |= {"train.ema_half_life_images": half_life} if isinstance(half_life, Schedule) else {}
         for player in (self.generator, self.discriminator):
             found |= {f"optimizer.{player.name}.{name}": schedule for name, schedule in player.schedules().items()}
+        found |= {f"augment.{name}": value for name, value in vars(self.augment).items() if isinstance(value, Schedule)}
         return found | {
             f"loss.penalties.{name}.weight" if name in penalties else f"loss.{name}": schedule
             for name, schedule in self.objective.schedules().items()
@@ -349,6 +365,7 @@ class Run:
             "discriminator": self.discriminator.state_dict(),
             **{name: average.state_dict() for name, average in self.averages().items()},
             "meter": self.meter.state_dict(),
+            "augment": self.augment.state_dict() if isinstance(self.augment, Stateful) else {},
             "objective": {name: term.state_dict() for name, term in self.objective.stateful().items()},
             "spec": asdict(self.real.spec),
             "images": self.real.content,
@@ -363,7 +380,7 @@ class Run:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         own = self.state()
-        if state.keys() != own.keys() or state["objective"].keys() != own["objective"].keys():
+        if state.keys() != own.keys() or any(state[key].keys() != own[key].keys() for key in ("objective", "augment")):
             raise KeyError(f"the checkpoint's parts are {sorted(state)}, this run's {sorted(own)}")
         if state["images"] != own["images"]:
             raise ConfigError(
@@ -377,6 +394,8 @@ class Run:
         self.meter.load_state_dict(state["meter"], self.device.torch)
         for name, term in self.objective.stateful().items():
             term.load_state_dict(state["objective"][name])
+        if isinstance(self.augment, Stateful):
+            self.augment.load_state_dict(state["augment"])
         counters = state["counters"]
         self.steps, self.warmed, self.rollbacks = counters["steps"], counters["warmed"], counters["rollbacks"]
         self.seconds, self.length = counters["seconds"], counters["length"]

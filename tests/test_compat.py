@@ -33,6 +33,10 @@ from tests.conftest import SMALL, configure, make_run
             ["optimizer.schedule.shape=linear", "train.total_steps=null", "train.total_seconds=5"],
             ["optimizer.schedule", "train.total_seconds", "train.total_steps"],
         ),
+        (["dataset=ring8", "model=toy", "augment=flip"], ["augment=Flip is for pictures", "augment=none"]),
+        (["augment=ada", "loss=wgan_gp"], ["augment.probability=null", "Wasserstein", "augment.probability=0.2"]),
+        (["augment._target_=tests.test_compat.Crop"], ["augment=Crop", "(1, 7, 8)", "keep their shape"]),
+        (["augment._target_=gan_runner.loss.adversarial.Hinge"], ["augment=Hinge cannot augment the images"]),
         (["model.generator._target_=tests.test_compat.WrongSize"], ["model.generator", "(1, 3, 3)", "(1, 8, 8)"]),
         (["model.generator._target_=tests.test_compat.WrongRange"], ["model.generator leaves the range (-1.0, 1.0)"]),
         (["model.discriminator._target_=tests.test_compat.Column"], ["model.discriminator", "(2, 1)", "(2,)"]),
@@ -43,13 +47,17 @@ from tests.conftest import SMALL, configure, make_run
         "a batch that does not divide",
         "accumulation with a whole-batch term",
         "a schedule without a length",
+        "an augmentation of points",
+        "an adaptive augmentation under a loss whose sign says nothing",
+        "an augmentation that changes the shape",
+        "what is no augmentation",
         "a generator of another size",
         "a generator of another range",
         "a discriminator with a column of scores",
     ],
 )
 def test_what_does_not_go_together_is_refused(overrides: list[str], words: list[str]):
-    if any("_target_=tests" in override for override in overrides):
+    if any(override.startswith("model.") and "_target_=tests" in override for override in overrides):
         player = overrides[0].split(".")[1]
         overrides = [
             *overrides,
@@ -62,6 +70,11 @@ def test_what_does_not_go_together_is_refused(overrides: list[str], words: list[
     (sentence,) = caught.value.sentences
     for word in words:
         assert word in sentence
+
+
+class Crop:
+    def __call__(self, images: Tensor, noise: object, progress: object) -> Tensor:
+        return images[:, :, 1:]
 
 
 class WrongSize(nn.Module):
@@ -106,6 +119,10 @@ def test_batch_free_norms_go_with_a_gradient_penalty(norm: str):
         (["loss=wgan"], None),
         (["loss=wgan_gp"], None),
         (["loss=gan"], None),
+        (["augment=ada"], None),
+        (["augment=ada", "augment.probability=0.9"], "augment.probability=0.9"),
+        (["augment=flip", "augment.probability=1"], "augment.probability=1"),
+        (["augment=ada", "train.total_steps=100"], "augment.speed_images"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, list) else "",
 )

@@ -76,6 +76,11 @@ def test_the_test_error_of_a_study_is_drawn(images: Path, command: Command):
     assert (images / "ssl_errors.png").stat().st_size > 1000
 
 
+def test_augmented_images_are_drawn(images: Path):
+    figures.augment()
+    assert (images / "augment.png").stat().st_size > 10_000
+
+
 def test_runs_that_are_not_there_are_told(in_tmp: Path):
     with pytest.raises(SystemExit, match=r"outputs/ssl has no runs; docs/results.md has the commands"):
         figures.errors()

@@ -20,6 +20,7 @@ LEAVES = (
     "model",
     "loss",
     "dataset",
+    "augment",
     "metric",
 )
 ORDER = (

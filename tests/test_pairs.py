@@ -1,4 +1,4 @@
-"""Networks, conditionings, losses, precisions and shapes of images, every two of them together at least once."""
+"""Networks, conditionings, losses, augmentations, precisions and shapes of images: every two at least once."""
 
 import itertools
 from collections.abc import Iterator
@@ -35,14 +35,20 @@ LABELS = {
     "its own": (),
 }
 LOSSES = ("gan", "wgan_gp", "hinge", "r3gan")
+AUGMENTATIONS = {
+    "none": (),
+    "flip": ("augment=flip",),
+    "diffaugment": ("augment=diffaugment",),
+    "ada": ("augment=ada", "augment.probability=0.5", "augment.imgfilter=1", "augment.noise=1", "augment.cutout=1"),
+}
 PRECISIONS = ("fp32", "bf16")
-Case = tuple[str, tuple[int, int], str, str, str]
+Case = tuple[str, tuple[int, int], str, str, str, str]
 
 
 def cases() -> Iterator[Case]:
     for network, (_, shapes, labels) in NETWORKS.items():
         small = shapes[:1] if network == "ssl_cnn" else shapes  # its 64x64 would take minutes
-        for rest in itertools.product(small, labels, LOSSES, PRECISIONS):
+        for rest in itertools.product(small, labels, LOSSES, AUGMENTATIONS, PRECISIONS):
             yield (network, *rest)
 
 
@@ -63,13 +69,13 @@ def covering() -> list[Case]:
 
 
 def overrides(case: Case) -> tuple[str, ...]:
-    network, (channels, side), labels, loss, precision = case
+    network, (channels, side), labels, loss, augment, precision = case
     images = (f"dataset.channels={channels}", f"dataset.height={side}", f"dataset.width={side}")
     unlabelled = ("dataset.num_classes=0",) if labels == "none" else ()
     norm = ("model.discriminator.norm=none",) if network == "resnet" else ()
     chosen = (f"model={network}", f"loss={loss}", f"device.precision={precision}", *norm)
     told_how = () if network.startswith("ssl") else LABELS[labels]
-    return (*SYNTHETIC, *images, *unlabelled, *chosen, *NETWORKS[network][0], *told_how)
+    return (*SYNTHETIC, *images, *unlabelled, *chosen, *NETWORKS[network][0], *told_how, *AUGMENTATIONS[augment])
 
 
 @pytest.mark.parametrize("case", covering(), ids=lambda case: f"{case[0]}-{case[1][1]}-{'-'.join(case[2:])}")
@@ -82,5 +88,5 @@ def test_images_that_a_network_cannot_make_are_refused_in_one_sentence(network: 
     labels = NETWORKS[network][2][-1]
     for shape in set(ALL) - set(NETWORKS[network][1]):
         with pytest.raises(ConfigError, match=r"makes .*images of .*; use model=") as caught:
-            make_run(*overrides((network, shape, labels, "gan", "fp32")))
+            make_run(*overrides((network, shape, labels, "gan", "none", "fp32")))
         assert len({sentence.split(": ")[-1] for sentence in caught.value.sentences}) == 1

@@ -55,6 +55,7 @@ def test_the_tags_of_the_readme_are_those_that_are_logged():
         *("schedule/instance_noise", "schedule/ema_half_life_images"),
         *("schedule/momentum/generator", "schedule/betas.1/discriminator"),
         *("loss/class", "loss/supervised", "loss/unsupervised", "metric/test_error"),
+        "augment/probability",
         "scale/generator",
         "scale/discriminator",
     }
@@ -63,8 +64,8 @@ def test_the_tags_of_the_readme_are_those_that_are_logged():
 
 def test_every_setting_of_the_readme_exists():
     configs = [configure("loss=wgan_gp", "dataset=mnist"), configure("loss=fgan"), configure("model=dcgan")]
-    configs.append(configure("loss=semi_supervised"))
-    names = re.findall(r"`((?:train|model|loss|optimizer|device|dataset)\.[a-z_.]+)`", README)
+    configs += [configure("loss=semi_supervised"), configure("augment=diffaugment"), configure("augment=ada")]
+    names = re.findall(r"`((?:train|model|loss|augment|optimizer|device|dataset)\.[a-z_.]+)`", README)
     assert len(names) > 20
     for name in names:
         assert any(has(config, name.split(".")) for config in configs), name

@@ -302,9 +302,12 @@ def test_seeds_differ_and_repeat(loss: str):
     assert not torch.equal(weights(one)["generator.layers.0.weight"], weights(other)["generator.layers.0.weight"])
 
 
-@pytest.mark.parametrize(("loss", "more"), [("wgan_gp", set()), ("semi_supervised", {"classifier"})])
-def test_whatever_has_state_is_part_of_the_state(loss: str, more: set[str]):
-    run = make_run(*SMALL, f"loss={loss}")
+@pytest.mark.parametrize(
+    ("override", "more"),
+    [("loss=wgan_gp", set()), ("loss=semi_supervised", {"classifier"}), ("augment=ada", {"augment"})],
+)
+def test_whatever_has_state_is_part_of_the_state(override: str, more: set[str]):
+    run = make_run(*SMALL, override)
     stateful = {name for name, value in vars(run).items() if isinstance(value, Stateful)}
     assert stateful == {"generator", "discriminator", "ema", "meter"} | more
     assert stateful <= run.state().keys()
@@ -316,7 +319,7 @@ def test_a_state_of_other_parts_is_refused():
     run = make_run(*SMALL)
     state = run.state()
     with pytest.raises(KeyError, match="parts"):
-        run.load_state({**state, "augment": {}})
+        run.load_state({**state, "augmentation": {}})
 
 
 def test_samples_repeat_and_do_not_disturb_training():
@@ -348,9 +351,10 @@ def test_looking_at_held_out_images_does_not_disturb_training(overrides: tuple[s
     assert_close(weights(looked), weights(undisturbed), rtol=0, atol=0)
 
 
-def test_the_held_out_estimate_is_that_of_the_same_moment():
+@pytest.mark.parametrize("augment", ["none", "diffaugment"])
+def test_the_held_out_estimate_is_that_of_the_same_moment(augment: str):
     """With the training images themselves held out, in the order that they are shown, it is the estimate."""
-    run = make_run(*SMALL, "loss=wgan_gp", "train.log_every=1")
+    run = make_run(*SMALL, "loss=wgan_gp", "train.log_every=1", f"augment={augment}")
     shown: list[Batch] = []
     stream = run.real_batches
     run.real_batches = iter(lambda: shown.append(next(stream)) or shown[-1], None)
