@@ -138,7 +138,9 @@ def line(game: Game, figure: Any) -> None:
     judge.plot(x, game.judged(centers.to(game.real)), color=SCORE, linestyle="--", label="discriminator")
     if game.probability:
         few = FEW / (len(game.fake) * (edges[1] - edges[0]))
-        judge.plot(x, np.where(p + q > few, best(p, q), np.nan), color=BEST, linewidth=1, label="the best one, p / (p + q)")
+        judge.plot(
+            x, np.where(p + q > few, best(p, q), np.nan), color=BEST, linewidth=1, label="the best one, p / (p + q)"
+        )
         judge.axhline(0.5, color="0.6", linewidth=0.7)
         judge.set_ylim(0, 1)
     lines = [*above.get_legend_handles_labels()[0], *judge.get_legend_handles_labels()[0]]
@@ -183,7 +185,11 @@ def arrows(game: Game, axis: Any, edges: np.ndarray) -> None:
     axis.plot([low, high], [0, 0], color="0.3", linewidth=1)
     for start, end in zip(starts, x[chosen], strict=True):
         axis.annotate(
-            "", (end, 1), (start, 0), arrowprops={"arrowstyle": "->", "color": FAKE, "linewidth": 0.8}, annotation_clip=True
+            "",
+            (end, 1),
+            (start, 0),
+            arrowprops={"arrowstyle": "->", "color": FAKE, "linewidth": 0.8},
+            annotation_clip=True,
         )
     axis.text(low, 0, "z ", ha="right", va="center", fontsize=9)
     axis.text(edges[0], 0.93, " x = G(z)", ha="left", va="top", fontsize=9)
