@@ -1,6 +1,7 @@
-"""The figures of the docs: python docs/figures.py [dirac] [gradients] [ring8] [errors].
+"""The figures of the docs: python docs/figures.py [dirac] [gradients] [ring8] [errors] [film] [toys].
 
-Without a name, those of docs/losses.md; errors, of docs/results.md, needs runs of an hour.
+Without a name, those of docs/losses.md; errors, of docs/results.md, needs runs of an hour; film and toys, of
+docs/datasets.md, need its runs.
 """
 
 import json
@@ -15,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
+from PIL import Image
 from torch import Tensor
 
 from gan_runner import sample
@@ -194,8 +196,44 @@ def errors(study: Path = Path("outputs/ssl")) -> None:
     figure.savefig(IMAGES / "ssl_errors.png", dpi=110)
 
 
+# ---- toy data, from the pictures that their runs left
+
+FRAME = (560, 400)  # pixels
+COLOURS = 32
+SLOW = 30  # first pictures of a run that are all shown; then every fifth
+MOMENTS = (0, 1, 3, 10, 50, -1)  # pictures of the strip
+
+
+def pictures(run: Path) -> list[Path]:
+    found = sorted((run / "samples").glob("step-*.png"))
+    if not found:
+        sys.exit(f"{run} has no pictures; docs/datasets.md has the command that makes them")
+    return found
+
+
+def film(run: Path = Path("outputs/experiment=gaussian_1d")) -> None:
+    """gaussian_1d.gif, and gaussian_1d.png with a few moments of it."""
+    found = pictures(run)
+    shown = [*found[:SLOW], *found[SLOW::5], found[-1]]
+    frames = [Image.open(path).resize(FRAME, Image.Resampling.LANCZOS).quantize(COLOURS) for path in shown]
+    times = [200] * (len(frames) - 1) + [3000]  # milliseconds
+    frames[0].save(IMAGES / "gaussian_1d.gif", save_all=True, append_images=frames[1:], duration=times, loop=0)
+    moments = [Image.open(found[min(index, len(found) - 1)]).resize(FRAME, Image.Resampling.LANCZOS) for index in MOMENTS]
+    strip = Image.new("RGB", (3 * FRAME[0], 2 * FRAME[1]))
+    for number, moment in enumerate(moments):
+        strip.paste(moment, (number % 3 * FRAME[0], number // 3 * FRAME[1]))
+    strip.quantize(256).save(IMAGES / "gaussian_1d.png")
+
+
+def toys(study: Path = Path("outputs/toys")) -> None:
+    """The last picture of each run of a study."""
+    for name in ("ring8", "grid25", "swiss_roll", "two_moons"):
+        with Image.open(pictures(study / name)[-1]) as last:
+            last.quantize(256).save(IMAGES / f"toy_{name}.png")
+
+
 OF_LOSSES: dict[str, Callable[[], None]] = {"dirac": dirac, "gradients": gradients, "ring8": ring8}
-FIGURES = OF_LOSSES | {"errors": errors}
+FIGURES = OF_LOSSES | {"errors": errors, "film": film, "toys": toys}
 
 if __name__ == "__main__":
     plt.switch_backend("Agg")

@@ -108,7 +108,7 @@ def surface(game: Game, figure: Any, axis: Any, middle: np.ndarray, half: float)
     ticks = [torch.linspace(float(m) - half, float(m) + half, SIDE) for m in middle]
     heights = game.judged(torch.cartesian_prod(*ticks)).reshape(SIDE, SIDE).T
     levels = np.linspace(0, 1, 21) if game.probability else 20
-    filled = axis.contourf(*map(array, ticks), heights, levels=levels, cmap="RdYlBu")
+    filled = axis.contourf(*map(array, ticks), heights, levels=levels, cmap="coolwarm_r")
     if game.probability and heights.min() < 0.5 < heights.max():
         axis.contour(*map(array, ticks), heights, levels=[0.5], colors="0.3", linewidths=0.8)
     bar = figure.colorbar(filled, cax=figure.add_axes((0.945, 0.08, 0.012, 0.82)))
@@ -133,18 +133,20 @@ def line(game: Game, figure: Any) -> None:
     above.plot(x, p, color=REAL, linestyle=":", linewidth=2, label="data p")
     above.stairs(q, edges, color=FAKE, fill=True, alpha=0.35, label="generator q")
     above.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.8 * p.max()))
-    above.set_title(f"{game.title}{outside(array(game.fake), np.array([middle]), half)}", fontsize=10)
+    above.set_title(f"{game.title}{outside(array(game.fake), np.array([middle]), half)}", fontsize=10, loc="left")
     judge = above.twinx()
     judge.plot(x, game.judged(centers.to(game.real)), color=SCORE, linestyle="--", label="discriminator")
     if game.probability:
         few = FEW / (len(game.fake) * (edges[1] - edges[0]))
         judge.plot(
-            x, np.where(p + q > few, best(p, q), np.nan), color=BEST, linewidth=1, label="the best one, p / (p + q)"
+            x, np.where(p + q > few, best(p, q), np.nan), color=BEST, linewidth=1, label="best: p / (p + q)"
         )
         judge.axhline(0.5, color="0.6", linewidth=0.7)
         judge.set_ylim(0, 1)
     lines = [*above.get_legend_handles_labels()[0], *judge.get_legend_handles_labels()[0]]
-    judge.legend(handles=lines, fontsize=8, loc="upper right", framealpha=0.9)
+    judge.legend(handles=lines, fontsize=8, loc="lower right", bbox_to_anchor=(1.02, 0.99), ncols=4, frameon=False)
+    above.set_ylabel("density", fontsize=8)
+    judge.set_ylabel("sigmoid of the score" if game.probability else "score", fontsize=8)
     for axis in (above, judge):
         axis.tick_params(labelsize=7)
     arrows(game, below, edges)
