@@ -199,8 +199,8 @@ def errors(study: Path = Path("outputs/ssl")) -> None:
 # ---- toy data, from the pictures that their runs left
 
 FRAME = (560, 400)  # pixels
-COLOURS = 32
-SLOW = 30  # first pictures of a run that are all shown; then every fifth
+COLOURS = 64
+SLOW = 25  # first pictures of a run that are all shown; then every sixth
 MOMENTS = (0, 1, 3, 10, 50, -1)  # pictures of the strip
 
 
@@ -211,25 +211,36 @@ def pictures(run: Path) -> list[Path]:
     return found
 
 
+def scaled(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.resize(FRAME, Image.Resampling.LANCZOS)
+
+
+def flat(picture: Image.Image, palette: Image.Image | None = None) -> Image.Image:
+    """In few colours, without dots in between, which would not compress."""
+    chosen = palette or picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+    return picture.quantize(palette=chosen, dither=Image.Dither.NONE)
+
+
 def film(run: Path = Path("outputs/experiment=gaussian_1d")) -> None:
     """gaussian_1d.gif, and gaussian_1d.png with a few moments of it."""
     found = pictures(run)
-    shown = [*found[:SLOW], *found[SLOW::5], found[-1]]
-    frames = [Image.open(path).resize(FRAME, Image.Resampling.LANCZOS).quantize(COLOURS) for path in shown]
+    shown = [*found[:SLOW], *found[SLOW::6], found[-1]]
+    palette = flat(scaled(found[-1]))
+    frames = [flat(scaled(path), palette) for path in shown]
     times = [200] * (len(frames) - 1) + [3000]  # milliseconds
     frames[0].save(IMAGES / "gaussian_1d.gif", save_all=True, append_images=frames[1:], duration=times, loop=0)
-    moments = [Image.open(found[min(index, len(found) - 1)]).resize(FRAME, Image.Resampling.LANCZOS) for index in MOMENTS]
     strip = Image.new("RGB", (3 * FRAME[0], 2 * FRAME[1]))
-    for number, moment in enumerate(moments):
-        strip.paste(moment, (number % 3 * FRAME[0], number // 3 * FRAME[1]))
-    strip.quantize(256).save(IMAGES / "gaussian_1d.png")
+    for number, index in enumerate(MOMENTS):
+        strip.paste(scaled(found[min(index, len(found) - 1)]), (number % 3 * FRAME[0], number // 3 * FRAME[1]))
+    flat(strip).save(IMAGES / "gaussian_1d.png", optimize=True)
 
 
 def toys(study: Path = Path("outputs/toys")) -> None:
     """The last picture of each run of a study."""
     for name in ("ring8", "grid25", "swiss_roll", "two_moons"):
         with Image.open(pictures(study / name)[-1]) as last:
-            last.quantize(256).save(IMAGES / f"toy_{name}.png")
+            flat(last).save(IMAGES / f"toy_{name}.png", optimize=True)
 
 
 OF_LOSSES: dict[str, Callable[[], None]] = {"dirac": dirac, "gradients": gradients, "ring8": ring8}

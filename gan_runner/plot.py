@@ -138,9 +138,7 @@ def line(game: Game, figure: Any) -> None:
     judge.plot(x, game.judged(centers.to(game.real)), color=SCORE, linestyle="--", label="discriminator")
     if game.probability:
         few = FEW / (len(game.fake) * (edges[1] - edges[0]))
-        judge.plot(
-            x, np.where(p + q > few, best(p, q), np.nan), color=BEST, linewidth=1, label="best: p / (p + q)"
-        )
+        judge.plot(x, np.where(p + q > few, best(p, q), np.nan), color=BEST, linewidth=1, label="best: p / (p + q)")
         judge.axhline(0.5, color="0.6", linewidth=0.7)
         judge.set_ylim(0, 1)
     lines = [*above.get_legend_handles_labels()[0], *judge.get_legend_handles_labels()[0]]

@@ -55,6 +55,7 @@ def test_the_tags_of_the_readme_are_those_that_are_logged():
         *("schedule/instance_noise", "schedule/ema_half_life_images"),
         *("schedule/momentum/generator", "schedule/betas.1/discriminator"),
         *("loss/class", "loss/supervised", "loss/unsupervised", "metric/test_error"),
+        "toy/density",
         "scale/generator",
         "scale/discriminator",
     }

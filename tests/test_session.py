@@ -431,7 +431,11 @@ def test_a_resumed_run_draws_the_pictures_of_the_uncut_one(tmp_path: Path):
     for step in (0, 4, 8):
         name = f"step-{step:08d}.png"
         assert (whole.path / "samples" / name).read_bytes() == (cut.path / "samples" / name).read_bytes()
-    assert [event.step for event in board(cut).Images("toy/density")] == [0, 4, 8]  # 5 was drawn as the end of the shorter run
+    assert [event.step for event in board(cut).Images("toy/density")] == [
+        0,
+        4,
+        8,
+    ]  # 5 was drawn as the end of the shorter run
 
 
 def test_drawing_changes_nothing_in_training(tmp_path: Path):
