@@ -240,7 +240,7 @@ def toys(study: Path = Path("outputs/toys")) -> None:
     """The last picture of each run of a study."""
     for name in ("ring8", "grid25", "swiss_roll", "two_moons"):
         with Image.open(pictures(study / name)[-1]) as last:
-            flat(last).save(IMAGES / f"toy_{name}.png", optimize=True)
+            last.quantize(256, dither=Image.Dither.NONE).save(IMAGES / f"toy_{name}.png", optimize=True)
 
 
 OF_LOSSES: dict[str, Callable[[], None]] = {"dirac": dirac, "gradients": gradients, "ring8": ring8}

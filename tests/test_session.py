@@ -431,19 +431,15 @@ def test_a_resumed_run_draws_the_pictures_of_the_uncut_one(tmp_path: Path):
     for step in (0, 4, 8):
         name = f"step-{step:08d}.png"
         assert (whole.path / "samples" / name).read_bytes() == (cut.path / "samples" / name).read_bytes()
-    assert [event.step for event in board(cut).Images("toy/density")] == [
-        0,
-        4,
-        8,
-    ]  # 5 was drawn as the end of the shorter run
+    assert [event.step for event in board(cut).Images("toy/density")] == [0, 4, 8]  # 5 ended the shorter run
 
 
 def test_drawing_changes_nothing_in_training(tmp_path: Path):
+    lively = ("model.generator.norm=batch", "model.discriminator.dropout=0.3", "loss=sngan")
     often, never = (
-        train_in(tmp_path / str(every), *POINTS, "dataset=ring8", "model.generator.norm=batch",
-                 "model.discriminator.dropout=0.3", "loss=sngan", f"train.sample_every={every}")
+        train_in(tmp_path / str(every), *POINTS, "dataset=ring8", *lively, f"train.sample_every={every}")
         for every in (1, 100)
-    )  # fmt: skip
+    )
     assert metrics(often) == metrics(never)
     states = [checkpoint.load(checkpoint.checkpoints(folder.checkpoints)[-1]).state for folder in (often, never)]
     for player in ("generator", "discriminator"):

@@ -10,7 +10,7 @@ JUDGED = 26_000  # images that the published tables judge; as many are in the va
 
 
 class StackedMNIST(ImageDataset):
-    """`count` training images of 28x28, red, green and blue each a digit of MNIST; class 407 is a red 4, green 0, blue 7.
+    """`count` training images of 28x28, red, green and blue each a digit of MNIST; class 407 is red 4, green 0, blue 7.
 
     A split has digits of the same split of MNIST, drawn with replacement, the same at every start.
     """
