@@ -11,7 +11,7 @@ from torch import Tensor
 from gan_runner.spec import ImageSpec
 
 DPI = 100
-SIDE = 80  # cells of the plane, to a side
+SIDE = 80  # cells of the frame, to a side
 BINS = 100  # of the line
 ARROWS = 24  # from the latent line to what the generator makes of it
 FEW = 10  # points expected in a bin, below which a share of them says nothing
@@ -85,9 +85,10 @@ def plane(game: Game, figure: Any) -> None:
     middle, half = window(game.real)
     real, fake = array(game.real[:DOTS]), array(game.fake)
     points.scatter(*real.T, s=5, color="0.75", linewidths=0)
-    density = crowding(fake, middle, half)
+    inside = fake[np.abs(fake - middle).max(axis=1) < half]
+    density = crowding((inside - middle) * (SIDE / (2 * half)))
     order = density.argsort()  # the densest on top
-    points.scatter(*fake[order].T, c=density[order], s=3, cmap="viridis", linewidths=0)
+    points.scatter(*inside[order].T, c=density[order], s=3, cmap="viridis", linewidths=0)
     points.set_title(f"{game.title}: generated{outside(fake, middle, half)}", fontsize=10)
     surface(game, figure, judge, middle, half)
     judge.scatter(*real.T, s=2, color="black", alpha=0.4, linewidths=0)
@@ -96,10 +97,9 @@ def plane(game: Game, figure: Any) -> None:
         axis.tick_params(labelsize=7)
 
 
-def crowding(points: np.ndarray, middle: np.ndarray, half: float) -> np.ndarray:
-    """(N,): logarithm of the number of points that share a point's cell of the frame."""
-    cells = np.clip((points - middle + half) * (SIDE / (2 * half)), -1, SIDE).astype(int)
-    _, where, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+def crowding(points: np.ndarray) -> np.ndarray:
+    """(N,): logarithm of the number of points (N, 2) that share a point's cell of side 1."""
+    _, where, counts = np.unique(np.floor(points), axis=0, return_inverse=True, return_counts=True)
     logarithms: np.ndarray = np.log(counts)[where.reshape(-1)]
     return logarithms
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from gan_runner import plot
@@ -14,7 +14,19 @@ from gan_runner.plot import Game
 from gan_runner.spec import ImageSpec
 from tests.conftest import make_run, weights
 
+NORMAL = ("model.latent.distribution=normal", "model.latent.low=null", "model.latent.high=null")
 SMALL = ("model=toy", "model.generator.widths=[8]", "model.discriminator.widths=[8]", "device=cpu")
+
+
+class Identity(nn.Module):
+    """x = z; its one weight is of no use, and there because an optimizer wants one."""
+
+    def __init__(self, widths: list[int], activation: str, norm: str, dropout: float, conditioning: str):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return z[:, :, None, None] + 0 * self.unused
 
 
 def game(real: Tensor, fake: Tensor, score: Callable[[Tensor], Tensor], probability: bool = True) -> Game:
@@ -58,8 +70,8 @@ def test_the_frame_holds_the_data_and_the_origin_and_says_what_it_leaves_out():
 
 
 def test_crowded_points_are_told_from_lonely_ones():
-    points = np.array([[0.0, 0.0]] * 8 + [[1.0, 1.0], [1e30, 0.0]])
-    np.testing.assert_allclose(plot.crowding(points, np.zeros(2), 2.0), [math.log(8)] * 8 + [0.0, 0.0])
+    points = np.array([[0.1, 0.1]] * 7 + [[0.9, 0.9], [1.1, 0.9], [-0.1, 0.1]])
+    np.testing.assert_allclose(plot.crowding(points), [math.log(8)] * 8 + [0.0, 0.0])
 
 
 SHOWN = {
@@ -103,3 +115,18 @@ def test_the_players_that_are_shown_are_the_live_ones_and_stay_as_they_are():
         assert_close(shown.fake, generator.eval()(shown.latent, None).flatten(1))
         assert not torch.allclose(shown.fake, run.ema.network.eval()(shown.latent, None).flatten(1))
         assert_close(shown.score(points), discriminator.eval()(points.view(5, 2, 1, 1), None))
+
+
+def test_a_discriminator_of_a_held_generator_becomes_the_best_one():
+    """Between N(1, 1/4) and N(0, 1) the best score is log p / q, a parabola with its top at 4/3."""
+    held = ("model.generator._target_=tests.test_plot.Identity", "optimizer.generator.lr=0")
+    run = make_run("experiment=gaussian_1d", *NORMAL, *held, "train.total_steps=150", "device=cpu")
+    for _ in range(150):
+        run.step()
+    shown = run.game()
+    x = torch.linspace(-0.5, 2.0, 26).unsqueeze(1)
+    known = torch.sigmoid(math.log(2) - 2 * (x - 1).square() + x.square() / 2).squeeze(1)
+    assert np.abs(shown.judged(x) - known.numpy()).max() < 0.05
+    edges = np.linspace(-0.55, 2.05, 27)
+    drawn = plot.best(np.exp(shown.log_density(x).numpy()), plot.histogram(shown.fake, edges))
+    np.testing.assert_allclose(drawn, known, atol=0.07)
