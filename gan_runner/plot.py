@@ -135,7 +135,7 @@ def line(game: Game, figure: Any) -> None:
     above.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.8 * p.max()))
     above.set_title(f"{game.title}{outside(array(game.fake), np.array([middle]), half)}", fontsize=10, loc="left")
     judge = above.twinx()
-    judge.plot(x, game.judged(centers.to(game.real)), color=SCORE, linestyle="--", label="discriminator")
+    judge.plot(x, game.judged(centers), color=SCORE, linestyle="--", label="discriminator")
     if game.probability:
         few = FEW / (len(game.fake) * (edges[1] - edges[0]))
         judge.plot(x, np.where(p + q > few, best(p, q), np.nan), color=BEST, linewidth=1, label="best: p / (p + q)")
