@@ -1,6 +1,7 @@
-"""The figures of the docs: python docs/figures.py [dirac] [gradients] [ring8] [errors] [augment].
+"""The figures of the docs: python docs/figures.py [dirac] [gradients] [ring8] [errors] [film] [toys] [augment].
 
-Without a name, those of docs/losses.md; errors, of docs/results.md, needs runs of an hour; augment, docs/augment.md.
+Without a name, those of docs/losses.md; errors, of docs/results.md, needs runs of an hour; film and toys, of
+docs/datasets.md, need its runs; augment is of docs/augment.md.
 """
 
 import json
@@ -231,8 +232,55 @@ def augment() -> None:
     Image.fromarray(image_grid(images, PHOTO)).quantize(192).save(IMAGES / "augment.png")
 
 
+# ---- toy data, from the pictures that their runs left
+
+FRAME = (560, 400)  # pixels
+COLOURS = 64
+SLOW = 25  # first pictures of a run that are all shown; then every sixth
+MOMENTS = (0, 1, 3, 10, 50, -1)  # pictures of the strip
+
+
+def pictures(run: Path) -> list[Path]:
+    found = sorted((run / "samples").glob("step-*.png"))
+    if not found:
+        sys.exit(f"{run} has no pictures; docs/datasets.md has the command that makes them")
+    return found
+
+
+def scaled(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.resize(FRAME, Image.Resampling.LANCZOS)
+
+
+def flat(picture: Image.Image, palette: Image.Image | None = None) -> Image.Image:
+    """In few colours, without dots in between, which would not compress."""
+    chosen = palette or picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+    return picture.quantize(palette=chosen, dither=Image.Dither.NONE)
+
+
+def film(run: Path = Path("outputs/experiment=gaussian_1d")) -> None:
+    """gaussian_1d.gif, and gaussian_1d.png with a few moments of it."""
+    found = pictures(run)
+    shown = [*found[:SLOW], *found[SLOW::6], found[-1]]
+    palette = flat(scaled(found[-1]))
+    frames = [flat(scaled(path), palette) for path in shown]
+    times = [200] * (len(frames) - 1) + [3000]  # milliseconds
+    frames[0].save(IMAGES / "gaussian_1d.gif", save_all=True, append_images=frames[1:], duration=times, loop=0)
+    strip = Image.new("RGB", (3 * FRAME[0], 2 * FRAME[1]))
+    for number, index in enumerate(MOMENTS):
+        strip.paste(scaled(found[min(index, len(found) - 1)]), (number % 3 * FRAME[0], number // 3 * FRAME[1]))
+    flat(strip).save(IMAGES / "gaussian_1d.png", optimize=True)
+
+
+def toys(study: Path = Path("outputs/toys")) -> None:
+    """The last picture of each run of a study."""
+    for name in ("ring8", "grid25", "swiss_roll", "two_moons"):
+        with Image.open(pictures(study / name)[-1]) as last:
+            last.quantize(256, dither=Image.Dither.NONE).save(IMAGES / f"toy_{name}.png", optimize=True)
+
+
 OF_LOSSES: dict[str, Callable[[], None]] = {"dirac": dirac, "gradients": gradients, "ring8": ring8}
-FIGURES = OF_LOSSES | {"errors": errors, "augment": augment}
+FIGURES = OF_LOSSES | {"errors": errors, "film": film, "toys": toys, "augment": augment}
 
 if __name__ == "__main__":
     plt.switch_backend("Agg")

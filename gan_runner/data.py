@@ -47,7 +47,8 @@ def report(config: Mapping[str, Any], picture: Path) -> Iterator[str]:
     kept = "pixels of 8 bits" if data.images.dtype == torch.uint8 else "numbers"
     scale = f"scaled to {spec.value_range}" if spec.value_range is not None else "of any size, as they are"
     yield f"dataset   {type(data).__name__}, {len(data):,} of {'x'.join(map(str, spec.shape))}, {kept}, {scale}"
-    yield f"splits    {', '.join(f'{name} {size:,}' for name, size in data.splits.items())}"
+    sizes = {name: f"{size:,}" for name, size in data.splits.items()} | ({"train": "endless"} if data.endless else {})
+    yield f"splits    {', '.join(f'{name} {size}' for name, size in sizes.items())}"
     yield from statistics(train)
     yield f"cache     {cache(data)}"
     yield from (f"left out  {sentence}" for sentence in getattr(data, "left_out", []))

@@ -197,11 +197,11 @@ def train(
 def describe(run: "Run", hparams: Mapping[str, Any], folder: RunFolder) -> list[str]:
     """What was composed, a line each."""
     sizes = {p.name: sum(w.numel() for w in p.network.parameters()) for p in (run.generator, run.discriminator)}
-    spec = run.real.spec
+    spec, count = run.real.spec, "endless" if run.real.endless else f"{len(run.real):,}"
     rows = {
         "loss": f"{hparams.get('loss', '')}, n_critic {run.objective.n_critic}",
         "model": f"{hparams.get('model', '')}, {sizes['generator']:,} + {sizes['discriminator']:,} parameters",
-        "dataset": f"{hparams.get('dataset', '')}, {len(run.real):,} of {'x'.join(map(str, spec.shape))}",
+        "dataset": f"{hparams.get('dataset', '')}, {count} of {'x'.join(map(str, spec.shape))}",
         "optimizer": f"{hparams.get('optimizer', '')}, lr {run.generator.rates[0]:g} + {run.discriminator.rates[0]:g}",
         "device": f"{run.device.name}, {run.device.precision}",
         "folder": str(folder.path),

@@ -121,3 +121,12 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
     yield
     for buffer, value in zip(network.buffers(), kept, strict=True):
         buffer.copy_(value)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[Callable[..., Tensor]]:
+    """Its forward (not the call, for which torch.compile would compile once more), in evaluation mode for a while."""
+    training = network.training
+    network.eval()
+    yield network.forward
+    network.train(training)

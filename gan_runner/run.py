@@ -24,13 +24,15 @@ from gan_runner.loss.objective import Objective
 from gan_runner.meter import Meter
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise, seed_of
-from gan_runner.player import Player, undisturbed
+from gan_runner.player import Player, evaluating, undisturbed
+from gan_runner.plot import Game
 from gan_runner.protocols import Adaptive, Augmentation, Stateful, Stats
 from gan_runner.sampler import Sampler
 from gan_runner.schedule import Progress, Schedule, check_schedulable
 from gan_runner.spec import Batch, full_precision
 
 CAN_BE_OFF = ("ema_half_life_images", "evaluate_every", "discriminator_warmup_steps", "fresh")
+SHOWN = 20_000  # points in a picture of toy data
 HELD_OUT = 512  # held-out images, at most and up to a batch, that the Wasserstein estimate is repeated on
 
 
@@ -336,6 +338,27 @@ class Run:
         size = self.settings.grid if labels is None else len(labels)
         noise = Noise((self.seed, "fixed", 0), size, self.device.torch)
         return self.sampler(noise, self.sampler.random_labels(noise) if labels is None else labels), labels
+
+    @torch.no_grad()
+    def game(self) -> Game:
+        """Both players as they are now, for a picture of toy data: the generator that the discriminator answers.
+
+        In evaluation mode, so that nothing of theirs changes and a place has one score whatever else is asked.
+        """
+        noise = Noise((self.seed, "game", 0), SHOWN, self.device.torch)
+        z = self.latent.sample(noise)
+        density = getattr(self.real, "log_density", lambda points: None)
+        with evaluating(self.generator.network) as generate:
+            fake = full_precision(generate(z, None)).flatten(1)
+        probability = self.objective.estimate_tag == "divergence/js_estimate"
+        return Game(f"step {self.steps}", self.real.images.flatten(1), z, fake, self.score, density, probability)
+
+    @torch.no_grad()
+    def score(self, points: Tensor) -> Tensor:
+        """Points (N, coordinates) -> what the discriminator says of each (N,)."""
+        images = points.view(-1, *self.real.spec.shape).to(self.device.torch)
+        with evaluating(self.discriminator.network) as discriminate:
+            return full_precision(discriminate(images, None))
 
     def averages(self) -> dict[str, EMA]:
         return {"ema": self.ema} | ({"classifier": self.classifier} if self.classifier is not None else {})

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from gan_runner import checkpoint
+from gan_runner import checkpoint, plot
 from gan_runner.checkpoint import Checkpoint
 from gan_runner.console import duration
 from gan_runner.environment import environment
@@ -140,6 +140,7 @@ class Session:
         tags = ("loss/discriminator", "loss/generator", self.run.objective.estimate_tag)
         self.logger.describe(self.origin.hparams, [tag for tag in tags if tag is not None])
         self.real_grid()
+        self.draw_game()
 
     # ---- the loop
 
@@ -282,6 +283,7 @@ class Session:
 
     def sample(self) -> None:
         self.check_health()
+        self.draw_game()
         images, labels = self.run.fixed_samples()
         self.picture("samples/fixed", f"step-{self.run.steps:08d}", images, labels)
 
@@ -290,6 +292,12 @@ class Session:
         spec = self.run.real.spec
         if spec.value_range is not None and spec.channels in (1, 3):
             self.logger.image(tag, name, self.run.steps, image_grid(images, spec, labels))
+
+    def draw_game(self) -> None:
+        """Of points on the line or in the plane: where they are, and the discriminator beside them."""
+        if plot.can_show(self.run.real.spec):
+            step = self.run.steps
+            self.logger.image("toy/density", f"step-{step:08d}", step, plot.picture(self.run.game()))
 
     def save(self) -> None:
         """What is logged up to here reaches the disk first, so that a resume from here misses nothing."""

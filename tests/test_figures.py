@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import LOSSES, NEED_CLASSES, Command
 
@@ -79,6 +80,30 @@ def test_the_test_error_of_a_study_is_drawn(images: Path, command: Command):
 def test_augmented_images_are_drawn(images: Path):
     figures.augment()
     assert (images / "augment.png").stat().st_size > 10_000
+
+
+def test_the_pictures_of_a_toy_run_become_a_film(images: Path, command: Command):
+    short = ("train.total_steps=36", "train.sample_every=1", "device=cpu")
+    assert command("experiment=gaussian_1d", *short).code == 0
+    figures.film()
+    with Image.open(images / "gaussian_1d.gif") as film, Image.open(images / "gaussian_1d.png") as strip:
+        assert film.n_frames == 25 + 2 + 1  # of 37 pictures the first 25, every sixth, and the last
+        assert (film.size, strip.size) == ((560, 400), (1680, 800))
+
+
+def test_the_toy_runs_of_the_docs_are_shown(images: Path, command: Command):
+    lines = re.findall(r"^python -m gan_runner (.* study=toys .*)$", (DOCS / "datasets.md").read_text(), re.MULTILINE)
+    for line in lines:
+        assert command(*shlex.split(line), "train.total_steps=2", "device=cpu").code == 0
+    figures.toys()
+    names = ("grid25", "ring8", "swiss_roll", "two_moons")
+    assert sorted(path.name for path in images.glob("*.png")) == [f"toy_{name}.png" for name in names]
+
+
+def test_pictures_that_are_not_there_are_told(in_tmp: Path):
+    for draw in (figures.film, figures.toys):
+        with pytest.raises(SystemExit, match=r"has no pictures; docs/datasets.md has the command"):
+            draw()
 
 
 def test_runs_that_are_not_there_are_told(in_tmp: Path):

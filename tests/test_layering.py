@@ -17,6 +17,7 @@ LEAVES = (
     "interrupt",
     "environment",
     "console",
+    "plot",
     "model",
     "loss",
     "dataset",

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gan_runner import sample
+from gan_runner import data, sample
 from tests.conftest import Command, configure, real_data
+from tests.dataset.pictures import encoded, pixels, write_zip
 from tests.test_session import COMMON, OWN
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -24,6 +25,8 @@ def test_a_command_of_the_readme_runs(command: Command, monkeypatch: pytest.Monk
     if "mnist" in line and real_data() is None:
         pytest.skip("the real MNIST files are not on this machine (../shared/data or GAN_RUNNER_DATA)")
     monkeypatch.setenv("GAN_RUNNER_DATA", str(real_data()))
+    monkeypatch.setenv("GAN_RUNNER_CACHE", "cache")
+    write_zip(Path("photos.zip"), {f"{n}.png": encoded(pixels(n, 70, 90)) for n in range(4)})
     answer = command(*shlex.split(line), *SHORT)
     assert answer.code == 0, answer.err
     assert "--cfg" in line or "step 2" in answer.out
@@ -34,6 +37,13 @@ def test_a_sampling_command_of_the_readme_runs(command: Command, monkeypatch: py
     assert command(*SHORT).code == 0
     monkeypatch.setattr("sys.argv", ["sample", *shlex.split(line)])
     sample.main()
+
+
+@pytest.mark.parametrize("line", re.findall(r"^python -m gan_runner.data (.*)$", README, re.MULTILINE))
+def test_a_dataset_of_the_readme_is_shown(in_tmp: Path, door: Command, monkeypatch: pytest.MonkeyPatch, line: str):
+    monkeypatch.setenv("GAN_RUNNER_CACHE", "cache")
+    write_zip(Path("photos.zip"), {f"{n}.png": encoded(pixels(n, 70, 90)) for n in range(4)})
+    assert door(data.main, *shlex.split(line)).code == 0
 
 
 def test_the_loss_of_the_readme_trains(command: Command, in_tmp: Path):
@@ -56,6 +66,7 @@ def test_the_tags_of_the_readme_are_those_that_are_logged():
         *("schedule/momentum/generator", "schedule/betas.1/discriminator"),
         *("loss/class", "loss/supervised", "loss/unsupervised", "metric/test_error"),
         "augment/probability",
+        "toy/density",
         "scale/generator",
         "scale/discriminator",
     }

@@ -404,9 +404,47 @@ def test_advice_and_configuration_are_in_tensorboard(tmp_path: Path):
     assert b"momentum 0.5" in event.tensor_proto.string_val[0]
 
 
-def test_points_in_the_plane_train_without_pictures(tmp_path: Path):
-    folder = train_in(tmp_path / "run", *SMALL, "dataset=point_masses", "train.total_steps=2")
+def test_points_in_space_train_without_pictures(tmp_path: Path):
+    points = ("dataset=point_masses", "dataset.channels=3")
+    folder = train_in(tmp_path / "run", *SMALL, *points, "train.total_steps=2")
     assert not (folder.path / "samples").exists()
+
+
+POINTS = ("model=toy", *SMALL[:2], "device=cpu", "train.batch_size=16", *EVERY, "train.total_steps=8")
+
+
+@pytest.mark.parametrize("dataset", ["gaussian_1d", "two_moons"])
+def test_toy_data_are_drawn_beside_the_discriminator(tmp_path: Path, dataset: str):
+    folder = train_in(tmp_path / "run", *POINTS, f"dataset={dataset}")
+    names = [f"step-{step:08d}.png" for step in (0, 4, 8)]
+    assert sorted(path.name for path in (folder.path / "samples").iterdir()) == names
+    events = board(folder)
+    assert events.Tags()["images"] == ["toy/density"]
+    drawn = {event.step: event.encoded_image_string for event in events.Images("toy/density")}
+    assert drawn == {step: (folder.path / "samples" / f"step-{step:08d}.png").read_bytes() for step in (0, 4, 8)}
+    assert drawn[0] != drawn[4] != drawn[8]
+
+
+def test_a_resumed_run_draws_the_pictures_of_the_uncut_one(tmp_path: Path):
+    whole = train_in(tmp_path / "whole", *POINTS, "dataset=ring8")
+    for total in (5, 8):
+        cut = train_in(tmp_path / "cut", *POINTS[:-1], "dataset=ring8", f"train.total_steps={total}")
+    for step in (0, 4, 8):
+        name = f"step-{step:08d}.png"
+        assert (whole.path / "samples" / name).read_bytes() == (cut.path / "samples" / name).read_bytes()
+    assert [event.step for event in board(cut).Images("toy/density")] == [0, 4, 8]  # 5 ended the shorter run
+
+
+def test_drawing_changes_nothing_in_training(tmp_path: Path):
+    lively = ("model.generator.norm=batch", "model.discriminator.dropout=0.3", "loss=sngan")
+    often, never = (
+        train_in(tmp_path / str(every), *POINTS, "dataset=ring8", *lively, f"train.sample_every={every}")
+        for every in (1, 100)
+    )
+    assert metrics(often) == metrics(never)
+    states = [checkpoint.load(checkpoint.checkpoints(folder.checkpoints)[-1]).state for folder in (often, never)]
+    for player in ("generator", "discriminator"):
+        assert_close(states[0][player], states[1][player], rtol=0, atol=0)
 
 
 def test_the_configuration_of_a_run_is_its_own(tmp_path: Path):

@@ -1,35 +1,44 @@
-"""Mixtures of narrow Gaussians in the plane, where it can be counted which modes a generator found."""
+"""Mixtures of Gaussians, where density and modes are known."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from gan_runner.dataset.images import ImageDataset
+from gan_runner.dataset.points import Points
 from gan_runner.errors import require
 
-MOST = 10_000  # modes, so that ten points at least are of each
-SPLITS = {"train": 100_000, "validation": 10_000, "test": 10_000}  # as many as PacGAN trains on
+MOST = 10_000  # modes, so that a training run sees many points of each
 
 
-class Gaussians(ImageDataset):
-    """Points around `centers` (K, 2) with standard deviation `std`, all modes alike, as 2-channel 1x1 images."""
+class Gaussians(Points):
+    """Points around `centers` (K, coordinates) with standard deviation `std`, all modes alike."""
 
     def __init__(self, centers: Tensor, std: float):
-        require(std >= 0, f"std={std} must be 0 or more")
+        require(std > 0, f"std={std} must be above 0; dataset=point_masses has all mass in one point")
         self.centers, self.std = centers, std
-        count = sum(SPLITS.values())
-        generator = torch.Generator().manual_seed(0)
-        modes = torch.randint(len(centers), (count,), generator=generator)
-        points = centers[modes] + std * torch.randn(count, 2, generator=generator)
-        super().__init__(points.view(count, 2, 1, 1), None, SPLITS)
+        super().__init__()
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        modes = torch.randint(len(self.centers), (count,), generator=generator)
+        return self.centers[modes] + self.std * torch.randn(count, self.centers.shape[1], generator=generator)
+
+    def log_density(self, points: Tensor) -> Tensor:
+        modes, coordinates = self.centers.shape
+        squares = torch.cdist(points, self.centers, compute_mode="donot_use_mm_for_euclid_dist").square()
+        exponents = -squares / (2 * self.std**2)
+        return exponents.logsumexp(dim=1) - coordinates / 2 * math.log(2 * math.pi * self.std**2) - math.log(modes)
+
+
+class Line(Gaussians):
+    """One Gaussian on the line, as in Figure 1 of Goodfellow et al. 2014."""
+
+    def __init__(self, mean: float = 1.0, std: float = 0.5):
+        super().__init__(torch.tensor([[mean]]), std)
 
 
 class Ring(Gaussians):
-    """`modes` Gaussians evenly on a circle, the first at angle 0: VEEGAN's and PacGAN's ring by default.
-
-    Gulrajani et al. 2017 have radius and deviation 1.414 times as large.
-    """
+    """`modes` Gaussians evenly on a circle, the first at angle 0: VEEGAN's and PacGAN's ring by default."""
 
     def __init__(self, modes: int = 8, radius: float = 1.0, std: float = 0.01):
         require(1 <= modes <= MOST, f"modes={modes} must be between 1 and {MOST}")
@@ -38,10 +47,7 @@ class Ring(Gaussians):
 
 
 class Grid(Gaussians):
-    """`side` x `side` Gaussians, `spacing` apart, around the origin: VEEGAN's and PacGAN's grid by default.
-
-    Gulrajani et al. 2017 have it 2.828 times as small, deviation included.
-    """
+    """`side` x `side` Gaussians, `spacing` apart, around the origin: VEEGAN's and PacGAN's grid by default."""
 
     def __init__(self, side: int = 5, spacing: float = 2.0, std: float = 0.05):
         require(1 <= side**2 <= MOST, f"side={side} must be at least 1, and {MOST} modes at most")

@@ -41,6 +41,8 @@ class ImageDataset:
     packed: the set in the cache that `images` is mapped from.
     """
 
+    endless = False  # is the training stream drawn anew, and `images` only a sample of it?
+
     def __init__(
         self,
         images: Tensor,

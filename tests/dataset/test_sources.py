@@ -19,6 +19,7 @@ from gan_runner.dataset.digits import Digits
 from gan_runner.dataset.lsun import LSUN
 from gan_runner.dataset.mnist import EMNIST, KMNIST, MNIST, FashionMNIST
 from gan_runner.dataset.point_masses import PointMasses
+from gan_runner.dataset.stacked_mnist import StackedMNIST
 from gan_runner.dataset.stl10 import STL10
 from gan_runner.dataset.svhn import SVHN
 from gan_runner.errors import ConfigError
@@ -50,6 +51,38 @@ def test_the_real_mnist_in_its_original_order(real_mnist: Path):
     assert data.split("train").labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert data.split("test").labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert data.images.float().mean().item() / 255 == pytest.approx(0.1307, abs=0.0005)
+
+
+def test_stacked_digits_are_three_of_mnist_that_spell_their_label(real_mnist: Path):
+    """Each channel is found again, byte for byte, in the same split of MNIST, with the digit that the label names."""
+    digits, stacked = MNIST(str(real_mnist)), StackedMNIST(str(real_mnist), count=500)
+    assert stacked.spec.shape == (3, 28, 28)
+    assert stacked.spec.names(torch.tensor([7, 407])) == ["007", "407"]
+    assert stacked.spec.num_classes == 1000
+    for name in ("train", "validation", "test"):
+        source = digits.split(name)
+        known = {pixels.numpy().tobytes(): int(k) for pixels, k in zip(source.images, source.labels, strict=True)}
+        split = stacked.split(name)
+        for image, label in zip(split.images[:200], split.labels[:200], strict=True):
+            assert f"{int(label):03d}" == "".join(str(known[channel.numpy().tobytes()]) for channel in image)
+
+
+def test_stacked_digits_have_all_thousand_modes_alike_and_the_same_at_every_start(real_mnist: Path):
+    stacked = StackedMNIST(str(real_mnist))
+    assert {name: len(stacked.split(name)) for name in stacked.splits} == {
+        "train": 128_000,
+        "validation": 26_000,
+        "test": 26_000,
+    }
+    counts = torch.bincount(stacked.split("train").labels, minlength=1000)
+    assert counts.min() > 0.5 * 128
+    assert counts.max() < 2 * 128  # a digit is up to 1.13 times as frequent as a tenth
+    assert torch.equal(stacked.labels[:100], StackedMNIST(str(real_mnist), count=128_000).labels[:100])
+
+
+def test_no_stacked_digit_at_all_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="count=0 must be at least 1"):
+        StackedMNIST(str(tmp_path), count=0)
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
