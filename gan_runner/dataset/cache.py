@@ -5,6 +5,7 @@ written last: without it the set is half made. A packing that was cut short goes
 """
 
 import contextlib
+import gc
 import hashlib
 import json
 import logging
@@ -17,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -36,9 +37,9 @@ from gan_runner.files import write_atomically
 log = logging.getLogger(__name__)
 
 VERSION = 1  # of what the files hold, and of how images are decoded
-PART = 128  # images that a process decodes at a time
+PART = 256
 FEW = 512  # images that are decoded before other processes would have begun
-COMMIT = 1.0  # seconds of work, about, that a kill can cost
+COMMIT = 5.0  # seconds of work, about, that a kill can cost; to reach the disk takes time too
 AHEAD = 4  # parts a process that wait to be decoded
 LISTED = 20  # broken files that are named
 PATIENCE = 0.5  # seconds between two looks at a set that another process packs
@@ -171,6 +172,7 @@ class State(NamedTuple):
     """How far a packing has come; a line of its journal."""
 
     done: int = 0  # of what was asked for, each in its place in the file
+    content: str = ""  # hash of the images so far
     gray: bool = True  # are they all?
     broken: tuple[Broken, ...] = ()  # whose places hold nothing
 
@@ -188,7 +190,7 @@ def pack(folder: Path, request: Request) -> Packed:
         progress, saved = Progress(total, state.done), time.monotonic()
         with contextlib.closing(decode_all(request, growing, state.done)) as parts:
             for part in parts:
-                state = State(part.done, state.gray and part.gray, state.broken + part.broken)
+                state = advanced(state, part)
                 check_broken(request, state.broken)
                 if time.monotonic() - saved > COMMIT:
                     os.fsync(pixels.fileno())  # the images reach the disk before the line that counts them
@@ -200,14 +202,19 @@ def pack(folder: Path, request: Request) -> Packed:
     return concluded(folder, request, state)
 
 
+def advanced(state: State, part: "Part") -> State:
+    content = hashlib.sha256(f"{state.content}{part.content}".encode()).hexdigest()
+    return State(part.done, content, state.gray and part.gray, state.broken + part.broken)
+
+
 def resumed(journal: BinaryIO) -> State:
     """The last line of the journal, without one that was cut short."""
     journal.seek(0)
     state = State()
     for line in journal.read().split(b"\n"):
         with contextlib.suppress(ValueError, TypeError):
-            done, gray, broken = json.loads(line)
-            state = State(done, gray, tuple(Broken(*pair) for pair in broken))
+            done, content, gray, broken = json.loads(line)
+            state = State(done, content, gray, tuple(Broken(*pair) for pair in broken))
     journal.write(b"\n")
     return state
 
@@ -219,15 +226,13 @@ def concluded(folder: Path, request: Request, state: State) -> Packed:
         close_up(growing, whole, request, state.broken, form)
     else:
         os.replace(growing, whole)
-    with open(whole, "rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
     os.replace(whole, folder / PIXELS)
     count = len(request.found) - len(state.broken)
-    index = {"count": count, "form": asdict(form), "content": content, "broken": state.broken}
+    index = {"count": count, "form": asdict(form), "content": state.content, "broken": state.broken}
     write_atomically(folder / INDEX, lambda file: file.write(json.dumps(index).encode()))
     for rest in (growing, folder / JOURNAL):
         rest.unlink(missing_ok=True)
-    return Packed(folder, count, form, content, state.broken, fresh=True)
+    return Packed(folder, count, form, state.content, state.broken, fresh=True)
 
 
 def close_up(growing: Path, whole: Path, request: Request, broken: Sequence[Broken], form: Form) -> None:
@@ -277,6 +282,7 @@ class Part(NamedTuple):
     """What became of a few images, which are in the file."""
 
     done: int  # of all that was asked for, this part included
+    content: str  # hash of the images
     gray: bool
     broken: tuple[Broken, ...]
 
@@ -291,12 +297,12 @@ def decode_all(request: Request, growing: Path, start: int) -> Generator[Part, N
     if processes == 1 or alone or total - start < FEW:
         yield from map(decode, parts)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+    # a fork begins at once, and would copy locks that other threads hold
+    forks = sys.platform == "linux" and threading.active_count() == 1
+    context = multiprocessing.get_context("fork" if forks else "spawn")
     with ProcessPoolExecutor(processes, context, stay_with_parent) as pool:
         try:
-            coming: deque[Future[Part]] = deque()
-            with hidden_program():
-                coming.extend(pool.submit(decode, part) for part in islice(parts, AHEAD * processes))
+            coming = deque(pool.submit(decode, part) for part in islice(parts, AHEAD * processes))
             while coming:
                 yield coming.popleft().result()
                 coming.extend(pool.submit(decode, part) for part in islice(parts, 1))
@@ -314,21 +320,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextlib.contextmanager
-def hidden_program() -> Iterator[None]:
-    """Processes that are spawned within it do not import the program that runs, which takes seconds."""
-    program = sys.modules["__main__"]
-    known = {name: getattr(program, name, None) for name in ("__spec__", "__file__")}
-    program.__dict__.update(dict.fromkeys(known))
-    try:
-        yield
-    finally:
-        program.__dict__.update(known)
-
-
 def stay_with_parent() -> None:
     """A process of the pool ignores Ctrl-C, which its parent answers, and ends when that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()  # a search for garbage would copy all that was forked
     threading.Thread(target=follow, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
@@ -351,5 +346,5 @@ def decode_part(source: Source, form: Form, growing: Path, part: tuple[int, Sequ
             broken.append(Broken(start + number, str(error)))
     with open(growing, "rb+") as file:
         file.seek(start * pixels[0].size)
-        file.write(pixels.tobytes())
-    return Part(start + len(found), gray, tuple(broken))
+        file.write(pixels.data)
+    return Part(start + len(found), hashlib.sha256(pixels.data).hexdigest(), gray, tuple(broken))

@@ -1,5 +1,7 @@
 """Where image files are: a folder or a zip archive, read in place. Imports no torch (see picture)."""
 
+import contextlib
+import gc
 import io
 import itertools
 import os
@@ -8,7 +10,9 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -21,22 +25,15 @@ ENCRYPTED = 1  # the flag of an entry
 HEADER = struct.Struct("<26xHH")  # of a file in an archive: the lengths of its name and of what is added to it
 
 
+Entry = tuple[int, int, int, int, int]  # of an archive: offset, bytes there, bytes unpacked, method, checksum
+
+
 class Found(NamedTuple):
     """An image file: its path below the root with `/`, and what changes when its content does."""
 
     name: str
     stamp: str
-    entry: "Entry | None" = None  # in an archive
-
-
-class Entry(NamedTuple):
-    """Where a file is in a zip archive, so that it is read without reading the list of all files."""
-
-    offset: int
-    packed: int  # bytes
-    size: int
-    method: int
-    crc: int
+    entry: Entry | None = None
 
 
 class Listing(NamedTuple):
@@ -58,13 +55,25 @@ class Files(Source, Protocol):
     def listing(self) -> Listing: ...
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Python's search for cyclic garbage takes half the time where many small things are made that all stay."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def files_at(path: str) -> Files:
     """ConfigError unless there is a folder or a zip archive."""
     place = Path(path).expanduser()
     if place.is_dir():
         return Folder(str(place.resolve()))
     if place.is_file() and zipfile.is_zipfile(place):
-        return Archive(str(place.resolve()))
+        return Archive(str(place.resolve()), place.stat().st_mtime_ns)
     if place.exists():
         raise ConfigError(f"dataset.path={path} is neither a folder nor a zip archive; name one that holds images.")
     raise ConfigError(f"dataset.path={path} does not exist; name a folder or a zip archive of images.")
@@ -92,6 +101,7 @@ def shown(name: str) -> str:
 class Folder:
     root: str
 
+    @uncollected()
     def listing(self) -> Listing:
         """ConfigError where a link leads out of the folder, or a folder may not be read."""
         images: list[Found] = []
@@ -147,10 +157,12 @@ def check_size(size: int) -> None:
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip archive of stored or deflated files."""
+    """A zip archive of stored or deflated files. changed: when it was last."""
 
     root: str
+    changed: int
 
+    @uncollected()
     def listing(self) -> Listing:
         """ConfigError where a name leads out of the archive, is a link or encrypted, or the archive is damaged."""
         images: list[Found] = []
@@ -169,8 +181,8 @@ class Archive:
             if not is_image(name):
                 others[kind(name)] += 1
                 continue
-            entry = Entry(info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
-            images.append(Found(name, f"{entry.size}:{entry.crc}", entry))
+            entry = (info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
+            images.append(Found(name, f"{info.file_size}:{info.CRC}", entry))
         images.sort()
         for one, other in itertools.pairwise(images):
             if one.name == other.name:
@@ -188,27 +200,33 @@ class Archive:
         return ConfigError(f"dataset.path={self.root} is an archive that is not read: {what}; make it anew without.")
 
     def open(self, found: Found) -> BinaryIO:
-        entry = found.entry
-        assert entry is not None
-        check_size(max(entry.size, entry.packed))
-        with open(self.root, "rb") as file:
-            file.seek(entry.offset)
-            header = file.read(HEADER.size)
-            if len(header) < HEADER.size or not header.startswith(b"PK\3\4"):
-                raise Unreadable("the archive does not hold it where its list says")
-            file.seek(sum(HEADER.unpack(header)), os.SEEK_CUR)
-            return io.BytesIO(unpacked(file.read(entry.packed), entry))
+        assert found.entry is not None
+        offset, packed, size, _, _ = found.entry
+        check_size(max(packed, size))
+        file = opened(self)
+        header = os.pread(file, HEADER.size, offset)
+        if len(header) < HEADER.size or not header.startswith(b"PK\3\4"):
+            raise Unreadable("the archive does not hold it where its list says")
+        data = os.pread(file, packed, offset + HEADER.size + sum(HEADER.unpack(header)))
+        return io.BytesIO(unpacked(data, found.entry))
+
+
+@lru_cache(maxsize=1)
+def opened(archive: Archive) -> int:
+    """A descriptor for all of its images, which processes that are forked share: only read at given places."""
+    return os.open(archive.root, os.O_RDONLY)
 
 
 def unpacked(data: bytes, entry: Entry) -> bytes:
     """No longer than the archive says; Unreadable where it is not what the archive says."""
-    if entry.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise Unreadable(f"it is compressed by method {entry.method}, and only stored and deflated files are read")
+    _, _, size, method, checksum = entry
+    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Unreadable(f"it is compressed by method {method}, and only stored and deflated files are read")
     try:
-        if entry.method == zipfile.ZIP_DEFLATED:
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, entry.size + 1)
+        if method == zipfile.ZIP_DEFLATED:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
     except zlib.error as error:
         raise Unreadable(str(error)) from error
-    if len(data) != entry.size or zlib.crc32(data) != entry.crc:
+    if len(data) != size or zlib.crc32(data) != checksum:
         raise Unreadable("its checksum is not that of the archive")
     return data

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from gan_runner.dataset.image_files import Files, Found, Listing, files_at, shown
+from gan_runner.dataset.image_files import Files, Found, Listing, files_at, shown, uncollected
 from gan_runner.dataset.packed import PackedDataset
 from gan_runner.dataset.picture import Form, OtherSize, Unreadable, check_form, sides, upright
 from gan_runner.errors import ConfigError, nearest, require
@@ -98,6 +98,7 @@ def beside(listing: Listing) -> str:
     return f"there are files of other kinds ({', '.join(kinds)})" if kinds else "there is no file"
 
 
+@uncollected()
 def below(found: Sequence[Found], subset: str | None, path: str) -> list[tuple[Found, Folders]]:
     """The images of one folder at the top, or of all; a folder that alone holds everything is gone into."""
     images = [(each, each.name.split("/")[:-1]) for each in found]
@@ -124,6 +125,7 @@ def tops_of(images: Sequence[tuple[Found, Folders]]) -> set[str | None]:
     return {folders[0] if folders else None for _, folders in images}
 
 
+@uncollected()
 def split_up(images: Sequence[tuple[Found, Folders]], held_out: float) -> dict[str, list[Placed]]:
     """The splits, each in an order that the names decide and that looks like chance: any part of it is a fair one."""
     parts: dict[str, list[tuple[float, Placed]]] = {"train": [], "validation": [], "test": []}

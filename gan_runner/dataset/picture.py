@@ -65,8 +65,8 @@ def check_form(fit: str, channels: int | None) -> None:
 def decoded(file: BinaryIO, form: Form) -> tuple[Pixels, bool]:
     """(C, H, W), and whether the file was gray. Unreadable or OtherSize where it cannot be."""
     image, gray = upright(file)
-    image = image.convert("L" if form.channels == 1 else "RGB")
-    pixels = np.asarray(fitted(image, form))
+    mode = "L" if form.channels == 1 else "RGB"
+    pixels = np.asarray(fitted(image if image.mode == mode else image.convert(mode), form))
     return pixels.reshape(form.height, form.width, form.channels).transpose(2, 0, 1), gray
 
 
@@ -80,9 +80,10 @@ def upright(file: BinaryIO) -> tuple[Image.Image, bool]:
         try:
             with Image.open(file, formats=FORMATS) as image:
                 check_pixels(image)
-                image.load()
                 gray = image.mode in GRAY
-                return eight_bits(ImageOps.exif_transpose(image)), gray
+                ImageOps.exif_transpose(image, in_place=True)
+                image.load()
+                return eight_bits(image), gray
         except Unreadable:
             raise
         except Exception as error:  # decoders raise anything on damaged data
