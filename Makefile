@@ -24,7 +24,7 @@ train: $(READY)  ## train; make train ARGS="loss=wgan_gp seed=1"
 	$(BIN)/python -m gan_runner $(ARGS)
 
 test: lint  ## lint, types and every test
-	$(BIN)/python -m pytest -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -m "not long" -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 test-long: $(READY)  ## the long forms of the tests
 	$(BIN)/python -m pytest -m long $(ARGS)
