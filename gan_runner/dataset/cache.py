@@ -30,7 +30,7 @@ import numpy as np
 
 from gan_runner import lock
 from gan_runner.dataset.image_files import Found, Source, shown
-from gan_runner.dataset.picture import Form, Unreadable, decoded
+from gan_runner.dataset.picture import Form, OtherSize, Unreadable, decoded
 from gan_runner.errors import ConfigError
 from gan_runner.files import write_atomically
 
@@ -100,7 +100,12 @@ def packed(cache_dir: str, label: str, request: Request) -> Packed:
         with telling(cache_dir):
             folder.mkdir(parents=True, exist_ok=True)
             with held(folder):
-                found = in_cache(folder) or pack(folder, request)
+                try:
+                    found = in_cache(folder) or pack(folder, request)
+                except OtherSize:  # what is packed so far is of no use
+                    for name in (PART_FILE, JOURNAL):
+                        (folder / name).unlink(missing_ok=True)
+                    raise
     check_broken(request, found.broken)
     return found
 
@@ -150,7 +155,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def check_broken(request: Request, broken: Sequence[Broken]) -> None:
     total = len(request.found)
-    most = int(request.max_broken * total)
+    most = min(int(request.max_broken * total), total - 1)
     if len(broken) > most:
         named = "; ".join(told(request, broken[:LISTED]))
         rest = f"; and {len(broken) - LISTED} more" if len(broken) > LISTED else ""

@@ -1,6 +1,5 @@
 """Images of the user's own: a folder or a zip archive, with a folder for each class if they have any."""
 
-import contextlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from typing import NamedTuple
 
 from gan_runner.dataset.image_files import Files, Found, Listing, files_at, shown, uncollected
 from gan_runner.dataset.packed import PackedDataset
-from gan_runner.dataset.picture import Form, OtherSize, Unreadable, check_form, sides, upright
+from gan_runner.dataset.picture import Form, OtherSize, Unreadable, check_form, measured, sides
 from gan_runner.errors import ConfigError, nearest, require
 from gan_runner.noise import seed_of
 
@@ -19,8 +18,7 @@ SPLITS = {  # a folder's name, in lower case -> the split that it is
     **{"test": "test", "testing": "test"},
 }
 PROPOSED = (256, 128, 64, 32)  # sizes to choose from
-SURVEYED = 1000  # images, about, that a proposal looks at
-TRIED = 100  # images, at most, of which the first that can be read tells the size
+LOOKED_AT = 200  # images, at most, that tell the size at every start
 
 
 class ImageFolder(PackedDataset):
@@ -62,6 +60,7 @@ class ImageFolder(PackedDataset):
             raise ConfigError(f"dataset.path={path} holds no image; {beside(listing)}. Name a folder with images.")
         parts = split_up(below(listing.images, subset, str(path)), held_out)
         images = [image for part in parts.values() for image in part]
+        found = [image.found for image in images]
         names = class_names(images) if labels else []
         known = {name: number for number, name in enumerate(names)}
         try:
@@ -69,7 +68,7 @@ class ImageFolder(PackedDataset):
                 files,
                 {split: [image.found for image in part] for split, part in parts.items()},
                 [known[str(image.folder)] for image in images] if names else None,
-                form_of(files, images, size, fit, channels),
+                form_of(files, found, size, fit, channels),
                 *(cache_dir, cache_name(files), [shown(name) for name in names]),
                 gray_or_rgb=channels is None,
                 max_broken=max_broken,
@@ -77,7 +76,7 @@ class ImageFolder(PackedDataset):
                 flip=flip,
             )
         except OtherSize:
-            raise ConfigError(proposal(files, [image.found for image in images])) from None
+            raise ConfigError(proposal(survey(files, found)[0])) from None
         self.left_out += [f"{count} files of {kind}" for kind, count in listing.others.most_common()]
 
 
@@ -130,7 +129,14 @@ def split_up(images: Sequence[tuple[Found, Folders]], held_out: float) -> dict[s
     """The splits, each in an order that the names decide and that looks like chance: any part of it is a fair one."""
     parts: dict[str, list[tuple[float, Placed]]] = {"train": [], "validation": [], "test": []}
     splits = {top: SPLITS.get((top or "").lower()) for top in tops_of(images)}
-    named = None not in splits.values() and "train" in splits.values()
+    known = set(splits.values()) - {None}
+    if "train" in known and len(known) > 1 and None in splits.values():
+        others = sorted(shown(top or "images in no folder") for top, split in splits.items() if split is None)
+        raise ConfigError(
+            f"dataset.path has folders for splits ({', '.join(sorted(top for top in splits if top and splits[top]))}) "
+            f"beside others ({', '.join(others[:5])}); choose one with dataset.subset=, or move the others away."
+        )
+    named = "train" in known and None not in splits.values()
     absent = [split for split in ("validation", "test") if not (named and split in splits.values())]
     for found, folders in images:
         split = splits[folders.pop(0)] or "train" if named else "train"
@@ -159,36 +165,42 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def form_of(
-    files: Files, images: Sequence[Placed], size: int | Sequence[int] | None, fit: str, channels: int | None
+    files: Files, found: Sequence[Found], size: int | Sequence[int] | None, fit: str, channels: int | None
 ) -> Form:
-    """Without a size, that of the first image which can be read: the others must agree."""
+    """Without a size, that of the images: ConfigError where some that were looked at have another."""
     if size is not None:
         return Form(*sides(size), channels or 3, fit)
-    reasons = []
-    for image in images[:TRIED]:
-        try:
-            with files.open(image.found) as file:
-                first = upright(file)[0]
-            return Form(*sides((first.height, first.width)), channels or 3, "exact")
-        except Unreadable as error:
-            reasons.append(f"{shown(image.found.name)} ({shown(str(error))})")
-    raise ConfigError(f"dataset.path: the first {len(reasons)} files cannot be read: {'; '.join(reasons[:3])}; ...")
+    sizes, broken = survey(files, found[:LOOKED_AT])
+    if not sizes:
+        raise ConfigError(f"dataset.path: of the first {len(broken)} files none can be read: {broken[0]} and so on.")
+    if len(sizes) > 1:
+        raise ConfigError(proposal(sizes))
+    return Form(*sides(next(iter(sizes))), channels or 3, "exact")
 
 
-def proposal(files: Files, found: Sequence[Found]) -> str:
-    """What to do where the images are of several sizes."""
+def survey(files: Files, found: Sequence[Found]) -> tuple[Counter[tuple[int, int]], list[str]]:
+    """How many images have which height and width, and the files that are broken."""
     sizes: Counter[tuple[int, int]] = Counter()
-    for each in found[:: len(found) // SURVEYED + 1]:
-        with contextlib.suppress(Unreadable), files.open(each) as file:
-            sizes[upright(file)[0].size] += 1
+    broken = []
+    for each in found:
+        try:
+            with files.open(each) as file:
+                sizes[measured(file)] += 1
+        except Unreadable as error:
+            broken.append(f"{shown(each.name)} ({shown(str(error))})")
+    return sizes, broken
+
+
+def proposal(sizes: Counter[tuple[int, int]]) -> str:
+    """What to do where the images are of several sizes."""
     shorter = sorted(side for size, count in sizes.items() for side in [min(size)] * count)
     usual = shorter[len(shorter) // 10]
     good = next((side for side in PROPOSED if side <= usual), PROPOSED[-1])
-    (width, height), _ = sizes.most_common(1)[0]
+    (height, width), _ = sizes.most_common(1)[0]
     return (
-        f"dataset.size=null needs images of one size, and these have {len(sizes)}, {width}x{height} most often, "
-        f"{shorter[0]} to {shorter[-1]} pixels on the shorter side; set dataset.size={good} (or another, and "
-        f"dataset.fit=crop, pad or stretch)."
+        f"dataset.size=null needs images of one size, and of {len(shorter)} that were looked at {len(sizes)} differ, "
+        f"{width}x{height} the most frequent, {shorter[0]} to {shorter[-1]} pixels on the shorter side; set "
+        f"dataset.size={good} (or another, and dataset.fit=crop, pad or stretch)."
     )
 
 

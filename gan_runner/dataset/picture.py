@@ -3,8 +3,9 @@
 Imports no torch, so that the processes which decode begin at once.
 """
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -25,6 +26,7 @@ SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 GRAY = ("1", "L", "LA", "La", *SIXTEEN_BITS)
 ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 WHITE = 255
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # of EXIF
 
 
 class Unreadable(Exception):
@@ -70,23 +72,37 @@ def decoded(file: BinaryIO, form: Form) -> tuple[Pixels, bool]:
     return pixels.reshape(form.height, form.width, form.channels).transpose(2, 0, 1), gray
 
 
+def measured(file: BinaryIO) -> tuple[int, int]:
+    """Height and width of the image, upright, from its head alone."""
+    with reading(), Image.open(file, formats=FORMATS) as image:
+        check_pixels(image)
+        turned = image.getexif().get(ORIENTATION, 1) in SIDEWAYS
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
 def upright(file: BinaryIO) -> tuple[Image.Image, bool]:
     """The first frame as a viewer shows it, in mode L or RGB, and whether the file was gray.
 
     Turned as its EXIF says; 16 bits are rounded to 8; transparent parts lie on white; colour profiles are ignored.
     """
+    with reading(), Image.open(file, formats=FORMATS) as image:
+        check_pixels(image)
+        gray = image.mode in GRAY
+        ImageOps.exif_transpose(image, in_place=True)
+        image.load()
+        return eight_bits(image), gray
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Whatever a decoder raises on damaged data is Unreadable."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's on large images (there is a limit here) and on damaged metadata
         try:
-            with Image.open(file, formats=FORMATS) as image:
-                check_pixels(image)
-                gray = image.mode in GRAY
-                ImageOps.exif_transpose(image, in_place=True)
-                image.load()
-                return eight_bits(image), gray
+            yield
         except Unreadable:
             raise
-        except Exception as error:  # decoders raise anything on damaged data
+        except Exception as error:
             raise Unreadable(reason(error)) from error
 
 

@@ -236,15 +236,19 @@ REFUSED = {
     "a link to a folder outside": (folder_link_that_leaves, "b is a link that leaves the folder"),
     "images of several sizes": (
         lambda tmp: write_folder(tmp / "a", {f"{n}.png": encoded(pixels(n, 90, 70 + n)) for n in range(5)}),
-        "these have 5, .*70 to 74 pixels on the shorter side; set dataset.size=64",
+        "of 5 that were looked at 5 differ, .*70 to 74 pixels on the shorter side; set dataset.size=64",
     ),
     "images beside the classes": (
         lambda tmp: write_folder(tmp / "a", {"x/a.png": PNG, "y/b.png": PNG, "c.png": PNG}),
         "1 images, as c.png, lie beside the 2 folders",
     ),
+    "splits beside other folders": (
+        lambda tmp: write_folder(tmp / "a", {"train/a.png": PNG, "test/b.png": PNG, "more/c.png": PNG}),
+        r"folders for splits \(test, train\) beside others \(more\); choose one with dataset.subset=",
+    ),
     "nothing that can be read": (
         lambda tmp: write_folder(tmp / "a", {"a.png": b"", "b.png": b""}),
-        "first 2 files cannot",
+        "first 2 files none can be read: [ab].png",
     ),
     "a side of a million pixels": (
         lambda tmp: write_folder(tmp / "a", {"a.png": encoded(Image.new("L", (1_000_000, 1)))}),
@@ -435,6 +439,20 @@ def test_a_name_that_is_no_text_is_read(tmp_path: Path, load):
     (root / os.fsdecode(b"\xff.png")).write_bytes(b"")
     with pytest.raises(ConfigError, match=r": \\udcff.png \("):
         load(root, size=8)
+
+
+def test_one_image_of_another_size_among_thousands_is_found(tmp_path: Path, load):
+    files = {f"{n}.bmp": encoded(np.full((4, 4, 3), n % 256, np.uint8), "BMP") for n in range(1000)}
+    odd = {f"odd {n}.bmp": encoded(np.zeros((5, 4, 3), np.uint8), "BMP") for n in range(1)}
+    path = write_zip(tmp_path / "a.zip", files | odd)
+    with pytest.raises(ConfigError, match=r"of 1001 that were looked at 2 differ, 4x4 the most"):
+        load(path)
+    assert not list((tmp_path / "cache").glob("*/pixels*"))
+
+
+def test_files_of_which_none_can_be_read_are_refused_however_many_may_be_broken(tmp_path: Path, load):
+    with pytest.raises(ConfigError, match="allows 1 of 2 files"):
+        load(write_folder(tmp_path / "a", {"a.png": b"", "b.png": b"x"}), size=8, max_broken=1.0)
 
 
 def test_an_animated_image_gives_its_first_frame_in_webp_too(tmp_path: Path, load):
