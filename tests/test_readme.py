@@ -75,7 +75,12 @@ def test_the_tags_of_the_readme_are_those_that_are_logged():
 
 def test_every_setting_of_the_readme_exists():
     configs = [configure("loss=wgan_gp", "dataset=mnist"), configure("loss=fgan"), configure("model=dcgan")]
-    configs += [configure("loss=semi_supervised"), configure("augment=diffaugment"), configure("augment=ada")]
+    configs += [
+        configure("dataset=image_folder"),
+        configure("loss=semi_supervised"),
+        configure("augment=diffaugment"),
+        configure("augment=ada"),
+    ]
     names = re.findall(r"`((?:train|model|loss|augment|optimizer|device|dataset)\.[a-z_.]+)`", README)
     assert len(names) > 20
     for name in names:
