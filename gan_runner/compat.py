@@ -119,9 +119,12 @@ def batch_norm_needs_two_samples(run: Run) -> Iterator[str]:
 
 def the_dataset_has_images(run: Run) -> Iterator[str]:
     if not len(run.real):
-        yield "dataset has no image in its training split; name a folder with images."
+        yield "dataset has no image in its training split; name one that has."
     if run.evaluator is not None and not run.dataset.splits.get("test"):
-        yield "dataset has no image in its test split, which metric/test_error is taken on; use one that has."
+        yield (
+            "dataset has no image in its test split, which metric/test_error is taken on; use one that has (of "
+            "image_folder: dataset.held_out above 0)."
+        )
 
 
 def only_pictures_are_augmented(run: Run) -> Iterator[str]:
@@ -129,7 +132,7 @@ def only_pictures_are_augmented(run: Run) -> Iterator[str]:
     if isinstance(run.augment, NoAugmentation):
         return
     if spec.value_range is None or spec.height * spec.width == 1:
-        yield f"augment={name} is for pictures, which the data of dataset are not; use augment=none."
+        yield f"augment ({name}) is for pictures, and dataset has points; use augment=none."
         return
     try:
         seen = run.augment(

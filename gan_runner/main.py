@@ -16,7 +16,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -60,6 +60,9 @@ def enter(job: Callable[[], None]) -> None:
         if traceback_wanted:
             raise
         sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # what was told went into a program that has read enough, as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         if not isinstance(error, ENDINGS) and raised_in(job, error):
             raise
@@ -106,8 +109,11 @@ def one_sentence(error: BaseException) -> str:
     unknown = re.match(r"Could not override '([\w.]+)'", text)
     if unknown:
         return f"{unknown[1]} is no setting{nearest_setting(unknown[1])}; --cfg job shows all there are."
-    lines = [line.strip() for line in text.splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
+    lines = [line.strip() for line in text.splitlines() if set(line) - set(" ^")]
+    told = " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See ")))
+    if isinstance(error, OverrideParseException):
+        told += """; a value with blanks, commas, brackets or ~ wants quotes within quotes: 'key="value"'."""
+    return told
 
 
 def nearest_setting(key: str) -> str:

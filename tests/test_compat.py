@@ -33,7 +33,7 @@ from tests.conftest import SMALL, configure, make_run
             ["optimizer.schedule.shape=linear", "train.total_steps=null", "train.total_seconds=5"],
             ["optimizer.schedule", "train.total_seconds", "train.total_steps"],
         ),
-        (["dataset=ring8", "model=toy", "augment=flip"], ["augment=Flip is for pictures", "augment=none"]),
+        (["dataset=ring8", "model=toy", "augment=flip"], ["augment (Flip) is for pictures", "augment=none"]),
         (["augment=ada", "loss=wgan_gp"], ["augment.probability=null", "Wasserstein", "augment.probability=0.2"]),
         (["augment._target_=tests.test_compat.Crop"], ["augment=Crop", "(1, 7, 8)", "keep their shape"]),
         (["augment._target_=gan_runner.loss.adversarial.Hinge"], ["augment=Hinge cannot augment the images"]),

@@ -42,7 +42,7 @@ def test_a_folder_is_shown_with_its_classes_and_what_is_left_out(show: Command, 
         "dataset   ImageFolder, 60 of 3x8x8, pixels of 8 bits, scaled to (-1.0, 1.0)",
         "splits    train 60",
         "left out  a/bad.png (no image of a known format)",
-        "left out  1 files of .txt",
+        "left out  .txt: 1",
         "b              20",
     ):
         assert line in first.out.splitlines()
@@ -72,6 +72,7 @@ def test_mistakes_are_told_in_one_sentence(show: Command):
     for typed, sentence in (
         (["dataset=image_folder"], "dataset.path=null names no images; give a folder or a zip archive of them\n"),
         (["dataset=image_folder", "dataset.path=absent"], "dataset.path=absent does not exist"),
+        (["dataset=image_folder", "dataset.path=~/photos"], "LexerNoViableAltException: dataset.path=~/photos"),
         (["-m", "dataset=digits,ring8"], "-m is for sweeps"),
     ):
         answer = show(*typed)
@@ -141,6 +142,15 @@ def test_images_that_are_not_square_train_or_are_refused_in_one_sentence(photos:
     else:
         with pytest.raises(ConfigError, match="16x32; use model=mlp"):
             make_run(*typed)
+
+
+def test_a_run_does_not_go_on_with_other_classes(tmp_path: Path, photos: Path):
+    settings = (*SMALL, *of(photos), *FEW)
+    train_in(tmp_path / "run", *settings, "train.total_steps=2")
+    for old, new in (("a", "z"), ("b", "a")):  # the same images, otherwise numbered
+        (photos / old).rename(photos / new)
+    with pytest.raises(ConfigError, match="images are not those that this run began with"):
+        train_in(tmp_path / "run", *settings, "train.total_steps=4")
 
 
 def test_where_images_are_kept_is_no_part_of_a_runs_identity(photos: Path):

@@ -72,7 +72,7 @@ class ADA:
         require(every >= 1, f"every={every} must be at least 1 (discriminator updates)")
         require(speed_images > 0, f"speed_images={speed_images} must be above 0")
         require(
-            spec.channels in (1, 3) or not self.uses(COLOR),
+            spec.channels in (1, 3) or spec.value_range is None or not self.uses(COLOR),
             f"brightness={brightness} and the other colours are for images of 1 or 3 channels, and the data have "
             f"{spec.channels}; use augment=none, or 0 for {', '.join(COLOR)}",
         )

@@ -14,7 +14,7 @@ from PIL import Image
 from gan_runner.dataset.cache import cores
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.dataset.picture import Form, Pixels, fitted, sides
-from gan_runner.errors import ConfigError
+from gan_runner.errors import ConfigError, require
 
 T = TypeVar("T")
 
@@ -74,6 +74,7 @@ def resize_into(result: Pixels, images: Pixels, form: Form, rows: np.ndarray[Any
 
 def found_or_downloaded(name: str, root: str, folder: Path, files: str, fetch: Callable[[], T]) -> T:
     """fetch(), where torchvision looks into `folder` below `root`; ConfigError that says which files belong there."""
+    require(bool(root), "root='' names no folder; give one, or unset GAN_RUNNER_DATA for the usual one")
     absent = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         return fetch()

@@ -31,7 +31,7 @@ import numpy as np
 from gan_runner import lock
 from gan_runner.dataset.image_files import Found, Source, shown
 from gan_runner.dataset.picture import Form, OtherSize, Unreadable, decoded
-from gan_runner.errors import ConfigError
+from gan_runner.errors import ConfigError, require
 from gan_runner.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ class Request(NamedTuple):
 
 def packed(cache_dir: str, label: str, request: Request) -> Packed:
     """The set in the cache, packed now if it is not there. ConfigError where too many are broken or no room is left."""
+    require(bool(cache_dir), "cache_dir='' names no folder; give one, or unset GAN_RUNNER_CACHE for the usual one")
     folder = Path(cache_dir).expanduser() / f"{label}-{request.key()}"
     found = in_cache(folder)
     if found is None:
@@ -256,8 +257,9 @@ def require_room(folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if wanted > free:
         raise ConfigError(
-            f"dataset.cache_dir: {folder.parent} has {free >> 20} MB of room and the images take {wanted >> 20} MB; "
-            f"make room, choose a smaller dataset.size, or name another folder with dataset.cache_dir=."
+            f"dataset.cache_dir: {folder.parent} has room for {free / 1e6:.1f} MB and the images take "
+            f"{wanted / 1e6:.1f} MB; make room, choose a smaller dataset.size, or another folder with "
+            f"dataset.cache_dir=."
         )
 
 

@@ -84,6 +84,12 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or "/." in name or name.endswith(RUBBISH) or "__MACOSX/" in name
 
 
+def tidied(name: str) -> str:
+    """Without steps that lead nowhere: ./a//b is a/b. What leads out stays."""
+    parts = [part for part in name.split("/")[:-1] if part != "."]
+    return "/".join([part for number, part in enumerate(parts) if part or not number] + name.split("/")[-1:])
+
+
 def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
@@ -147,7 +153,10 @@ class Folder:
 
 
 def refuse_unreadable(error: OSError) -> None:
-    raise ConfigError(f"dataset.path: {shown(str(error.filename))} cannot be read ({error.strerror}); allow it.")
+    raise ConfigError(
+        f"dataset.path: {shown(str(error.filename))} cannot be read ({error.strerror}); allow it, or name "
+        f"another folder."
+    )
 
 
 def check_size(size: int) -> None:
@@ -169,6 +178,8 @@ class Archive:
         others: Counter[str] = Counter()
         for info in self.entries():
             name = info.filename.replace("\\", "/")
+            if "./" in name or "//" in name:
+                name = tidied(name)
             parts = name.split("/")
             if not parts[0] or ".." in parts or parts[0].endswith(":"):
                 raise self.refused(f"{shown(info.filename)!r} leads out of it")
@@ -221,7 +232,7 @@ def unpacked(data: bytes, entry: Entry) -> bytes:
     """No longer than the archive says; Unreadable where it is not what the archive says."""
     _, _, size, method, checksum = entry
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise Unreadable(f"it is compressed by method {method}, and only stored and deflated files are read")
+        raise Unreadable(f"compressed by method {method}; make the archive anew, deflated as usual")
     try:
         if method == zipfile.ZIP_DEFLATED:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)

@@ -1,5 +1,6 @@
 """Images of the user's own: a folder or a zip archive, with a folder for each class if they have any."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ SPLITS = {  # a folder's name, in lower case -> the split that it is
     **{"val": "validation", "valid": "validation", "validation": "validation"},
     **{"test": "test", "testing": "test"},
 }
+log = logging.getLogger(__name__)
+
 PROPOSED = (256, 128, 64, 32)  # sizes to choose from
 LOOKED_AT = 200  # images, at most, that tell the size at every start
 
@@ -33,7 +36,7 @@ class ImageFolder(PackedDataset):
     def __init__(
         self,
         path: str | None,
-        subset: str | None = None,
+        subset: str | int | None = None,
         labels: bool = True,
         size: int | list[int] | None = None,
         fit: str = "crop",
@@ -48,7 +51,7 @@ class ImageFolder(PackedDataset):
 
         fit: how an image of another shape gets that size, see picture.Form. channels: 1, 3, or None: as they are.
         """
-        require(path is not None, "path=null names no images; give a folder or a zip archive of them")
+        require(bool(path), "path=null names no images; give a folder or a zip archive of them")
         require(0 <= held_out < 0.5, f"held_out={held_out} must be 0 or more and below 0.5")
         require(0 <= max_broken <= 1, f"max_broken={max_broken} is a share, from 0 to 1")
         check_form(fit, channels)
@@ -58,7 +61,13 @@ class ImageFolder(PackedDataset):
         listing = files.listing()
         if not listing.images:
             raise ConfigError(f"dataset.path={path} holds no image; {beside(listing)}. Name a folder with images.")
-        parts = split_up(below(listing.images, subset, str(path)), held_out)
+        chosen = str(subset) if subset is not None else None
+        parts = split_up(below(listing.images, chosen, str(path)), held_out)
+        if not parts["train"]:
+            raise ConfigError(
+                f"dataset.held_out={held_out:g} leaves none of {len(listing.images)} images to train on; set "
+                f"dataset.held_out=0, or give more images."
+            )
         images = [image for part in parts.values() for image in part]
         found = [image.found for image in images]
         names = class_names(images) if labels else []
@@ -77,7 +86,10 @@ class ImageFolder(PackedDataset):
             )
         except OtherSize:
             raise ConfigError(proposal(survey(files, found)[0])) from None
-        self.left_out += [f"{count} files of {kind}" for kind, count in listing.others.most_common()]
+        others = [f"{kind}: {count}" for kind, count in listing.others.most_common()]
+        if others:
+            log.info("not read, being no images by their suffix: %s", ", ".join(others))
+        self.left_out += others
 
 
 Folders = list[str]  # that an image is in, below the one that is read
@@ -156,12 +168,13 @@ def class_names(images: Sequence[Placed]) -> list[str]:
             f"dataset.path: {len(loose)} images, as {shown(loose[0])}, lie beside the {len(names)} folders of classes; "
             f"put each in one, choose a folder with dataset.subset=, or set dataset.labels=false."
         )
-    return sorted(names, key=natural) if len(names) > 1 else []
+    return sorted(names, key=lambda name: (natural(name), name)) if len(names) > 1 else []
 
 
 def natural(name: str) -> list[tuple[int, str]]:
     """A key that sorts numbers within names by their value."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+    parts = re.split(r"(0*[0-9]+)", name)
+    return [(len(part.lstrip("0")), part.lstrip("0")) if number % 2 else (0, part) for number, part in enumerate(parts)]
 
 
 def form_of(

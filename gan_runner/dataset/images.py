@@ -1,5 +1,6 @@
 """A dataset: uint8 images in memory, on the device or in a mapped file, read in an order that the seed decides."""
 
+import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -72,8 +73,11 @@ class ImageDataset:
             return
         low, high = int(self.labels.min()), int(self.labels.max())
         require(low >= 0 and high < names, f"labels={low}..{high} go beyond the {names} names of classes")
-        fewest = int(torch.bincount(self.labels[self.rows("train")], minlength=names).min()) if asked else 0
-        require((asked or 0) <= fewest, f"labels_per_class={asked} is more than a class has; use {fewest} or less")
+        if asked is not None:
+            counts = torch.bincount(self.labels[self.rows("train")], minlength=names)
+            fewest, name = int(counts.min()), self.spec.class_names[int(counts.argmin())]
+            way_out = f"use {fewest} or less" if fewest else "use null"
+            require(asked <= fewest, f"labels_per_class={asked} is more than class {name} has to train on; {way_out}")
 
     def rows(self, name: str) -> slice:
         """Of one split."""
@@ -83,8 +87,11 @@ class ImageDataset:
 
     @property
     def content(self) -> str | None:
-        """Changes when images of the user's own do; None for sets that do not change."""
-        return self.packed.content if self.packed is not None else None
+        """Changes when images of the user's own do, or their classes; None for sets that do not change."""
+        if self.packed is None:
+            return None
+        labels = self.labels.numpy().tobytes() if self.labels is not None else b""
+        return hashlib.sha256(repr((self.packed.content, self.spec.class_names)).encode() + labels).hexdigest()
 
     def __len__(self) -> int:
         return len(self.images)

@@ -17,7 +17,7 @@ from gan_runner.errors import choose, require
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FITS = {"crop": None, "pad": None, "stretch": None}
 LARGEST = 8192  # pixels a side that images may be asked in
 MOST_PIXELS = 2**27  # in one image: 0.4 GB of RGB

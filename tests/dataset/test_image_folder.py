@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from gan_runner.dataset.image_folder import ImageFolder
+from gan_runner.dataset.image_folder import ImageFolder, natural
 from gan_runner.errors import ConfigError
 from tests.dataset.pictures import encoded, huge_png, pixels, write_folder, write_zip
 
@@ -280,6 +280,8 @@ def test_nothing_is_written_but_into_the_cache(tmp_path: Path, load, monkeypatch
 
 SETTINGS = {
     "no path": ({"path": None}, "path=null names no images; give a folder"),
+    "an empty path": ({"path": ""}, "path=null names no images"),
+    "an empty cache": ({"cache_dir": ""}, "cache_dir='' names no folder"),
     "a fit that is none": ({"fit": "zoom"}, "fit='zoom' is none of crop, pad, stretch"),
     "no size": ({"size": 0}, "size=0 must be"),
     "three sides": ({"size": [1, 2, 3]}, "size=.1, 2, 3. must be"),
@@ -349,6 +351,28 @@ def test_a_subset_is_one_folder_at_the_top(tmp_path: Path, load):
         load(path, subset="tset")
 
 
+def test_names_that_count_alike_have_one_order(tmp_path: Path, load):
+    """Whatever the order of a set of them is, which changes from process to process."""
+    files = {f"{name}/{n}.png": PNG for n, name in enumerate(("1", "01", "001", "10", "x" + "9" * 100))}
+    assert load(write_folder(tmp_path / "a", files)).spec.class_names == ("001", "01", "1", "10", "x" + "9" * 100)
+    assert natural("9" * 5000) > natural("8" * 5000)
+
+
+def test_a_number_may_name_a_subset(tmp_path: Path, load):
+    assert len(load(write_folder(tmp_path / "a", {"1/a.png": PNG, "2/b.png": PNG}), subset=1)) == 1
+
+
+def test_names_in_an_archive_may_take_steps_that_lead_nowhere(tmp_path: Path, load):
+    data = load(write_zip(tmp_path / "a.zip", {"./x//a.png": PNG, "./y/./b.png": PNG}))
+    assert data.spec.class_names == ("x", "y")
+
+
+def test_a_set_that_is_held_out_as_a_whole_is_refused(tmp_path: Path, load):
+    path = write_folder(tmp_path / "a", {"3.png": PNG})
+    with pytest.raises(ConfigError, match=r"held_out=0.499 leaves none of 1 images .*set dataset.held_out=0"):
+        load(path, held_out=0.499)
+
+
 def test_any_part_of_the_training_images_is_a_fair_one(tmp_path: Path, load):
     data = load(write_folder(tmp_path / "a", {f"{c}/{n}.png": PNG for c in "xyz" for n in range(100)}))
     assert min(torch.bincount(data.labels[:90]).tolist()) > 15
@@ -411,7 +435,7 @@ def test_hidden_files_and_rubbish_are_passed_over(tmp_path: Path, load):
     for path in (write_folder(tmp_path / "a", files), write_zip(tmp_path / "a.zip", files)):
         data = load(path)
         assert len(data) == 1
-        assert data.left_out == ["2 files of .json", "1 files of .txt"]
+        assert data.left_out == [".json: 2", ".txt: 1"]
 
 
 def test_links_within_the_folder_are_read_and_what_is_no_file_is_not_opened(tmp_path: Path, load):
@@ -423,7 +447,7 @@ def test_links_within_the_folder_are_read_and_what_is_no_file_is_not_opened(tmp_
     os.mkfifo(root / "pipe.png")
     data = load(root, labels=False)
     assert len(data) == 3
-    assert sorted(data.left_out) == ["2 files of link to a folder", "2 files of no regular file"]
+    assert sorted(data.left_out) == ["link to a folder: 2", "no regular file: 2"]
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path: Path, load):
