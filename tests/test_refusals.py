@@ -77,7 +77,7 @@ TOGETHER: list[tuple[list[str], list[str]]] = [
         ["augment.probability.end=1.5", "0 to 1"],
     ),
     (["augment=ada", "loss=wgan_gp"], ["augment.probability=null", "augment.probability=0.2"]),
-    (["augment=ada", "dataset=ring8", "model=toy"], ["augment.brightness=1.0", "augment=none"]),
+    (["augment=ada", "dataset=ring8", "model=toy"], ["augment (ADA) is for pictures", "augment=none"]),
     (["augment=flip", "dataset=ring8", "model=toy"], ["augment (Flip) is for pictures", "augment=none"]),
     (["~augment"], ["augment is missing"]),
     (["optimizer=sdg"], ["optimizer/sdg", "adam"]),
