@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,15 +46,7 @@ PLAIN = {"precision": "fp32", "compile": False, "channels_last": False, "determi
 LIBRARY_CHOICES = ("fused", "foreach", "capturable")  # settings of an optimizer that tutorials leave alone
 SECTIONS = {"log": "logging", "sample": "housekeeping", "save": "housekeeping", "evaluate": "housekeeping"}
 CADENCES = {"log": "train.log_every", "sample": "train.sample_every", "save": "train.checkpoint_every"}
-COLUMNS = (
-    "run",
-    "precision, threads",
-    "images/s",
-    "steps/s",
-    "of the bare loop",
-    "of the textbook loop",
-    "of matrices",
-)
+COLUMNS = ("run", "computed in", "images/s", "steps/s", "times its bare loop", "times the textbook", "of matrix rate")
 
 
 class Asked(NamedTuple):
@@ -71,27 +63,31 @@ class Lap(NamedTuple):
 
 
 def main() -> None:
+    typed = sys.argv[1:]
     try:
-        asked, sys.argv[1:] = parse(sys.argv[1:])
+        asked, sys.argv[1:] = parse(typed)
     except ConfigError as error:
         tell(error, traceback_wanted=False)
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def job(cfg: DictConfig) -> None:
         with through_hydra():
-            config = resolve(cfg)
-            check_structure(config)
-            name = run_name(cfg, config)
-            command = shlex.join(["python", "-m", "gan_runner.benchmark", *sys.argv[1:]])
-            with storing(BENCHMARKS):
-                BENCHMARKS.mkdir(parents=True, exist_ok=True)
-            result = {"name": name, "command": command, **benchmark(config, asked, command)}
-            file = BENCHMARKS / f"{name}.json"
-            with storing(BENCHMARKS):
-                write_atomically(file, lambda opened: opened.write(f"{json.dumps(result, indent=2)}\n".encode()))
-            print("\n".join([*report(result), "", *markdown(result), "", f"saved in {file}"]))
+            carry_out(cfg, asked, shlex.join(["python", "-m", "gan_runner.benchmark", *typed]))
 
     enter_alone(job)
+
+
+def carry_out(cfg: DictConfig, asked: Asked, command: str) -> None:
+    config = resolve(cfg)
+    check_structure(config)
+    name = run_name(cfg, config)
+    with storing(BENCHMARKS):
+        BENCHMARKS.mkdir(parents=True, exist_ok=True)
+    result = {"name": name, "command": command, **benchmark(config, asked, command)}
+    file = BENCHMARKS / f"{name}.json"
+    with storing(BENCHMARKS):
+        write_atomically(file, lambda opened: opened.write(f"{json.dumps(result, indent=2)}\n".encode()))
+    print("\n".join([*report(result), "", *markdown(result), "", f"saved in {file}"]))
 
 
 def parse(arguments: Sequence[str]) -> tuple[Asked, list[str]]:
@@ -139,7 +135,7 @@ class Contest(Session):
     def __init__(self, run: Run, folder: RunFolder, config: Mapping[str, Any], origin: Origin, asked: Asked):
         super().__init__(run, folder, config, origin)
         self.asked = asked
-        self.spent: Counter[str] = Counter()  # seconds in the laps, by section
+        self.spent: defaultdict[str, float] = defaultdict(float)  # seconds in the laps, by section
         self.laps: dict[str, list[Lap]] = {"runner": [], "bare": [], "textbook": []}
         self.matrix: list[float] = []  # operations a second
 
@@ -176,7 +172,7 @@ class Contest(Session):
         self.textbook = Textbook(plain) if self.reason is None else None
         for rival in (self.bare, self.textbook):
             if rival is not None:
-                self.run.device.configure()
+                rival.device.configure()
                 for _ in range(WARM):
                     rival.step()
         self.matrix_lap()
@@ -196,14 +192,13 @@ class Contest(Session):
             self.laps["textbook"].append(self.lap(self.textbook, self.textbook.step))
 
     def lap(self, counted: Run | Textbook, advance: Callable[[], object]) -> Lap:
-        device = self.run.device
-        device.configure()
+        counted.device.configure()
         steps, images = counted.steps, counted.images
-        settle(device)
+        settle(counted.device)
         began = time.perf_counter()
         while time.perf_counter() - began < self.asked.seconds:
             advance()
-        settle(device)
+        settle(counted.device)
         return Lap(counted.steps - steps, counted.images - images, time.perf_counter() - began)
 
     def matrix_lap(self) -> None:

@@ -43,8 +43,8 @@ class Textbook:
         self.generator_optimizer, self.discriminator_optimizer = run.generator.optimizer, run.discriminator.optimizer
         for player in (run.generator, run.discriminator):
             player.thaw(True)
-        self.seed, self.device = run.seed, run.device.torch
-        self.batches = forever(run.real, run.settings.batch_size, self.device)
+        self.seed, self.device = run.seed, run.device
+        self.batches = forever(run.real, run.settings.batch_size, self.device.torch)
         self.steps = self.updates = self.images = 0
 
     def step(self) -> None:
@@ -81,7 +81,7 @@ class Textbook:
         return loss.item()
 
     def noise(self, purpose: str, number: int, size: int) -> Noise:
-        return Noise((self.seed, purpose, number), size, self.device)
+        return Noise((self.seed, purpose, number), size, self.device.torch)
 
     def fake(self, noise: Noise, labels: Tensor | None) -> Tensor:
         images: Tensor = self.generator(self.latent.sample(noise.scoped("latent")), labels)
