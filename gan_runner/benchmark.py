@@ -42,6 +42,7 @@ BENCHMARKS = OUTPUTS / ".benchmarks"
 WARM = 3  # steps before the first that is timed
 MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the matrices that are multiplied
 MATRIX_SECONDS = 1.0  # at most, in each repeat
+IDLE = 0.95  # of a processor's time, which a training on an idle machine has at least
 PLAIN = {"precision": "fp32", "compile": False, "channels_last": False, "deterministic": False}
 LIBRARY_CHOICES = ("fused", "foreach", "capturable")  # settings of an optimizer that tutorials leave alone
 SECTIONS = {"log": "logging", "sample": "housekeeping", "save": "housekeeping", "evaluate": "housekeeping"}
@@ -60,6 +61,7 @@ class Lap(NamedTuple):
     steps: int
     images: int
     seconds: float
+    processor_seconds: float  # of all threads
 
 
 def main() -> None:
@@ -195,11 +197,12 @@ class Contest(Session):
         counted.device.configure()
         steps, images = counted.steps, counted.images
         settle(counted.device)
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         while time.perf_counter() - began < self.asked.seconds:
             advance()
         settle(counted.device)
-        return Lap(counted.steps - steps, counted.images - images, time.perf_counter() - began)
+        seconds, busy = time.perf_counter() - began, time.process_time() - busy
+        return Lap(counted.steps - steps, counted.images - images, seconds, busy)
 
     def matrix_lap(self) -> None:
         self.run.device.configure()
@@ -267,7 +270,11 @@ class Contest(Session):
     def notes(self) -> Iterator[str]:
         if self.reason is not None:
             yield self.reason
-        steps = sum(lap.steps for lap in self.laps["runner"])
+        laps = self.laps["runner"]
+        share = sum(lap.processor_seconds for lap in laps) / sum(lap.seconds for lap in laps)
+        if self.run.device.torch.type == "cpu" and share < IDLE:
+            yield f"other work had the processor too: this process was given {share:.0%} of one."
+        steps = sum(lap.steps for lap in laps)
         for section, setting in CADENCES.items():
             if not self.spent[section]:
                 yield f"{setting} was not reached within {steps} steps, so no time of it is counted."
@@ -317,10 +324,7 @@ def without_choices(node: Any) -> Any:
 
 
 def operations(run: Run) -> tuple[float, float]:
-    """Of one discriminator update and one generator update, as torch executes them; the run is not moved by it.
-
-    Lazy penalties count with their share. Of an update, everything is counted that networks.py calls an operation.
-    """
+    """Of one discriminator update and one generator update, as torch executes them. No weight moves."""
     penalties, progress = run.objective.penalties, Progress(run.steps, run.length)
 
     def update(names: Sequence[str]) -> float:
@@ -329,15 +333,14 @@ def operations(run: Run) -> tuple[float, float]:
             run.prepare_discriminator(0, progress)  # every penalty is due in update 0
         return float(counter.get_total_flops())
 
-    often = [name for name, term in penalties.items() if term.every == 1]
-    always = update(often)
-    lazy = sum((update([*often, name]) - always) / penalties[name].every for name in penalties.keys() - {*often})
+    without = update([])
+    added = sum((update([name]) - without) / term.every for name, term in penalties.items())
     run.objective.penalties = penalties
     with counting() as counter:
         run.prepare_generator(progress)
     for player in (run.discriminator, run.generator):
         player.optimizer.zero_grad()
-    return always + lazy, float(counter.get_total_flops())
+    return without + added, float(counter.get_total_flops())
 
 
 # ---- how it is told
@@ -381,7 +384,7 @@ def report(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'operations an image':<22}{result['operations_per_image']:,.0f}"
     for name, words in (("operations_per_second", "operations reached"), ("matrix_operations_per_second", "matrices")):
         giga = {key: value / 1e9 for key, value in result[name].items() if key != "repeats"}
-        yield f"{words:<22}{told(giga, ',.1f')} thousand million a second"
+        yield f"{words:<22}{told(giga, ',.1f')} billion a second"
     yield f"{'share of that rate':<22}{told(result['share_of_matrix_rate'], '.1%')}"
     first = result["seconds_to_first_step"]
     yield f"{'first step after':<22}{'unknown here' if first is None else f'{first:.1f} s'}"

@@ -66,8 +66,7 @@ def test_the_numbers_agree_with_one_another(show: Command, in_tmp: Path):
     assert result["environment"]["threads"] == 1
     assert result["peak_memory_mb"] > 100
     assert result["seconds_to_first_step"] > 1  # of this process, which began with the tests
-    (note,) = result["notes"]
-    assert note.startswith("train.sample_every was not reached")
+    assert result["notes"][-1].startswith("train.sample_every was not reached")  # perhaps after one on a busy machine
     assert result["command"].endswith("--seconds 0.05 --repeats 2")
     head, rule, row = (line for line in answer.out.splitlines() if line.startswith("|"))
     assert head.count("|") == rule.count("|") == row.count("|")
