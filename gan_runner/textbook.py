@@ -59,7 +59,8 @@ class Textbook:
         noise = self.noise("discriminator", self.updates, len(real.images))
         self.discriminator_optimizer.zero_grad()
         fake = Batch(self.fake(noise, real.labels).detach(), real.labels)
-        loss = self.objective.adversarial.discriminator(*(self.score(b, noise, progress) for b in (real, fake)))
+        scored = self.score(real, noise.scoped("real"), progress), self.score(fake, noise.scoped("fake"), progress)
+        loss = self.objective.adversarial.discriminator(*scored)
         penalty, _ = self.objective.penalty(self.discriminator, real, fake, noise, self.updates, progress)
         total = loss + penalty
         total.backward()
@@ -74,8 +75,8 @@ class Textbook:
         noise = self.noise("generator", self.steps, len(real.images))
         self.generator_optimizer.zero_grad()
         fake = Batch(self.fake(noise, real.labels), real.labels)
-        real_score = self.score(real, noise, progress) if self.objective.paired else None
-        loss = self.objective.adversarial.generator(self.score(fake, noise, progress), real_score)
+        real_score = self.score(real, noise.scoped("real"), progress) if self.objective.paired else None
+        loss = self.objective.adversarial.generator(self.score(fake, noise.scoped("fake"), progress), real_score)
         loss.backward()
         self.generator_optimizer.step()
         return loss.item()

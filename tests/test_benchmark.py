@@ -1,5 +1,6 @@
 """The door to speed: numbers that agree, operations counted by hand, and a textbook loop that learns."""
 
+import itertools
 import json
 import signal
 import sys
@@ -205,6 +206,16 @@ def test_pictures_of_more_channels_reach_it_as_pil_images(monkeypatch: pytest.Mo
     loop, _ = textbook(*FORTY_EIGHT, "model=mlp", "device=cpu", "train.batch_size=16")
     loop.step()
     assert made == {(8, 8, 3): 16}
+
+
+def test_its_instance_noise_differs_for_real_and_fake():
+    loop, _ = textbook(*SMALL, "loss.instance_noise=0.5")
+    seen: list[torch.Tensor] = []
+    noised = loop.objective.noised
+    loop.objective.noised = lambda batch, *rest: seen.append(noised(batch, *rest).images - batch.images) or batch
+    loop.step()
+    assert [round(noise.std().item(), 1) for noise in seen] == [0.5] * 3
+    assert not any(torch.allclose(one, other) for one, other in itertools.combinations(seen, 2))
 
 
 LEFT_OUT = {
