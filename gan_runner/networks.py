@@ -15,6 +15,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+from torch.utils.module_tracker import ModuleTracker
 
 from gan_runner.build import check_structure, make, make_dataset, networks
 from gan_runner.compat import UNFIT, first_line
@@ -107,12 +108,29 @@ def shape(tensor: Tensor) -> str:
 
 def operations(network: nn.Module, given: Tensor, labels: Tensor | None, backward: bool = False) -> int:
     """For one image; backward: also for the gradient of what the network returns to its weights."""
-    formulas = {torch.ops.aten.convolution_backward: of_convolution_backward}
-    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+    with counting() as counter:
         result = network(given, labels)
         if backward:
             result.sum().backward()
     return int(counter.get_total_flops()) // BATCH
+
+
+def counting() -> FlopCounterMode:
+    """Counts the operations of what is computed within it."""
+    formulas = {torch.ops.aten.convolution_backward: of_convolution_backward}
+    counter = FlopCounterMode(display=False, custom_mapping=formulas)
+    counter.mod_tracker = Untracked()
+    return counter
+
+
+class Untracked(ModuleTracker):
+    """The counter's tracking of modules, off: its hooks refuse autograd.grad to a leaf, as gradient penalties do it."""
+
+    def __enter__(self) -> "Untracked":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing was hooked."""
 
 
 def of_convolution_backward(grad: Any, x: Any, weight: Any, *rest: Any, out_shape: Any) -> int:

@@ -152,16 +152,20 @@ class Session:
                 while self.run.warming_up and not self.run.finished():
                     self.warm_up()
                 while not self.run.finished():
-                    self.run.meter.add(self.run.step())
-                    self.run.seconds = time.perf_counter() - self.started
-                    with storing(self.folder.path):
-                        self.housekeep()
+                    self.advance()
                 with storing(self.folder.path):
                     self.finish()
                 return
             except Diverged as error:
                 with storing(self.folder.path):
                     self.roll_back(error)
+
+    def advance(self) -> None:
+        """One step, and what is due after it."""
+        self.run.meter.add(self.run.step())
+        self.run.seconds = time.perf_counter() - self.started
+        with storing(self.folder.path):
+            self.housekeep()
 
     def housekeep(self) -> None:
         step = self.run.steps
