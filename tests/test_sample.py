@@ -248,7 +248,10 @@ def test_a_configuration_that_is_none_is_told(sample, stranger: Path, content: s
     assert (answer.code, answer.err.count("\n") >= 1, "Traceback" in answer.err) == (2, True, False)
 
 
-@pytest.mark.parametrize("content", [7, [], {"format": checkpoint.FORMAT}, {"format": 3, "config": {}, "state": {}}], ids=str)
+EMPTY = {"format": checkpoint.FORMAT}
+
+
+@pytest.mark.parametrize("content", [7, [], EMPTY, EMPTY | {"config": {}, "state": {}}], ids=str)
 def test_a_checkpoint_of_absurd_content_counts_as_damaged(sample, stranger: Path, content: object):
     torch.save(content, stranger / "checkpoints" / "step-00000004.pt")
     answer = sample(stranger)
