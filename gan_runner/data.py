@@ -51,7 +51,7 @@ def report(config: Mapping[str, Any], picture: Path) -> Iterator[str]:
     yield f"splits    {', '.join(f'{name} {size}' for name, size in sizes.items())}"
     yield from statistics(train)
     yield f"cache     {cache(data)}"
-    yield from (f"left out  {sentence}" for sentence in getattr(data, "left_out", []))
+    yield from (f"left out  {sentence}" for sentence in data.left_out)
     if data.labels is not None:
         yield from counts(data)
     if spec.value_range is not None and spec.channels in (1, 3):

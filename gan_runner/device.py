@@ -12,9 +12,9 @@ from torch import nn
 
 from gan_runner.errors import ConfigError, choose, require
 from gan_runner.noise import seed_of
+from gan_runner.spec import KEPT
 
 DTYPES = {"auto": None, "fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-DATA = dict.fromkeys(("auto", "resident", "mapped", "prefetched"))  # see dataset/images.KEPT
 KINDS = {"auto": None, "cpu": False, "cuda": True}
 
 
@@ -22,8 +22,7 @@ class Device:
     """kind auto: CUDA if there is one, else the CPU. precision auto: bf16 or fp16 on CUDA, fp32 on a CPU.
 
     penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
-    data: where the images are kept while they are trained on (auto, resident, mapped or prefetched; see
-    ImageDataset.batches); the results are the same.
+    data: where the images are kept while they are trained on (see spec.KEPT); the results are the same.
     """
 
     gpu_only: tuple[str, ...] = ("tf32", "fp16")
@@ -39,7 +38,7 @@ class Device:
         data: str = "auto",
     ):
         choose("precision", precision, DTYPES)
-        choose("data", data, DATA)
+        choose("data", data, KEPT)
         choose("penalty_precision", penalty_precision, {"auto": None, "fp32": None})
         usable = torch.cuda.is_available()
         cuda = choose("kind", kind, KINDS)

@@ -22,7 +22,8 @@ class Evaluator:
     def __call__(self) -> dict[str, float]:
         find_singular_vectors(self.classifier)
         test = self.dataset.split("test")
-        real = self.dataset.split("train").batches(self.batch_size, self.device, 0, seed_of(self.seed, "statistics"))
+        seed = seed_of(self.seed, "statistics")
+        real = self.dataset.split("train").batches(self.batch_size, self.device, 0, seed, "mapped")  # only a few
         shown = ((batch.images, None) for batch in islice(real, STATISTICS_BATCHES))
         estimate_batch_statistics(self.classifier, shown)
         assert test.labels is not None  # a discriminator that knows the classes was made for them

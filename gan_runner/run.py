@@ -170,7 +170,7 @@ class Run:
         if self.objective.adversarial.estimate != "wasserstein" or "validation" not in self.dataset.splits:
             return []
         split, size = self.dataset.split("validation"), self.settings.batch_size
-        batches = split.batches(size, self.device.torch, 0, seed_of(self.seed, "held_out"))
+        batches = split.batches(size, self.device.torch, 0, seed_of(self.seed, "held_out"), "mapped")  # only a few
         return list(islice(batches, math.ceil(min(HELD_OUT, len(split)) / size)))
 
     def next(self, batches: Iterator[Batch]) -> Batch:

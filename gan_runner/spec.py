@@ -7,6 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+KEPT = {  # where the images of a dataset may be while they are trained on
+    "auto": "resident where they fit, else prefetched; on a CPU a mapped file is prefetched",
+    "resident": "in the memory of the device, and indexed there",
+    "mapped": "where they are: in a mapped file, or in the memory of the host",
+    "prefetched": "where they are, and read ahead by a thread, into pinned memory for a GPU",
+}
+
 Scorer = Callable[[Tensor, Tensor | None], Tensor]  # a discriminator, or its forward
 
 

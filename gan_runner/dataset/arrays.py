@@ -61,8 +61,7 @@ def resized(images: Pixels, size: int | Sequence[int] | None) -> Pixels:
     form = Form(*sides(size), channels, "crop")
     result = np.empty((count, channels, form.height, form.width), np.uint8)
     with ThreadPoolExecutor(cores()) as threads:  # Pillow resizes without Python's lock
-        for chunk in threads.map(partial(resize_into, result, images, form), np.array_split(np.arange(count), 64)):
-            del chunk
+        list(threads.map(partial(resize_into, result, images, form), np.array_split(np.arange(count), 64)))
     return result
 
 

@@ -214,11 +214,14 @@ class Archive:
         assert found.entry is not None
         offset, packed, size, _, _ = found.entry
         check_size(max(packed, size))
-        file = opened(self)
-        header = os.pread(file, HEADER.size, offset)
-        if len(header) < HEADER.size or not header.startswith(b"PK\3\4"):
-            raise Unreadable("the archive does not hold it where its list says")
-        data = os.pread(file, packed, offset + HEADER.size + sum(HEADER.unpack(header)))
+        try:
+            file = opened(self)
+            header = os.pread(file, HEADER.size, offset)
+            if len(header) < HEADER.size or not header.startswith(b"PK\3\4"):
+                raise Unreadable("the archive does not hold it where its list says")
+            data = os.pread(file, packed, offset + HEADER.size + sum(HEADER.unpack(header)))
+        except OSError as error:
+            raise Unreadable(error.strerror or str(error)) from error
         return io.BytesIO(unpacked(data, found.entry))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -16,12 +16,6 @@ from gan_runner.noise import seed_of
 from gan_runner.spec import Batch, ImageSpec
 
 SHARE_OF_DEVICE = 0.5  # of the free memory of a GPU that the images may take
-KEPT = {
-    "auto": "resident where they fit, else prefetched; on a CPU a mapped file is prefetched",
-    "resident": "in the memory of the device, and indexed there",
-    "mapped": "where they are: in a mapped file, or in the memory of the host",
-    "prefetched": "where they are, and read ahead by a thread, into pinned memory for a GPU",
-}
 AHEAD = 3  # batches that are read before they are asked for
 
 
@@ -43,6 +37,7 @@ class ImageDataset:
     """
 
     endless = False  # is the training stream drawn anew, and `images` only a sample of it?
+    left_out: Sequence[str] = ()  # what is not in the dataset though it lies beside it, a sentence each
 
     def __init__(
         self,
@@ -134,7 +129,7 @@ class ImageDataset:
     def batches(self, size: int, device: torch.device, start: int, seed: int, keep: str = "auto") -> Iterator[Batch]:
         """Endless batches, every image once an epoch; `start` images have been handed out before.
 
-        keep: where the images are kept, one of KEPT; the batches are the same in all of them.
+        keep: where the images are kept, one of spec.KEPT; the batches are the same in all of them.
         """
         for images, labels, mirrored in self.stored(size, device, start, seed, self.kept(keep, device)):
             images = images.to(device, non_blocking=True)
@@ -144,7 +139,6 @@ class ImageDataset:
             yield Batch(self.decode(images), labels.to(device, non_blocking=True) if labels is not None else None)
 
     def kept(self, keep: str, device: torch.device) -> str:
-        choose("keep", keep, KEPT)
         if keep != "auto":
             return keep
         if device.type == "cpu":

@@ -15,10 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class PackedDataset(ImageDataset):
-    """Images decoded once into a file of the cache, and mapped from there. Those that cannot be are left out.
-
-    left_out: what is not in the dataset, a sentence each.
-    """
+    """Images decoded once into a file of the cache, and mapped from there. Those that cannot be are left out."""
 
     def __init__(
         self,
@@ -38,7 +35,7 @@ class PackedDataset(ImageDataset):
         found = [each for part in parts.values() for each in part]
         request = Request(source, found, form, gray_or_rgb, max_broken)
         pack = packed(cache_dir, cache_name, request)
-        self.left_out = told(request, pack.broken)
+        self.left_out: list[str] = told(request, pack.broken)
         if self.left_out:
             named = "; ".join(self.left_out[:LISTED])
             log.warning("%d of %d files cannot be read and are left out: %s", len(self.left_out), len(found), named)
