@@ -69,7 +69,7 @@ class Player:
     def backward(self, terms: Callable[[Part], tuple[Tensor, Stats]], part: Part, parts: int) -> Stats:
         with self.device.autocast():
             loss, stats = terms(part)
-        self.scaler.scale(loss / parts).backward()
+        self.scaler.scale(loss / parts).backward(inputs=self.trainable)  # not of the points of a penalty
         return stats
 
     def schedules(self) -> dict[str, Schedule]:

@@ -3,7 +3,11 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_runner.errors import choose, require
 from gan_runner.loss.adversarial import ESTIMATES
@@ -13,6 +17,7 @@ from gan_runner.schedule import Progress, Schedule, check_schedulable, valued
 from gan_runner.spec import Batch, Scorer, scores
 
 NEEDED = ("paired", "batch_statistics", "zero_is_boundary", "estimate", "discriminator", "generator")
+KNOWN = ("torch.nn.", "gan_runner.")  # whose layers are known
 FIRST, EVERY = 25, 500  # the generator steps with a burst: the first 25 and every 500th (WassersteinGAN/main.py)
 
 
@@ -43,6 +48,8 @@ class Objective:
     simultaneous: bool = False
     generator_conditioning: str = "none"
     discriminator_conditioning: str = "none"
+
+    together: bool = field(default=False, init=False)  # may real and fake pass in one batch?
 
     def __post_init__(self) -> None:
         term = self.adversarial
@@ -96,11 +103,19 @@ class Objective:
     def compare(
         self, network: Scorer, real: Batch, fake: Batch, noise: Noise, progress: Progress
     ) -> tuple[Tensor, Stats]:
-        """Adversarial loss of the discriminator. Real and fake pass apart: joint batch statistics would leak which."""
-        real_scores = scores(network, self.noised(real, noise.scoped("real"), progress))
-        fake_scores = scores(network, self.noised(fake, noise.scoped("fake"), progress))
+        """Adversarial loss of the discriminator."""
+        seen = [self.noised(batch, noise.scoped(name), progress) for name, batch in (("real", real), ("fake", fake))]
+        real_scores, fake_scores = self.score_both(network, *seen)
         loss = self.adversarial.discriminator(real_scores, fake_scores)
         return loss, self.observe(loss.detach(), real_scores.detach(), fake_scores.detach())
+
+    def score_both(self, network: Scorer, real: Batch, fake: Batch) -> tuple[Tensor, Tensor]:
+        """In one pass where nothing couples the two; joint batch statistics would leak which is which."""
+        if not self.together or real.images.shape != fake.images.shape:
+            return scores(network, real), scores(network, fake)
+        labels = torch.cat([real.labels, fake.labels]) if real.labels is not None and fake.labels is not None else None
+        of_real, of_fake = scores(network, Batch(torch.cat([real.images, fake.images]), labels)).chunk(2)
+        return of_real, of_fake
 
     def noised(self, batch: Batch, noise: Noise, progress: Progress) -> Batch:
         deviation = valued(self.instance_noise, progress)
@@ -177,6 +192,17 @@ class Objective:
     def prepare(self, network: nn.Module) -> None:
         if self.constraint is not None:
             self.constraint.prepare(network)
+        self.together = judges_singly(network)
+
+
+def judges_singly(network: nn.Module) -> bool:
+    """Is an image's score the same whatever passes with it, before it and after it? Of a user's layers nobody knows."""
+    return all(
+        type(module).__module__.startswith(KNOWN)
+        and not isinstance(module, (_BatchNorm, _DropoutNd, _SpectralNorm))
+        and not (getattr(module, "batch_coupled", False) or getattr(module, "random", False))
+        for module in network.modules()
+    )
 
 
 def spelt(thing: object) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_runner.errors import choose, require
+from gan_runner.loss.double_backward import Lean
 from gan_runner.noise import Noise
 from gan_runner.protocols import Stats
 from gan_runner.schedule import Schedule, check_schedulable
@@ -65,8 +66,9 @@ POINTS: dict[str, Callable[[Batch, Batch, Noise], Batch]] = {
 def score_and_gradient(discriminator: nn.Module, points: Batch) -> tuple[Tensor, Tensor]:
     """Scores (B,) at the points and their gradients there, flat (B, D), both differentiable."""
     images = points.images.detach().requires_grad_(True)
-    # forward, not the call: double backward through a compiled call raises
-    score = full_precision(discriminator.forward(images, points.labels))
+    with Lean():
+        # forward, not the call: double backward through a compiled call raises
+        score = full_precision(discriminator.forward(images, points.labels))
     (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
     return score, full_precision(gradient).flatten(1)
 

@@ -64,6 +64,8 @@ def shifted(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Module:
 class GaussianNoise(nn.Module):
     """x + N(0, deviation^2), in training."""
 
+    random = True
+
     def __init__(self, deviation: float):
         super().__init__()
         self.deviation = deviation

@@ -1,0 +1,131 @@
+"""The gradient of a gradient, without the passes that only carry zeros.
+
+Where torch differentiates the gradient of a piecewise linear activation or of a convolution, it hands zeros to the
+layer below, which computes a backward pass of them; and it finds the gradient of a convolution's weight by a
+convolution whose kernel is as large as the map. Here both are what they are to the second derivative: linear.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+Geometry = tuple[Any, Any, Any, int]  # stride, padding, dilation, groups
+
+
+class PiecewiseLinear(torch.autograd.Function):
+    """x where x > 0, else slope * x; the slopes are constants to whoever differentiates the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+        y = functional.leaky_relu(x, slope) if slope else torch.relu(x)
+        ctx.save_for_backward(y)  # is positive where x is
+        ctx.slope = slope
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.leaky_relu_backward(gradient, y.detach(), ctx.slope, False), None
+
+
+class Convolution(torch.autograd.Function):
+    """torch.conv2d, its gradient differentiable as a linear function of the gradient above and of the weight."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, first: bool) -> Tensor:
+        """first: x are the points themselves, which nobody moves."""
+        ctx.save_for_backward(x, weight)
+        ctx.geometry, ctx.first = geometry, first
+        return torch.conv2d(x, weight, bias, *geometry)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph: the penalty's own gradient, which is that of the images alone
+            return InputGradient.apply(gradient, x.detach(), weight, ctx.geometry), *[None] * 4
+        of_x, *of_parameters = ctx.needs_input_grad[:3]
+        wanted = (of_x and not ctx.first, *of_parameters)
+        return *convolution_backward(gradient, x, weight, ctx.geometry, wanted), None, None
+
+
+class InputGradient(torch.autograd.Function):
+    """The gradient of a convolution's input x, of which only the shape matters."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(gradient, weight)
+        ctx.geometry = geometry
+        found, _, _ = convolution_backward(gradient, x, weight, geometry, (True, False, False))
+        assert found is not None  # it was wanted
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, second: Tensor) -> tuple[Tensor | None, ...]:
+        gradient, weight = ctx.saved_tensors
+        of_gradient = torch.conv2d(second, weight, None, *ctx.geometry)
+        _, of_weight, _ = convolution_backward(gradient, second, weight, ctx.geometry, (False, True, False))
+        return of_gradient, None, of_weight, None
+
+
+def convolution_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of x, weight and bias, those that are wanted."""
+    *lengths, groups = geometry
+    strides, paddings, dilations = ([one, one] if isinstance(one, int) else list(one) for one in lengths)
+    found: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
+        gradient, x, weight, [len(weight)], strides, paddings, dilations, False, [0, 0], groups, list(wanted)
+    )
+    return found
+
+
+class Lean(TorchFunctionMode):
+    """While it is on, the layers that run are those above, as autocast would run them."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return REPLACED.get(function, function)(*args, **(kwargs or {}))
+
+
+def relu(x: Tensor, inplace: bool = False) -> Tensor:
+    return leaky_relu(x, 0.0)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    if negative_slope < 0:
+        return functional.leaky_relu(x, negative_slope)
+    y: Tensor = PiecewiseLinear.apply(x, negative_slope)
+    return y
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    geometry = (stride, padding, dilation, groups)
+    if isinstance(padding, str) or input.dim() != 4:
+        return torch.conv2d(input, weight, bias, *geometry)
+    kind, first = input.device.type, input.is_leaf
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        input, weight, bias = input.to(dtype), weight.to(dtype), bias.to(dtype) if bias is not None else None
+    y: Tensor = Convolution.apply(input, weight, bias, geometry, first)
+    return y
+
+
+REPLACED: dict[Any, Callable[..., Tensor]] = {
+    functional.relu: relu,
+    functional.leaky_relu: leaky_relu,
+    torch.relu: relu,
+    torch.conv2d: conv2d,
+}

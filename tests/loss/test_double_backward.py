@@ -1,0 +1,153 @@
+"""The lean double backward beside torch's own, and real and fake images in one pass beside two."""
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.testing import assert_close
+
+from gan_runner.loss import penalty as penalty_module
+from gan_runner.loss.objective import judges_singly
+from gan_runner.loss.penalty import GradientPenalty
+from gan_runner.model.minibatch import MinibatchDeviation
+from gan_runner.networks import counting
+from gan_runner.noise import Noise
+from gan_runner.spec import Batch
+from tests.conftest import make_run
+
+NETWORKS: dict[str, Callable[[], list[nn.Module]]] = {
+    "dense layers": lambda: [nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 8), nn.LeakyReLU(0.2)],
+    "strided convolutions": lambda: [nn.Conv2d(3, 4, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(4, 6, 3), nn.ReLU()],
+    "groups and dilation": lambda: [nn.Conv2d(3, 6, 3, groups=3), nn.ReLU(), nn.Conv2d(6, 6, 2, dilation=2, groups=2)],
+    "no bias, padding by name": lambda: [nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 4, 3, padding="same")],
+    "a norm between": lambda: [nn.Conv2d(3, 4, 4, 2, 1), nn.GroupNorm(1, 4), nn.LeakyReLU(), nn.Conv2d(4, 4, 3)],
+    "smooth activations": lambda: [nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.ReLU()],
+    "a negative slope": lambda: [nn.Conv2d(3, 4, 3), nn.LeakyReLU(-0.2)],
+}
+
+
+class Score(nn.Module):
+    def __init__(self, layers: list[nn.Module]):
+        super().__init__()
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(1), nn.Flatten(0))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.layers(images)
+
+
+def some(count: int = 5) -> tuple[Batch, Batch, Noise]:
+    generator = torch.Generator().manual_seed(1)
+    real, fake = (Batch(torch.randn(count, 3, 8, 8, generator=generator)) for _ in range(2))
+    return real, fake, Noise((0, "test"), count, torch.device("cpu"))
+
+
+def gradients(network: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    network.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        value, _ = GradientPenalty()(network, *some())
+    value.backward()
+    return {
+        name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in network.named_parameters()
+    } | {"value": value.detach()}
+
+
+@pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_the_penalty_and_its_gradient_are_those_of_torch(
+    layers: Callable[[], list[nn.Module]], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
+    torch.manual_seed(0)
+    network = Score(layers())
+    network(some()[0].images)
+    lean = gradients(network, dtype)
+    monkeypatch.setattr(penalty_module, "Lean", contextlib.nullcontext)
+    plain = gradients(network, dtype)
+    assert any(gradient.abs().max() > 0 for name, gradient in plain.items() if name != "value")
+    for name, gradient in plain.items():
+        close = {"rtol": 1e-4, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 0.05, "atol": 0.02}
+        assert_close(lean[name], gradient, **close)
+
+
+@pytest.mark.parametrize("case", ["dense layers", "strided convolutions"])
+def test_no_pass_of_zeros_is_computed(case: str, monkeypatch: pytest.MonkeyPatch):
+    network = Score(NETWORKS[case]())
+    network(some()[0].images)
+
+    def executed() -> float:
+        with counting() as counter:
+            gradients(network)
+        return float(counter.get_total_flops())
+
+    lean = executed()
+    monkeypatch.setattr(penalty_module, "Lean", contextlib.nullcontext)
+    assert lean < 0.85 * executed()
+
+
+def test_a_loss_of_the_score_beside_its_gradient_reaches_the_weights():
+    """The Jensen-Shannon regularizer differentiates score and gradient; against finite differences."""
+    torch.manual_seed(0)
+    network = Score([nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2), nn.Conv2d(4, 4, 3)]).double()
+    images = some()[0].images.double()
+    network(images)
+    weight = network.layers[0].weight
+
+    def value() -> Tensor:
+        score, gradient = penalty_module.score_and_gradient(network, Batch(images))
+        return (torch.sigmoid(score).square() * gradient.square().sum(1)).mean()
+
+    value().backward()
+    found = weight.grad[1, 2, 0, 1].clone()
+    ends = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight[1, 2, 0, 1] += sign * 1e-5
+        ends.append(float(value().detach()))
+        with torch.no_grad():
+            weight[1, 2, 0, 1] -= sign * 1e-5
+    assert_close(float(found), (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-9)
+
+
+# ---- one pass of real and fake
+
+
+@pytest.mark.parametrize(
+    ("layers", "singly"),
+    [
+        ([nn.Conv2d(3, 4, 3), nn.GroupNorm(1, 4), nn.ReLU()], True),
+        ([nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)], False),
+        ([nn.Conv2d(3, 4, 3), nn.Dropout(0.5)], False),
+        ([spectral_norm(nn.Conv2d(3, 4, 3))], False),
+        ([MinibatchDeviation(4)], False),
+        ([Score([])], False),
+    ],
+    ids=["layer norm", "batch norm", "dropout", "spectral norm", "minibatch deviation", "a layer of the user's"],
+)
+def test_images_pass_together_only_where_each_is_judged_singly(layers: list[nn.Module], singly: bool):
+    assert judges_singly(nn.Sequential(*layers)) == singly
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss=gan"],
+        ["loss=wgan_gp"],
+        ["loss=hinge", "augment=diffaugment"],
+        ["loss=wgan_gp", "model=dcgan", "dataset=synthetic", "model.discriminator.width=4", "model.generator.width=4"],
+        ["loss=gan", "model.discriminator.conditioning=one_hot", "model.generator.conditioning=one_hot"],
+    ],
+    ids=lambda overrides: ",".join(overrides[:2]),
+)
+def test_one_pass_trains_as_two_do(overrides: list[str]):
+    runs = [make_run(*overrides, "device=cpu", "train.batch_size=16", "model.discriminator.norm=none") for _ in range(2)]
+    assert runs[0].objective.together
+    runs[1].objective.together = False
+    for run in runs:
+        for _ in range(3):
+            run.meter.add(run.step())
+    one, two = (run.meter.read() for run in runs)
+    assert one.keys() == two.keys()
+    for tag, value in two.items():
+        assert one[tag] == pytest.approx(value, rel=1e-3, abs=1e-5), tag
