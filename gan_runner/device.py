@@ -1,6 +1,7 @@
 """Where and how to compute: device, precision, memory format, compilation, determinism."""
 
 import contextlib
+import ctypes
 import os
 import platform
 import resource
@@ -16,6 +17,9 @@ from gan_runner.spec import KEPT
 
 DTYPES = {"auto": None, "fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 KINDS = {"auto": None, "cpu": False, "cuda": True}
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
+KEPT_BYTES = 2**30
 
 
 class Device:
@@ -69,6 +73,8 @@ class Device:
         torch.use_deterministic_algorithms(self.deterministic)
         if self.torch.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.torch)
+        else:
+            keep_freed_memory()
 
     def place(self, module: nn.Module) -> None:
         """Moves a network here, in place. Compilation leaves its forward eager and its state dict as it is."""
@@ -116,6 +122,17 @@ class Device:
     @property
     def name(self) -> str:
         return torch.cuda.get_device_name(self.torch) if self.torch.type == "cuda" else processor_name()
+
+
+def keep_freed_memory() -> None:
+    """Lets the process keep what it frees, up to buffers of a gigabyte.
+
+    By itself glibc gives each large buffer of a step back to the system, and takes it anew page by page.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        adjust = ctypes.CDLL(None).mallopt
+        for setting in (TRIM_THRESHOLD, MMAP_THRESHOLD):
+            adjust(setting, KEPT_BYTES)
 
 
 def ram() -> int:

@@ -1,3 +1,6 @@
+import platform
+import resource
+
 import pytest
 import torch
 from torch import nn
@@ -69,3 +72,15 @@ def test_seeding_makes_dropout_repeat():
 
 def test_peak_memory_is_that_of_this_process():
     assert 50 < Device("cpu").peak_memory_mb() < 100_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library manages memory otherwise")
+def test_large_buffers_are_not_taken_from_the_system_again_and_again():
+    Device("cpu").configure()
+
+    def pages_touched_anew() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.zeros(2**24)  # 64 MB, 16384 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert [pages_touched_anew() for _ in range(6)][-1] < 1000

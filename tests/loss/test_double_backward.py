@@ -141,7 +141,8 @@ def test_images_pass_together_only_where_each_is_judged_singly(layers: list[nn.M
     ids=lambda overrides: ",".join(overrides[:2]),
 )
 def test_one_pass_trains_as_two_do(overrides: list[str]):
-    runs = [make_run(*overrides, "device=cpu", "train.batch_size=16", "model.discriminator.norm=none") for _ in range(2)]
+    fixed = ("device=cpu", "train.batch_size=16", "model.discriminator.norm=none")
+    runs = [make_run(*overrides, *fixed) for _ in range(2)]
     assert runs[0].objective.together
     runs[1].objective.together = False
     for run in runs:
