@@ -1,0 +1,52 @@
+"""How a process comes to stand among ranks, without torch where it stands alone."""
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+
+from gan_runner.ranks import ALONE, Ranks, started
+
+
+def standing() -> Ranks:
+    """The ranks that this process has joined, else itself alone."""
+    if (
+        started() == 1
+        or "torch.distributed" not in sys.modules
+        or not sys.modules["torch.distributed"].is_initialized()
+    ):
+        return ALONE
+    from gan_runner.torchrun import Torchrun
+
+    return Torchrun()
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Among the ranks that torchrun started, if it did. All but the first are silent; they leave together."""
+    if started() == 1:
+        yield
+        return
+    from gan_runner.torchrun import Torchrun, join, part
+
+    join()
+    try:
+        with contextlib.nullcontext() if Torchrun().first else silent():
+            yield
+    except SystemExit as ending:
+        if ending.code != 1:  # else the others may be in the middle of something, and do not come
+            part()
+        raise
+    except Exception as error:
+        if Torchrun().may_tell(repr(error)):
+            raise
+        sys.exit(1)
+    part()
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
