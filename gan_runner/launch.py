@@ -6,20 +6,17 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+from gan_runner.errors import ConfigError
 from gan_runner.ranks import ALONE, Ranks, started
 
 
 def standing() -> Ranks:
     """The ranks that this process has joined, else itself alone."""
-    if (
-        started() == 1
-        or "torch.distributed" not in sys.modules
-        or not sys.modules["torch.distributed"].is_initialized()
-    ):
+    if started() == 1 or "gan_runner.torchrun" not in sys.modules:
         return ALONE
-    from gan_runner.torchrun import Torchrun
+    from gan_runner.torchrun import Torchrun, has_joined
 
-    return Torchrun()
+    return Torchrun() if has_joined() else ALONE
 
 
 @contextlib.contextmanager
@@ -30,7 +27,11 @@ def joined() -> Iterator[None]:
         return
     from gan_runner.torchrun import Torchrun, join, part
 
-    join()
+    try:
+        join()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
     try:
         with contextlib.nullcontext() if Torchrun().first else silent():
             yield

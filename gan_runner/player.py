@@ -54,9 +54,10 @@ class Player:
         self.follow_schedules(progress)
         self.device.seed(*seed, *self.device.ranks.key)
         self.thaw(True)
-        observed = [self.backward(terms, part, len(parts)) for part in parts]
+        count = self.device.ranks.count * len(parts)
+        observed = [self.backward(terms, part, count) for part in parts]
         gradients = [p.grad for p in self.trainable if p.grad is not None]
-        stats = self.device.ranks.average(gradients, mean(observed))
+        stats = self.device.ranks.combine(gradients, mean(observed))
         self.scaler.unscale_(self.optimizer)
         self.thaw(False)
         return stats | {f"grad_norm/{self.name}": torch.nn.utils.get_total_norm(gradients)}

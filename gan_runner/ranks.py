@@ -29,8 +29,8 @@ class Ranks:
         """What the noise inside a network is seeded with beside the step: it differs by rank."""
         return ("rank", self.rank) if self.rank else ()
 
-    def average(self, gradients: "Sequence[Tensor]", stats: "dict[str, Tensor]") -> "dict[str, Tensor]":
-        """Gradients, in place, and what was observed beside them become their means over the ranks."""
+    def combine(self, gradients: "Sequence[Tensor]", stats: "dict[str, Tensor]") -> "dict[str, Tensor]":
+        """Gradients become, in place, their sums over the ranks; of what was observed beside them, the means."""
         return stats
 
     def highest(self, *numbers: float) -> tuple[float, ...]:

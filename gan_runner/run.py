@@ -298,7 +298,7 @@ class Run:
             # forward, not the call: torch.compile would compile once more for it
             seen = self.augmented(noise, progress).forward
             loss, _ = self.objective.compare(seen, real, fake, noise, progress)
-        return self.device.ranks.average([], {"wasserstein/held_out": -loss})
+        return self.device.ranks.combine([], {"wasserstein/held_out": -loss})
 
     def generator_terms(self, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
         fake = self.fake(part.real, part.noise)

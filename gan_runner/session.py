@@ -108,7 +108,7 @@ class Session:
         changed = [
             f"{key} {was} -> {self.environment[key]}" for key, was in before.items() if was != self.environment[key]
         ]
-        if changed:
+        if changed and self.ranks.first:
             log.warning("resumed under another environment, so not bit for bit: %s", "; ".join(changed))
 
     def load(self) -> bool:

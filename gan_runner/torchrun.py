@@ -116,21 +116,20 @@ class Torchrun(Ranks):
         self.buffers: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         self.pending: Asked | None = None
 
-    def average(self, gradients: Sequence[Tensor], stats: dict[str, Tensor]) -> dict[str, Tensor]:
-        values = [torch.stack([value.float() for value in stats.values()])] if stats else []
+    def combine(self, gradients: Sequence[Tensor], stats: dict[str, Tensor]) -> dict[str, Tensor]:
+        values = [torch.stack([value.float() for value in stats.values()]) / self.count] if stats else []
         for tensors in alike([*gradients, *values]):
-            self.average_alike(tensors)
+            self.add_up(tensors)
         return dict(zip(stats, values[0].unbind(), strict=True)) if stats else {}
 
     @torch.no_grad()
-    def average_alike(self, tensors: list[Tensor]) -> None:
-        """Of one dtype and device: one buffer, one all-reduce."""
+    def add_up(self, tensors: list[Tensor]) -> None:
+        """Of one dtype and device, in place: one buffer, one all-reduce."""
         sizes = [tensor.numel() for tensor in tensors]
         flat = self.buffer(sum(sizes), tensors[0])
         torch.cat([tensor.reshape(-1) for tensor in tensors], out=flat)
         with together():
             dist.all_reduce(flat)
-        flat.div_(self.count)
         torch._foreach_copy_(tensors, [part.view(t.shape) for part, t in zip(flat.split(sizes), tensors, strict=True)])
 
     def buffer(self, size: int, like: Tensor) -> Tensor:
