@@ -52,7 +52,6 @@ SAME = {
     "an adaptive augmentation": ("augment=ada", "augment.every=1", "augment.speed_images=64"),
     "images that are read ahead": ("device.data=prefetched",),
     "few labels": ("loss=semi_supervised_odena", "dataset.labels_per_class=4"),
-    "fp16 and its scaler": ("loss=lsgan", "device.precision=fp16", "device._target_=tests.conftest.HalfOnCPU"),
     "points": ("experiment=ring8", *SMALL[3:4], "device=cpu", "loss=wgan_gp"),
     "a published momentum": ("loss=gan", "optimizer=adam", "optimizer.lr=1e-4"),
 }
@@ -64,13 +63,18 @@ def test_two_ranks_have_the_gradients_and_numbers_of_one_process(pair: Pair, ove
     check_same(pair(computed, overrides, 3), computed(ALONE, overrides, 3))
 
 
-def check_same(two: list[Seen], one: Seen, rtol: float = 1e-3, atol: float = 1e-5) -> None:
+def test_fp16_is_scaled_alike(pair: Pair):
+    half = (*FREE, "device.precision=fp16", "device._target_=tests.conftest.HalfOnCPU")
+    check_same(pair(computed, half, 3), computed(ALONE, half, 3), rtol=2e-2, atol=2e-3)
+
+
+def check_same(two: list[Seen], one: Seen, rtol: float = 1e-4, atol: float = 1e-5) -> None:
     assert one.gradients
     assert all(one.gradients)
     for seen in two:
         assert_close(seen.gradients, one.gradients, rtol=rtol, atol=atol, equal_nan=True)
         assert_close(seen.weights, one.weights, rtol=rtol, atol=atol)
-        assert seen.logged == pytest.approx(one.logged, rel=1e-3, abs=1e-4)
+        assert seen.logged == pytest.approx(one.logged, rel=10 * rtol, abs=10 * atol)
         assert seen.metrics == pytest.approx(one.metrics)
 
 
