@@ -1,0 +1,115 @@
+"""The command under torchrun itself: one writer, one voice, and an end for all when one is gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gan_runner import lock
+from gan_runner.folder import RunFolder
+from tests.conftest import SMALL
+
+ROOT = Path(__file__).parents[1]
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "gan_runner")
+LONG = (*SMALL, "name=run", "train.log_every=10", "train.checkpoint_every=20", "train.total_steps=100000")
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    env = kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*TORCHRUN, *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ending(process: subprocess.Popen[str], seconds: float = 60) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, out, err
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def newest(folder: RunFolder) -> int:
+    """The step of the newest checkpoint."""
+    return max((int(path.stem.split("-")[1]) for path in folder.checkpoints.glob("step-*.pt")), default=0)
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    return [int(n) for path in Path(f"/proc/{process.pid}/task").glob("*/children") for n in path.read_text().split()]
+
+
+def writer(folder: RunFolder) -> int:
+    return int(folder.read_summary()["process"].split()[0])
+
+
+def test_a_killed_rank_ends_all_and_the_same_command_goes_on(tmp_path: Path):
+    folder = RunFolder(tmp_path / "outputs" / "run")
+    killed = start(tmp_path, *LONG)
+    wait_for(lambda: newest(folder) >= 20, killed)
+    ranks, first = ranks_of(killed), writer(folder)
+    assert len(ranks) == 2
+    os.kill(next(rank for rank in ranks if rank != first), signal.SIGKILL)
+    code, out, err = ending(killed, seconds=20)
+    assert code != 0
+    assert err.count("another rank has ended") == 1
+    assert out.count("step 20 ") == 1
+    assert "File" not in err.split("torch/distributed")[0]  # no traceback of ours before torchrun's own
+    assert folder.status() == "failed"
+    assert not lock.is_held(folder.path)
+    assert len(list(folder.path.glob("events*"))) == 1
+    assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
+
+    before = newest(folder)
+    stopped = start(tmp_path, *LONG)
+    wait_for(lambda: newest(folder) > before, stopped)
+    stopped.send_signal(signal.SIGTERM)
+    _, out, err = ending(stopped)
+    assert f"going on from step {before}" in out
+    assert err.count("stopped by SIGTERM at step") == 1
+    assert folder.status() == "interrupted"
+    assert newest(folder) == folder.read_summary()["steps"] > before
+    assert len(list(folder.path.glob("events*"))) == 2
+
+
+def test_a_mistake_is_told_once_and_leaves_nothing(tmp_path: Path):
+    code, out, err = ending(start(tmp_path, *SMALL, "loss=dragan"))
+    assert code != 0
+    assert out == ""
+    assert err.count("torchrun must start 1 process with this loss") == 1
+    assert err.count("exitcode  : 2 ") == 2  # of both ranks, as torchrun reports
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_trains_one_run_after_the_other_on_all_ranks(tmp_path: Path):
+    code, out, err = ending(start(tmp_path, "-m", "loss=dragan,gan", "device=cpu", "train.total_steps=2"))
+    assert code != 0
+    assert out.count("failed: ") == 1
+    assert err.count("Traceback") == 1  # torchrun's
+    assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == [".sweeps", "default"]
+    folder = RunFolder(tmp_path / "outputs" / "default")
+    assert folder.status() == "completed"
+    assert len(list(folder.path.glob("events*"))) == 1
+
+
+@pytest.mark.parametrize("door", ["networks", "data", "benchmark"])
+def test_the_other_doors_are_for_one_process(tmp_path: Path, door: str):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "RANK": "0", "WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", f"gan_runner.{door}"]
+    answer = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 2
+    assert answer.stderr.strip() == "torchrun is for python -m gan_runner; start this door without it."
