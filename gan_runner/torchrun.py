@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from gan_runner.errors import ConfigError, EndedElsewhere, RankLost
 from gan_runner.ranks import Ranks
@@ -27,9 +29,12 @@ def has_joined() -> bool:
 
 def join() -> None:
     """Meets the others where torchrun's environment says, and takes its share of the machine's cores."""
-    nccl = torch.cuda.is_available() and dist.is_nccl_available()
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=PATIENCE)
+        place, rank, count = next(rendezvous("env://"))
+        # torchrun may keep the store when it starts ranks again, with the addresses of those that are gone
+        place = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", place)
+        dist.init_process_group(backend, store=place, rank=rank, world_size=count, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise ConfigError(f"the ranks do not find one another ({reason}); start them with torchrun.") from error

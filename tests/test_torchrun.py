@@ -10,20 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from gan_runner import lock
+from gan_runner import benchmark, data, lock, networks
 from gan_runner.folder import RunFolder
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Command
 
 ROOT = Path(__file__).parents[1]
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "gan_runner")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 LONG = (*SMALL, "name=run", "train.log_every=10", "train.checkpoint_every=20", "train.total_steps=100000")
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, restarts: int = 0) -> subprocess.Popen[str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     env = kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*TORCHRUN, *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*TORCHRUN, f"--max-restarts={restarts}", "-m", "gan_runner", *arguments],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -57,13 +62,20 @@ def writer(folder: RunFolder) -> int:
     return int(folder.read_summary()["process"].split()[0])
 
 
+def kill(rank: int, process: subprocess.Popen[str], folder: RunFolder) -> None:
+    """Rank 0 is the one that writes."""
+    first = writer(folder)
+    ranks = sorted(ranks_of(process), key=lambda number: number != first)
+    assert len(ranks) == 2
+    os.kill(ranks[rank], signal.SIGKILL)
+
+
 def test_a_killed_rank_ends_all_and_the_same_command_goes_on(tmp_path: Path):
     folder = RunFolder(tmp_path / "outputs" / "run")
     killed = start(tmp_path, *LONG)
     wait_for(lambda: newest(folder) >= 20, killed)
-    ranks, first = ranks_of(killed), writer(folder)
-    assert len(ranks) == 2
-    os.kill(next(rank for rank in ranks if rank != first), signal.SIGKILL)
+    ranks = ranks_of(killed)
+    kill(1, killed, folder)
     code, out, err = ending(killed, seconds=20)
     assert code != 0
     assert err.count("another rank has ended") == 1
@@ -75,15 +87,19 @@ def test_a_killed_rank_ends_all_and_the_same_command_goes_on(tmp_path: Path):
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
 
     before = newest(folder)
-    stopped = start(tmp_path, *LONG)
-    wait_for(lambda: newest(folder) > before, stopped)
-    stopped.send_signal(signal.SIGTERM)
-    _, out, err = ending(stopped)
+    again = start(tmp_path, *LONG, restarts=1)
+    wait_for(lambda: newest(folder) > before, again)
+    between = newest(folder)
+    kill(0, again, folder)  # torchrun itself starts both anew
+    wait_for(lambda: newest(folder) > between + 20, again)
+    again.send_signal(signal.SIGTERM)
+    _, out, err = ending(again)
     assert f"going on from step {before}" in out
+    assert out.count("going on from step") == 2
     assert err.count("stopped by SIGTERM at step") == 1
     assert folder.status() == "interrupted"
-    assert newest(folder) == folder.read_summary()["steps"] > before
-    assert len(list(folder.path.glob("events*"))) == 2
+    assert newest(folder) == folder.read_summary()["steps"]
+    assert len(list(folder.path.glob("events*"))) == 3
 
 
 def test_a_mistake_is_told_once_and_leaves_nothing(tmp_path: Path):
@@ -106,10 +122,10 @@ def test_a_sweep_trains_one_run_after_the_other_on_all_ranks(tmp_path: Path):
     assert len(list(folder.path.glob("events*"))) == 1
 
 
-@pytest.mark.parametrize("door", ["networks", "data", "benchmark"])
-def test_the_other_doors_are_for_one_process(tmp_path: Path, door: str):
-    env = os.environ | {"PYTHONPATH": str(ROOT), "RANK": "0", "WORLD_SIZE": "2"}
-    command = [sys.executable, "-m", f"gan_runner.{door}"]
-    answer = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
-    assert answer.returncode == 2
-    assert answer.stderr.strip() == "torchrun is for python -m gan_runner; start this door without it."
+@pytest.mark.parametrize("main", [networks.main, data.main, benchmark.main], ids=["networks", "data", "benchmark"])
+def test_the_other_doors_are_for_one_process(door: Command, monkeypatch: pytest.MonkeyPatch, main: Callable[[], None]):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    answer = door(main)
+    assert answer.code == 2
+    assert answer.err.strip() == "torchrun is for python -m gan_runner; start this door without it."
