@@ -22,14 +22,9 @@ LONG = (*SMALL, "name=run", "train.log_every=10", "train.checkpoint_every=20", "
 def start(folder: Path, *arguments: str, restarts: int = 0) -> subprocess.Popen[str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     env = kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*TORCHRUN, f"--max-restarts={restarts}", "-m", "gan_runner", *arguments],
-        cwd=folder,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [*TORCHRUN, f"--max-restarts={restarts}", "-m", "gan_runner", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
 def ending(process: subprocess.Popen[str], seconds: float = 60) -> tuple[int, str, str]:
