@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_runner import benchmark, data, lock, networks
+from gan_runner import benchmark, data, lock, networks, sample
 from gan_runner.folder import RunFolder
 from tests.conftest import SMALL, Command
 
@@ -117,7 +117,10 @@ def test_a_sweep_trains_one_run_after_the_other_on_all_ranks(tmp_path: Path):
     assert len(list(folder.path.glob("events*"))) == 1
 
 
-@pytest.mark.parametrize("main", [networks.main, data.main, benchmark.main], ids=["networks", "data", "benchmark"])
+DOORS = {"networks": networks.main, "data": data.main, "benchmark": benchmark.main, "sample": sample.main}
+
+
+@pytest.mark.parametrize("main", DOORS.values(), ids=DOORS)
 def test_the_other_doors_are_for_one_process(door: Command, monkeypatch: pytest.MonkeyPatch, main: Callable[[], None]):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
