@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from functools import partial
 from multiprocessing import forkserver
@@ -20,6 +19,7 @@ from gan_runner.player import Player
 from gan_runner.ranks import ALONE, Ranks
 from gan_runner.run import Run
 from gan_runner.schedule import Progress, Schedule
+from gan_runner.session import Session
 from gan_runner.torchrun import threads
 from tests.conftest import SMALL, metrics, train_in
 from tests.pairs import Pair, Seen, at_step, computed, refusal, trained, two_ranks
@@ -44,7 +44,7 @@ def pair() -> Iterator[Pair]:
 # ---- the numbers
 
 SAME = {
-    "wgan_gp": ("loss=wgan_gp",),
+    "wgan_gp, with held-out images": ("loss=wgan_gp", "train.log_every=1"),
     "wgan_gp in two parts a rank": ("loss=wgan_gp", "train.accumulate=2"),
     "another batch for the generator": ("loss=hinge", "train.generator_batch_size=32"),
     "labels and augmentation": ("loss=acgan", "augment=diffaugment", "model.discriminator.conditioning=classifier"),
@@ -251,21 +251,23 @@ def test_the_first_ranks_clock_ends_the_run_for_all(pair: Pair, tmp_path: Path):
 
 
 def steps_by_the_clock(ranks: Ranks, path: Path, overrides: tuple[str, ...]) -> int:
-    """The second rank is slow to begin, so that its own clock says less."""
+    """How many are taken, where the second rank's own clock would end the run at once."""
     steps: list[int] = []
-    original = Run.step
+    step, start = Run.step, Session.start
 
-    def slow_once(run: Run) -> Any:
-        if ranks.rank == 1 and not steps:
-            time.sleep(0.2)
+    def noted(run: Run) -> Any:
         steps.append(run.steps + 1)
-        return original(run)
+        return step(run)
 
-    Run.step = slow_once  # type: ignore[method-assign]
+    def hurried(session: Session) -> None:
+        start(session)
+        session.started -= 100 * ranks.rank
+
+    Run.step, Session.start = noted, hurried  # type: ignore[method-assign]
     try:
         trained(ranks, path, overrides)
     finally:
-        Run.step = original  # type: ignore[method-assign]
+        Run.step, Session.start = step, start  # type: ignore[method-assign]
     return steps[-1]
 
 
