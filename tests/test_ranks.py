@@ -245,9 +245,10 @@ def test_a_signal_to_one_rank_stops_both_at_one_step(pair: Pair, tmp_path: Path)
 
 def test_the_first_ranks_clock_ends_the_run_for_all(pair: Pair, tmp_path: Path):
     seconds = (*SMALL, "train.total_steps=null", "train.total_seconds=0.3", "train.log_every=5")
-    assert (
-        pair(steps_by_the_clock, tmp_path / "run", seconds) == [RunFolder(tmp_path / "run").read_summary()["steps"]] * 2
-    )
+    one, other = pair(steps_by_the_clock, tmp_path / "run", seconds)
+    summary = RunFolder(tmp_path / "run").read_summary()
+    assert one == other == summary["steps"]
+    assert 0.3 <= summary["seconds"] < 50
 
 
 def steps_by_the_clock(ranks: Ranks, path: Path, overrides: tuple[str, ...]) -> int:
