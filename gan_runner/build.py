@@ -6,6 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, nearest
 from gan_runner.player import Player, Scheduled, now
 from gan_runner.protocols import DataDependent
+from gan_runner.ranks import ALONE, Ranks
 from gan_runner.run import Run, Settings
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, ImageSpec
@@ -211,14 +213,14 @@ def check_structure(config: Config) -> None:
         raise ConfigError(*mistakes)
 
 
-def build(config: Config) -> Run:
+def build(config: Config, ranks: Ranks = ALONE) -> Run:
     """The staged assembly: every stage needs the one before it."""
     check_structure(config)
     settings = construct({"_target_": "gan_runner.run.Settings", **config["train"]}, "train", {})
-    device = make(config["device"], "device")
+    device = make_device(config, ranks)
     device.configure()
     objective = make(config["loss"], "loss")
-    dataset = make_dataset(config)
+    dataset = ranks.in_turn(partial(make_dataset, config))
     latent, generator, discriminator = networks(config, dataset.spec, device)
     check_memory(settings, dataset.spec, latent, device)
     initialize(dataset.split("train"), generator, discriminator)
@@ -248,6 +250,13 @@ def build(config: Config) -> Run:
     )
     compat.check(run)
     return run
+
+
+def make_device(config: Config, ranks: Ranks) -> Device:
+    device: Device = make(config["device"], "device", ranks=ranks)
+    if device.ranks is not ranks:
+        raise ConfigError(f"device: {type(device).__name__} should take `ranks` and give them to Device.")
+    return device
 
 
 def make_dataset(config: Config) -> ImageDataset:

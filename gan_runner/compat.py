@@ -14,6 +14,7 @@ from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.player import undisturbed
 from gan_runner.run import Run
 from gan_runner.schedule import Progress, Schedule
+from gan_runner.sync_norm import SyncBatchNorm
 
 LEAKS = 0.8  # a probability
 
@@ -38,11 +39,15 @@ def check(run: Run) -> None:
 
 
 def batches_divide(run: Run) -> Iterator[str]:
-    parts = run.settings.accumulate
+    ranks, parts = run.device.ranks.count, run.settings.accumulate
+    over = f"{ranks} ranks x " * (ranks > 1)
     for name in ("batch_size", "generator_batch_size"):
         size = getattr(run.settings, name)
-        if size % parts:
-            yield f"train.{name}={size} does not divide into train.accumulate={parts} parts; use a multiple of {parts}."
+        if size % (ranks * parts):
+            yield (
+                f"train.{name}={size} does not divide into {over}train.accumulate={parts} parts; use a multiple of "
+                f"{ranks * parts}."
+            )
 
 
 def penalties_see_single_samples(run: Run) -> Iterator[str]:
@@ -108,11 +113,13 @@ def few_labels_are_used(run: Run) -> Iterator[str]:
 
 def batch_norm_needs_two_samples(run: Run) -> Iterator[str]:
     for player, size in ((run.discriminator, "batch_size"), (run.generator, "generator_batch_size")):
-        part = getattr(run.settings, size) // run.settings.accumulate
-        coupled = [path for path, layer in batch_coupled(player.network) if isinstance(layer, _BatchNorm)]
+        part = getattr(run.settings, size) // run.settings.accumulate // run.device.ranks.count
+        norms = [(path, layer) for path, layer in batch_coupled(player.network) if isinstance(layer, _BatchNorm)]
+        coupled = [path for path, layer in norms if not isinstance(layer, SyncBatchNorm)]
+        over = "train.accumulate" + f" and {run.device.ranks.count} ranks" * (run.device.ranks.count > 1)
         if coupled and part < 2:
             yield (
-                f"train.{size} over train.accumulate leaves {part} image in a part, and batch norm ({coupled[0]} of "
+                f"train.{size} over {over} leaves {part} image in a part, and batch norm ({coupled[0]} of "
                 f"model.{player.name}) needs two; use larger batches or model.{player.name}.norm=layer."
             )
 
@@ -154,15 +161,19 @@ def adaptation_reads_signs(run: Run) -> Iterator[str]:
         )
 
 
-def accumulation_needs_a_mean(run: Run) -> Iterator[str]:
-    if run.settings.accumulate > 1 and run.objective.batch_statistics:
-        yield "train.accumulate must be 1 with this loss: a term of it depends on the whole batch, so parts differ."
+def parts_need_a_mean(run: Run) -> Iterator[str]:
+    """Accumulation and ranks both cut the batch into parts."""
+    cuts = ["train.accumulate must be 1"] * (run.settings.accumulate > 1)
+    cuts += ["torchrun must start 1 process"] * (run.device.ranks.count > 1)
     comparing = [layer for _, layer in batch_coupled(run.discriminator.network) if hasattr(layer, "cure")]
-    if run.settings.accumulate > 1 and comparing:
-        yield (
-            f"train.accumulate must be 1 with {type(comparing[0]).__name__}, which compares the whole batch; or set "
-            f"model.discriminator.{comparing[0].cure}."
-        )
+    for cut in cuts:
+        if run.objective.batch_statistics:
+            yield f"{cut} with this loss: a term of it depends on the whole batch, so parts differ."
+        if comparing:
+            yield (
+                f"{cut} with {type(comparing[0]).__name__}, which compares the whole batch; or set "
+                f"model.discriminator.{comparing[0].cure}."
+            )
 
 
 def schedules_have_a_length(run: Run) -> Iterator[str]:
@@ -257,7 +268,7 @@ RULES = (
     few_labels_are_used,
     only_pictures_are_augmented,
     adaptation_reads_signs,
-    accumulation_needs_a_mean,
+    parts_need_a_mean,
     schedules_have_a_length,
     schedules_begin,
     networks_fit_the_data,

@@ -13,7 +13,9 @@ from torch import nn
 
 from gan_runner.errors import ConfigError, choose, require
 from gan_runner.noise import seed_of
+from gan_runner.ranks import ALONE, Ranks
 from gan_runner.spec import KEPT
+from gan_runner.sync_norm import synchronise
 
 DTYPES = {"auto": None, "fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 KINDS = {"auto": None, "cpu": False, "cuda": True}
@@ -27,6 +29,7 @@ class Device:
 
     penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
     data: where the images are kept while they are trained on (see spec.KEPT); the results are the same.
+    sync_batch_norm: batch norms take the statistics of all ranks together, not of each rank's share.
     """
 
     gpu_only: tuple[str, ...] = ("tf32", "fp16")
@@ -40,6 +43,8 @@ class Device:
         channels_last: bool = False,
         deterministic: bool = False,
         data: str = "auto",
+        sync_batch_norm: bool = False,
+        ranks: Ranks = ALONE,
     ):
         choose("precision", precision, DTYPES)
         choose("data", data, KEPT)
@@ -47,7 +52,13 @@ class Device:
         usable = torch.cuda.is_available()
         cuda = choose("kind", kind, KINDS)
         require(usable or not cuda, "kind=cuda, but this machine has no usable CUDA GPU; use device=auto or device=cpu")
-        self.torch = torch.device("cuda" if cuda or (cuda is None and usable) else "cpu")
+        self.ranks = ranks
+        self.torch = torch.device("cuda", ranks.local) if cuda or (cuda is None and usable) else torch.device("cpu")
+        require(
+            self.torch.type == "cpu" or ranks.local < torch.cuda.device_count(),
+            f"kind={kind}, but torchrun started more ranks here than the machine has GPUs "
+            f"({torch.cuda.device_count()}); use --nproc_per_node={torch.cuda.device_count()}",
+        )
         self.precision = self.best_precision() if precision == "auto" else precision
         require(
             self.torch.type == "cuda" or self.precision not in self.gpu_only,
@@ -55,7 +66,7 @@ class Device:
         )
         self.penalty_precision = penalty_precision
         self.compile, self.channels_last, self.deterministic = compile, channels_last, deterministic
-        self.data = data
+        self.data, self.sync_batch_norm = data, sync_batch_norm
 
     def best_precision(self) -> str:
         if self.torch.type == "cpu":
@@ -72,12 +83,15 @@ class Device:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic)
         if self.torch.type == "cuda":
+            torch.cuda.set_device(self.torch)
             torch.cuda.reset_peak_memory_stats(self.torch)
         else:
             keep_freed_memory()
 
     def place(self, module: nn.Module) -> None:
         """Moves a network here, in place. Compilation leaves its forward eager and its state dict as it is."""
+        if self.sync_batch_norm and self.ranks.count > 1:
+            synchronise(module)
         module.to(self.torch)
         if self.channels_last:
             module.to(memory_format=torch.channels_last)

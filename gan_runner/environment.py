@@ -22,6 +22,7 @@ def environment(device: Device) -> dict[str, Any]:
         "device_kind": device.torch.type,
         "precision": device.precision,
         "threads": torch.get_num_threads(),
+        "ranks": device.ranks.count,
         "python": platform.python_version(),
         "gan_runner": gan_runner.__version__,
         **{name: version(name) for name in LIBRARIES},

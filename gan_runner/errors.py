@@ -44,6 +44,26 @@ class Stopped(Exception):
         self.exit_code = 128 + signum
 
 
+class EndedElsewhere(Exception):
+    """Another rank found out why the run cannot go on, and says so."""
+
+    def __init__(self, exit_code: int):
+        super().__init__()
+        self.exit_code = exit_code
+
+
+class RankLost(Exception):
+    """A rank does not answer any more."""
+
+    exit_code = 1
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another rank has ended: its message is above, unless it was killed; the same command goes on from the "
+            "last checkpoint."
+        )
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """' (did you mean ...?)' when a known word is close, else ''."""
     close = difflib.get_close_matches(word, list(known), n=1)

@@ -216,3 +216,23 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         text = json.dumps(summary, indent=2) + "\n"
         write_atomically(self.summary, lambda file: file.write(text.encode()))
+
+
+class FolderOfAnother(RunFolder):
+    """The run folder as ranks see it that neither read nor write it: the first one does."""
+
+    def read_config(self) -> None:
+        return None
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        pass
+
+    @contextlib.contextmanager
+    def claim(self, config: Mapping[str, Any], fresh: bool) -> Iterator[None]:
+        yield
+
+    def read_summary(self) -> dict[str, Any]:
+        return {}
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        pass

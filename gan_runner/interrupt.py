@@ -5,6 +5,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from gan_runner.errors import RankLost
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 REQUEUEING = (signal.SIGUSR1, signal.SIGUSR2)  # what schedulers send ahead of a time limit or a preemption
 
@@ -46,7 +48,8 @@ class Interrupt:
             self.previous[self.signum](self.signum, None)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.restore()
+        if kind is not RankLost:  # then torchrun is about to send SIGTERM, and there is a word to say before the end
+            self.restore()
 
 
 def is_a_schedulers(handler: Any) -> bool:

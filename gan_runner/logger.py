@@ -106,6 +106,31 @@ class Logger:
         self.lines.close()
 
 
+class Silence(Logger):
+    """The logger of a rank that does not write."""
+
+    def __init__(self) -> None:
+        pass
+
+    def supersede(self, step: int) -> None:
+        pass
+
+    def event(self, **content: Any) -> None:
+        pass
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def image(self, tag: str, name: str, step: int, grid: np.ndarray) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def event_file(folder: Path) -> str:
     """A new name. TensorBoard reads event files in the order of the seconds in their names, whatever a clock says."""
     stamps = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]

@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_runner.console import duration
-from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped, nearest
+from gan_runner.errors import ConfigError, Diverged, EndedElsewhere, NotWritten, RankLost, Stopped, nearest
 from gan_runner.files import storing
-from gan_runner.folder import RunFolder, chosen_name, flatten, folder_name, identity, show
+from gan_runner.folder import FolderOfAnother, RunFolder, chosen_name, flatten, folder_name, identity, show
+from gan_runner.launch import joined, standing
+from gan_runner.ranks import ALONE, Ranks, started
 
 if TYPE_CHECKING:
     from gan_runner.run import Run
@@ -35,14 +38,16 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 GROUPS = ("model", "loss", "dataset", "augment", "optimizer", "device", "experiment")
 SHARED_SETTINGS = ("seed", "train.batch_size", "optimizer.lr", "loss.n_critic", "device.precision")
-ENDINGS = (ConfigError, Diverged, NotWritten, Stopped)
+ENDINGS = (ConfigError, Diverged, NotWritten, Stopped, EndedElsewhere, RankLost)
+OF_THE_MACHINE = ("dataset.root", "dataset.cache_dir", "dataset.path")  # may differ from rank to rank
 
 log = logging.getLogger("gan_runner")
 
 
 def main() -> None:
     """The command line. Exit codes: 0 done, 1 our bug, 2 the user's mistake, 3 diverged, 128+N stopped by signal N."""
-    enter(job)
+    with joined():
+        enter(job)
 
 
 def enter(job: Callable[[], None]) -> None:
@@ -70,7 +75,9 @@ def enter(job: Callable[[], None]) -> None:
 
 
 def enter_alone(job: Callable[[], None]) -> None:
-    """Of a door that shows one configuration."""
+    """Of a door that shows one configuration, in one process."""
+    if started() > 1:
+        tell(ConfigError("torchrun is for python -m gan_runner; start this door without it."), traceback_wanted=False)
     if {"-m", "--multirun"} & set(sys.argv):
         tell(ConfigError("-m is for sweeps, and this shows one configuration; leave it away."), traceback_wanted=False)
     enter(job)
@@ -85,11 +92,10 @@ def tell(error: BaseException, traceback_wanted: bool) -> None:
     """One sentence and the exit code, or the traceback for who asked for it."""
     if traceback_wanted:
         raise error
-    if isinstance(error, ENDINGS):
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
-    print(one_sentence(error), file=sys.stderr)
-    sys.exit(ConfigError.exit_code)
+    sentence = str(error) if isinstance(error, ENDINGS) else one_sentence(error)
+    if sentence and standing().may_tell(sentence):
+        print(sentence, file=sys.stderr, flush=True)
+    sys.exit(getattr(error, "exit_code", ConfigError.exit_code))
 
 
 def find_users_classes() -> None:
@@ -146,17 +152,34 @@ def through_hydra() -> Iterator[None]:
 
 
 def carry_out(cfg: DictConfig) -> None:
-    config = resolve(cfg)
-    folder = RunFolder(OUTPUTS / study(config) / run_name(cfg, config))
-    if not (config.get("train") or {}).get("fresh"):
-        folder.check_identity(config)
-        if is_finished(folder, config):
-            log.info("%s is finished; train.total_steps= goes on, train.fresh=true starts over", folder.path)
-            return
+    ranks = standing()
+    if ranks.count != started():
+        raise ConfigError("hydra/launcher: jobs in other processes cannot share torchrun's ranks; use the basic one.")
+    with ranks.united():
+        config = resolve(cfg)
+        folder = (RunFolder if ranks.first else FolderOfAnother)(OUTPUTS / study(config) / run_name(cfg, config))
+        fresh = (config.get("train") or {}).get("fresh")
+        if not fresh:
+            folder.check_identity(config)
+        finished = not fresh and is_finished(folder, config)
+    with ranks.united():
+        ranks.hand_on(lambda: config, partial(check_same, config))
+    if any(ranks.highest(finished)):
+        log.info("%s is finished; train.total_steps= goes on, train.fresh=true starts over", folder.path)
+        return
     alone = HydraConfig.get().mode is RunMode.RUN
     typed = sys.argv[1:] if alone else HydraConfig.get().overrides.task
     command = shlex.join(["python", "-m", "gan_runner", *typed])
-    train(folder, config, command, optimizer_advice(config), hyperparameters(config))
+    train(folder, config, command, optimizer_advice(config), hyperparameters(config), ranks)
+
+
+def check_same(own: Mapping[str, Any], first: Mapping[str, Any]) -> None:
+    """Ranks that were started by several commands must have been given one configuration."""
+    here, there = flatten(own), flatten(first)
+    other = [key for key in sorted(here.keys() | there.keys()) if here.get(key, ...) != there.get(key, ...)]
+    other = [key for key in other if key not in OF_THE_MACHINE]
+    if other:
+        raise ConfigError(f"ranks were started with different settings: {', '.join(other)}; type the same everywhere.")
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -183,18 +206,22 @@ def train(
     command: str,
     advice: Sequence[str] = (),
     hparams: Mapping[str, float | str | bool] | None = None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Builds the run that a resolved configuration describes and trains it in its folder."""
     from gan_runner.build import build  # torch: not needed to print help or to see that a run is finished
     from gan_runner.compat import advise
     from gan_runner.session import Origin, Session
 
-    run = build(config)
-    with folder.claim(config, run.settings.fresh), log_file(folder.path / "train.log"):
+    with contextlib.ExitStack() as stack:
+        with ranks.united():
+            run = build(config, ranks)
+            stack.enter_context(folder.claim(config, run.settings.fresh))
+            stack.enter_context(log_file(folder.path / "train.log") if ranks.first else contextlib.nullcontext())
         for line in describe(run, hparams or {}, folder):
             log.info(line)
-        summary = Session(run, folder, config, Origin(command, (*advice, *advise(run)), hparams or {})).train()
-        log.info("done: %d steps in %s", summary["steps"], duration(summary["seconds"]))
+        Session(run, folder, config, Origin(command, (*advice, *advise(run)), hparams or {})).train()
+        log.info("done: %d steps in %s", run.steps, duration(run.seconds))
         log.info("  samples    %s", folder.path / "samples")
         log.info("  more       python -m gan_runner.sample %s", shlex.quote(str(folder.path)))
         log.info("  curves     make board (tensorboard --logdir %s)", OUTPUTS)
@@ -203,13 +230,13 @@ def train(
 def describe(run: "Run", hparams: Mapping[str, Any], folder: RunFolder) -> list[str]:
     """What was composed, a line each."""
     sizes = {p.name: sum(w.numel() for w in p.network.parameters()) for p in (run.generator, run.discriminator)}
-    spec, count = run.real.spec, "endless" if run.real.endless else f"{len(run.real):,}"
+    ranks, spec, count = run.device.ranks.count, run.real.spec, "endless" if run.real.endless else f"{len(run.real):,}"
     rows = {
         "loss": f"{hparams.get('loss', '')}, n_critic {run.objective.n_critic}",
         "model": f"{hparams.get('model', '')}, {sizes['generator']:,} + {sizes['discriminator']:,} parameters",
         "dataset": f"{hparams.get('dataset', '')}, {count} of {'x'.join(map(str, spec.shape))}",
         "optimizer": f"{hparams.get('optimizer', '')}, lr {run.generator.rates[0]:g} + {run.discriminator.rates[0]:g}",
-        "device": f"{run.device.name}, {run.device.precision}",
+        "device": f"{run.device.name}, {run.device.precision}" + f", {ranks} ranks" * (ranks > 1),
         "folder": str(folder.path),
     }
     return [f"{name:<10} {row}" for name, row in rows.items()]

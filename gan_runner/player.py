@@ -52,13 +52,15 @@ class Player:
     ) -> Stats:
         """The gradient of the mean of terms(part), which returns a loss and what to log of it."""
         self.follow_schedules(progress)
-        self.device.seed(*seed)
+        self.device.seed(*seed, *self.device.ranks.key)
         self.thaw(True)
-        observed = [self.backward(terms, part, len(parts)) for part in parts]
-        self.scaler.unscale_(self.optimizer)
+        count = self.device.ranks.count * len(parts)
+        observed = [self.backward(terms, part, count) for part in parts]
         gradients = [p.grad for p in self.trainable if p.grad is not None]
+        stats = self.device.ranks.combine(gradients, mean(observed))
+        self.scaler.unscale_(self.optimizer)
         self.thaw(False)
-        return mean(observed) | {f"grad_norm/{self.name}": torch.nn.utils.get_total_norm(gradients)}
+        return stats | {f"grad_norm/{self.name}": torch.nn.utils.get_total_norm(gradients)}
 
     def move(self) -> None:
         """The step along the gradient."""

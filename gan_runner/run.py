@@ -29,7 +29,7 @@ from gan_runner.plot import Game
 from gan_runner.protocols import Adaptive, Augmentation, Stateful, Stats
 from gan_runner.sampler import Sampler
 from gan_runner.schedule import Progress, Schedule, check_schedulable
-from gan_runner.spec import Batch, full_precision
+from gan_runner.spec import Batch, Share, full_precision
 
 CAN_BE_OFF = ("ema_half_life_images", "evaluate_every", "discriminator_warmup_steps", "fresh")
 SHOWN = 20_000  # points in a picture of toy data
@@ -43,9 +43,9 @@ class Settings:
     total_steps: int | None = None  # generator updates; the first of the three totals that is reached ends the run
     total_images: int | None = None  # real images shown to the discriminator
     total_seconds: float | None = None  # of training, over all sessions
-    batch_size: int = 64  # real images in one discriminator update
+    batch_size: int = 64  # real images in one discriminator update, over all ranks
     generator_batch_size: int = 64
-    accumulate: int = 1  # parts that a batch is computed in
+    accumulate: int = 1  # parts that a rank computes its share of a batch in
     discriminator_warmup_steps: int = 0  # discriminator updates before the first generator update
     ema_half_life_images: float | Schedule = 10_000.0  # 0: off
     log_every: int = 50
@@ -157,12 +157,13 @@ class Run:
         self.waited = 0.0  # seconds spent on data since the last log line
 
     def stream(self, size: int, start: int, player: str) -> Iterator[Batch]:
-        return self.real.batches(size, self.device.torch, start, seed_of(self.seed, player), self.device.data)
+        seed, device = seed_of(self.seed, player), self.device
+        return self.real.batches(size, device.torch, start, seed, device.data, self.share)
 
     def with_labelled(self, unlabelled: Iterator[Batch]) -> Iterator[Batch]:
         """The images without their labels, beside as many whose labels may be used."""
         size, seed = self.settings.batch_size, seed_of(self.seed, "labelled")
-        known = self.real.labelled(seed).batches(size, self.device.torch, self.images, seed)
+        known = self.real.labelled(seed).batches(size, self.device.torch, self.images, seed, share=self.share)
         return (Batch(batch.images, None, labelled=few) for batch, few in zip(unlabelled, known, strict=True))
 
     def held_out_batches(self) -> list[Batch]:
@@ -172,6 +173,11 @@ class Run:
         split, size = self.dataset.split("validation"), self.settings.batch_size
         batches = split.batches(size, self.device.torch, 0, seed_of(self.seed, "held_out"), "mapped")  # only a few
         return list(islice(batches, math.ceil(min(HELD_OUT, len(split)) / size)))
+
+    @property
+    def share(self) -> Share:
+        """This rank's, of every batch."""
+        return Share(self.device.ranks.rank, self.device.ranks.count)
 
     def next(self, batches: Iterator[Batch]) -> Batch:
         asked = time.perf_counter()
@@ -242,9 +248,11 @@ class Run:
         return self.generator.prepare(terms, self.parts(real, noise), progress, noise.scoped("dropout").key)
 
     def parts(self, real: Batch | None, noise: Noise) -> list[Part]:
-        count = self.settings.accumulate
+        """What this rank computes one after the other: of its share of the batch, and of the noise for all of it."""
+        count, share = self.settings.accumulate, self.share
         reals = real.split(count) if real is not None else [None] * count
-        return [Part(*pair) for pair in zip(reals, noise.split(count), strict=True)]
+        noises = noise.split(share.parts * count)[share.part * count :][:count]
+        return [Part(*pair) for pair in zip(reals, noises, strict=True)]
 
     def fake(self, real: Batch | None, noise: Noise) -> Batch:
         """Fakes take the labels of the real batch."""
@@ -281,14 +289,16 @@ class Run:
         every = self.settings.log_every // max(1, len(self.unseen)) or 1  # about once a log line for each batch
         if not self.unseen or (self.steps + 1) % every:
             return {}
-        real, noise = self.unseen[self.steps // every % len(self.unseen)], self.discriminator_noise(update)
+        part, parts = self.share
+        real = self.unseen[self.steps // every % len(self.unseen)].split(parts)[part]
+        noise = self.discriminator_noise(update).split(parts)[part]
         generator, discriminator = self.generator.network, self.discriminator.network
         with undisturbed(generator), undisturbed(discriminator), self.device.autocast():
             fake = self.fake(real, noise)
             # forward, not the call: torch.compile would compile once more for it
             seen = self.augmented(noise, progress).forward
             loss, _ = self.objective.compare(seen, real, fake, noise, progress)
-        return {"wasserstein/held_out": -loss}
+        return self.device.ranks.combine([], {"wasserstein/held_out": -loss})
 
     def generator_terms(self, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
         fake = self.fake(part.real, part.noise)

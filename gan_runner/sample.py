@@ -22,6 +22,7 @@ from gan_runner.errors import ConfigError
 from gan_runner.folder import RunFolder
 from gan_runner.logger import image_grid, to_pixels
 from gan_runner.noise import Noise
+from gan_runner.ranks import started
 from gan_runner.sampler import Sampler
 from gan_runner.spec import ImageSpec
 from gan_runner.trust import check_trust
@@ -31,6 +32,8 @@ CHUNK = 256  # images made at once
 
 def main() -> None:
     try:
+        if started() > 1:
+            raise ConfigError("torchrun is for python -m gan_runner; start this door without it.")
         print(write(parse(sys.argv[1:])))
     except ConfigError as error:
         print(error, file=sys.stderr)

@@ -1,12 +1,13 @@
 """One process's share of a run: resume, loop, log, sample, checkpoint, and a summary that says how it ended."""
 
+import contextlib
 import logging
 import math
 import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,13 +22,13 @@ from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
 from gan_runner.files import storing
 from gan_runner.folder import RunFolder, config_hash, differences
 from gan_runner.interrupt import Interrupt
-from gan_runner.logger import Logger, image_grid
+from gan_runner.logger import Logger, Silence, image_grid
 from gan_runner.run import Run
 
 log = logging.getLogger(__name__)
 
 MOST_ROLLBACKS = 3
-COMPARED = ("device", "precision", "threads", "python", "torch", "gan_runner")
+COMPARED = ("device", "precision", "threads", "ranks", "python", "torch", "gan_runner")
 SHOWN = {  # tag -> its name in the line of progress
     "loss/discriminator": "D",
     "loss/generator": "G",
@@ -47,10 +48,14 @@ class Origin:
 
 
 class Session:
-    """Trains a run in a folder that this process holds."""
+    """Trains a run in a folder that this process holds, or that the first rank holds for all.
+
+    Every rank comes to the same places with the same numbers; what it hands to its folder and its logger is written by
+    the first rank alone.
+    """
 
     def __init__(self, run: Run, folder: RunFolder, config: Mapping[str, Any], origin: Origin):
-        self.run, self.folder, self.settings = run, folder, run.settings
+        self.run, self.folder, self.settings, self.ranks = run, folder, run.settings, run.device.ranks
         self.config, self.origin = config, origin
         self.environment = environment(run.device)
         self.last: dict[str, float] = {}
@@ -59,13 +64,13 @@ class Session:
     def train(self) -> dict[str, Any]:
         """To the end of the run, from the newest checkpoint of the folder if it has one. Returns the summary."""
         self.resume()
-        with storing(self.folder.path):
+        step = self.run.steps
+        # a step off the cadence was logged only because an earlier session ended there: it is superseded too
+        self.purge_from = step + 1 if step and step % self.settings.log_every == 0 else step
+        with self.writing():
             self.folder.write_config(self.config)
             self.summarize("running")
-            step = self.run.steps
-            # a step off the cadence was logged only because an earlier session ended there: it is superseded too
-            self.purge_from = step + 1 if step and step % self.settings.log_every == 0 else step
-            self.logger = Logger(self.folder.path, self.purge_from)
+            self.logger = Logger(self.folder.path, self.purge_from) if self.ranks.first else Silence()
         status = "failed"
         with Interrupt() as self.interrupt:
             try:
@@ -82,13 +87,18 @@ class Session:
                 self.interrupt.follow()
         return self.folder.read_summary()
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """What the system refuses to the rank that writes ends all ranks, in one sentence."""
+        with self.ranks.united(), storing(self.folder.path):
+            yield
+
     # ---- before
 
     def resume(self) -> None:
         summary = self.folder.read_summary()
-        if not checkpoint.load_latest(self.folder.checkpoints, self.restore):
+        if not self.load():
             return
-        checkpoint.set_aside_after(self.folder.checkpoints, self.run.steps)
         self.run.check_length()
         if summary.get("status") == "running":
             log.warning("the process before ended without a word (killed?); what it did after its checkpoint is redone")
@@ -98,8 +108,20 @@ class Session:
         changed = [
             f"{key} {was} -> {self.environment[key]}" for key, was in before.items() if was != self.environment[key]
         ]
-        if changed:
+        if changed and self.ranks.first:
             log.warning("resumed under another environment, so not bit for bit: %s", "; ".join(changed))
+
+    def load(self) -> bool:
+        """The newest checkpoint, which the first rank reads for all. False where there is none to go on from."""
+        with self.ranks.united():
+            found = self.ranks.first and checkpoint.load_latest(self.folder.checkpoints, self.restore)
+            if found:
+                checkpoint.set_aside_after(self.folder.checkpoints, self.run.steps)
+        with self.ranks.united():
+            self.ranks.hand_on(self.run.state, self.run.load_state)
+        (any_found,) = self.ranks.highest(found)
+        self.saved = self.run.steps if any_found else None
+        return bool(any_found)
 
     def restore(self, found: Checkpoint) -> None:
         changed = differences(found.config, self.config)
@@ -109,7 +131,6 @@ class Session:
                 f"own with name=..., or start it over with train.fresh=true."
             )
         self.run.load_state(found.state)
-        self.saved = self.run.steps
 
     def start(self) -> None:
         self.started = time.perf_counter() - self.run.seconds
@@ -132,6 +153,12 @@ class Session:
 
     def introduce(self) -> None:
         """What TensorBoard shows of a run from its first moment on."""
+        with self.writing():
+            self.write_texts()
+        self.real_grid()
+        self.draw_game()
+
+    def write_texts(self) -> None:
         texts = {"config": yaml.safe_dump(dict(self.config), sort_keys=False), "command": self.origin.command}
         for tag, text in texts.items():
             self.logger.text(tag, "".join(f"    {line}\n" for line in text.splitlines()), 0)
@@ -139,33 +166,27 @@ class Session:
             self.logger.text("advice", "\n\n".join(self.origin.advice), 0)
         tags = ("loss/discriminator", "loss/generator", self.run.objective.estimate_tag)
         self.logger.describe(self.origin.hparams, [tag for tag in tags if tag is not None])
-        self.real_grid()
-        self.draw_game()
 
     # ---- the loop
 
     def loop(self) -> None:
-        with storing(self.folder.path):
-            self.start()
+        self.start()
         while True:
             try:
                 while self.run.warming_up and not self.run.finished():
                     self.warm_up()
                 while not self.run.finished():
                     self.advance()
-                with storing(self.folder.path):
-                    self.finish()
+                self.finish()
                 return
             except Diverged as error:
-                with storing(self.folder.path):
-                    self.roll_back(error)
+                self.roll_back(error)
 
     def advance(self) -> None:
         """One step, and what is due after it."""
         self.run.meter.add(self.run.step())
         self.run.seconds = time.perf_counter() - self.started
-        with storing(self.folder.path):
-            self.housekeep()
+        self.housekeep()
 
     def housekeep(self) -> None:
         step = self.run.steps
@@ -187,15 +208,16 @@ class Session:
         if self.run.warmed % self.settings.log_every == 0:
             self.check_health()
             log.info("warm-up: %d discriminator updates", self.run.warmed)
-        with storing(self.folder.path):
-            self.attend()
+        self.attend()
 
     def attend(self) -> None:
-        """To signals."""
-        if self.interrupt.signum is not None:
-            self.stop(self.interrupt.signum)
-        if self.interrupt.save:
-            self.interrupt.save = False
+        """To the first rank's clock and to signals of any, so that all ranks stop at one step."""
+        asked, self.interrupt.save = self.interrupt.save, False
+        seconds = self.run.seconds if self.ranks.first else 0.0
+        self.run.seconds, signum, save = self.ranks.lately(seconds, self.interrupt.signum or 0, asked)
+        if signum:
+            self.stop(int(signum))
+        if save:
             self.save()
 
     def finish(self) -> None:
@@ -208,7 +230,8 @@ class Session:
         if not self.settings.evaluates(step):
             self.evaluate()
         self.save()
-        self.logger.conclude()
+        with self.writing():
+            self.logger.conclude()
 
     def stop(self, signum: int) -> None:
         self.save()
@@ -220,13 +243,14 @@ class Session:
         number = self.run.rollbacks + 1
         if self.settings.on_divergence == "stop" or number > MOST_ROLLBACKS:
             raise error
-        checkpoint.load_latest(self.folder.checkpoints, self.restore)
+        self.load()
         self.run.rollbacks = number
         log.warning(
             "%s Rolled back to step %d, with other noise from there on (%d of %d).",
             *(error, self.run.steps, number, MOST_ROLLBACKS),
         )
-        self.logger.supersede(self.run.steps + 1)
+        with self.writing():
+            self.logger.supersede(self.run.steps + 1)
         self.mark()
 
     def conclude(self, status: str) -> None:
@@ -250,7 +274,8 @@ class Session:
         values["speed/data_wait_share"] = self.run.waited / elapsed
         values["memory/peak_mb"] = self.run.device.peak_memory_mb()
         self.mark()
-        self.logger.scalars(self.run.steps, values)
+        with self.writing():
+            self.logger.scalars(self.run.steps, values)
         self.last |= values
         self.report(values)
 
@@ -277,7 +302,8 @@ class Session:
     def evaluate(self) -> None:
         values = self.run.evaluate()
         if values:
-            self.logger.scalars(self.run.steps, values)
+            with self.writing():
+                self.logger.scalars(self.run.steps, values)
             self.last |= values
             log.info("step %d  %s", self.run.steps, "  ".join(f"{tag} {value:.4g}" for tag, value in values.items()))
 
@@ -295,24 +321,31 @@ class Session:
         """A grid, where the data are pictures at all."""
         spec = self.run.real.spec
         if spec.value_range is not None and spec.channels in (1, 3):
-            self.logger.image(tag, name, self.run.steps, image_grid(images, spec, labels))
+            grid = image_grid(images, spec, labels)
+            with self.writing():
+                self.logger.image(tag, name, self.run.steps, grid)
 
     def draw_game(self) -> None:
         """Of points on the line or in the plane: where they are, and the discriminator beside them."""
         if plot.can_show(self.run.real.spec):
             step = self.run.steps
-            self.logger.image("toy/density", f"step-{step:08d}", step, plot.picture(self.run.game()))
+            with self.writing():
+                if self.ranks.first:
+                    self.logger.image("toy/density", f"step-{step:08d}", step, plot.picture(self.run.game()))
 
     def save(self) -> None:
         """What is logged up to here reaches the disk first, so that a resume from here misses nothing."""
         if self.saved == self.run.steps:
             return
         self.check_health()
-        self.logger.sync()
-        state, keep = self.run.state(), self.settings.keep_checkpoints
-        checkpoint.save(self.folder.checkpoints, self.run.steps, self.config, state, keep)
+        with self.writing():
+            self.logger.sync()
+            if self.ranks.first:
+                state, keep = self.run.state(), self.settings.keep_checkpoints
+                checkpoint.save(self.folder.checkpoints, self.run.steps, self.config, state, keep)
         self.saved = self.run.steps
-        self.summarize("running")
+        with self.writing():
+            self.summarize("running")
 
     def check_health(self) -> None:
         self.check_finite(self.run.meter.read())

@@ -57,6 +57,19 @@ class Batch(NamedTuple):
         return [Batch(*columns) for columns in zip(images, labels, labelled, strict=True)]
 
 
+class Share(NamedTuple):
+    """One of the equal, contiguous parts of a batch."""
+
+    part: int = 0
+    parts: int = 1
+
+    def of(self, whole: Tensor) -> Tensor:
+        return whole.chunk(self.parts)[self.part] if self.parts > 1 else whole
+
+
+WHOLE = Share()
+
+
 def full_precision(tensor: Tensor) -> Tensor:
     """At least float32: what autocast returned in 16 bits is too coarse for losses, pixels and norms."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gan_runner.errors import RankLost
 from gan_runner.interrupt import Interrupt
 
 
@@ -65,3 +66,13 @@ def test_sigusr2_is_left_alone_where_no_scheduler_listens():
     before = signal.getsignal(signal.SIGUSR2)
     with Interrupt():
         assert signal.getsignal(signal.SIGUSR2) is before
+
+
+def test_a_survivor_of_a_lost_rank_speaks_before_torchruns_sigterm_ends_it():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    with pytest.raises(RankLost), Interrupt():
+        raise RankLost
+    os.kill(os.getpid(), signal.SIGTERM)  # would end this process
+    assert signal.getsignal(signal.SIGTERM) is before[signal.SIGTERM]
+    for number, handler in before.items():
+        signal.signal(number, handler)

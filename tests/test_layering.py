@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gan_runner"
-GROUND = ("spec", "noise", "schedule", "protocols", "errors", "files", "lock", "weights")
+GROUND = (
+    *("spec", "noise", "schedule", "protocols", "errors", "files", "lock", "weights"),
+    *("ranks", "torchrun", "sync_norm"),
+)
 LEAVES = (
     "device",
     "folder",
@@ -15,6 +18,7 @@ LEAVES = (
     "logger",
     "meter",
     "interrupt",
+    "launch",
     "environment",
     "console",
     "plot",

@@ -13,7 +13,7 @@ from torch import Tensor
 from gan_runner.dataset.cache import Packed
 from gan_runner.errors import choose, require
 from gan_runner.noise import seed_of
-from gan_runner.spec import Batch, ImageSpec
+from gan_runner.spec import WHOLE, Batch, ImageSpec, Share
 
 SHARE_OF_DEVICE = 0.5  # of the free memory of a GPU that the images may take
 AHEAD = 3  # batches that are read before they are asked for
@@ -126,12 +126,14 @@ class ImageDataset:
         generator = torch.Generator().manual_seed(seed_of(seed, "flip", epoch))
         return torch.rand(len(self), generator=generator) < 0.5
 
-    def batches(self, size: int, device: torch.device, start: int, seed: int, keep: str = "auto") -> Iterator[Batch]:
-        """Endless batches, every image once an epoch; `start` images have been handed out before.
+    def batches(
+        self, size: int, device: torch.device, start: int, seed: int, keep: str = "auto", share: Share = WHOLE
+    ) -> Iterator[Batch]:
+        """A share of endless batches, every image once an epoch; `start` images have been handed out before.
 
         keep: where the images are kept, one of spec.KEPT; the batches are the same in all of them.
         """
-        for images, labels, mirrored in self.stored(size, device, start, seed, self.kept(keep, device)):
+        for images, labels, mirrored in self.stored(size, device, start, seed, self.kept(keep, device), share):
             images = images.to(device, non_blocking=True)
             if mirrored is not None:
                 mirrored = mirrored.to(device, non_blocking=True).view(-1, 1, 1, 1)
@@ -145,11 +147,11 @@ class ImageDataset:
             return "mapped" if self.packed is None else "prefetched"
         return "resident" if fits(self.images, device) else "prefetched"
 
-    def stored(self, size: int, device: torch.device, start: int, seed: int, keep: str) -> Iterator[Raw]:
+    def stored(self, size: int, device: torch.device, start: int, seed: int, keep: str, share: Share) -> Iterator[Raw]:
         if keep == "resident":
             images, labels = self.resident(device)
-            return (Raw(images[rows], at(labels, rows), m) for rows, m in self.drawn(size, start, seed, device))
-        drawn = self.drawn(size, start, seed, torch.device("cpu"))
+            return (Raw(images[rows], at(labels, rows), m) for rows, m in self.drawn(size, start, seed, device, share))
+        drawn = self.drawn(size, start, seed, torch.device("cpu"), share)
         if keep == "mapped":
             return (Raw(self.images[rows], at(self.labels, rows), m) for rows, m in drawn)
         pin = device.type == "cuda"
@@ -162,8 +164,10 @@ class ImageDataset:
             self.moved = images, self.labels.to(device) if self.labels is not None else None
         return self.moved
 
-    def drawn(self, size: int, start: int, seed: int, home: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The rows of each batch, and which of them are mirrored."""
+    def drawn(
+        self, size: int, start: int, seed: int, home: torch.device, share: Share
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The rows of a share of each batch, and which of them are mirrored."""
         epoch, offset = divmod(start, len(self))
         draws = [self.order] + [self.mirrored] * self.flip
         waiting = [draw(seed, epoch)[offset:].to(home) for draw in draws]
@@ -172,7 +176,7 @@ class ImageDataset:
                 epoch += 1
                 waiting = [torch.cat([w, draw(seed, epoch).to(home)]) for w, draw in zip(waiting, draws, strict=True)]
             chosen, waiting = [w[:size] for w in waiting], [w[size:] for w in waiting]
-            yield chosen[0], chosen[1] if self.flip else None
+            yield share.of(chosen[0]), share.of(chosen[1]) if self.flip else None
 
 
 def at(labels: Tensor | None, rows: Tensor) -> Tensor | None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.noise import seed_of
-from gan_runner.spec import Batch
+from gan_runner.spec import WHOLE, Batch, Share
 
 SPLITS = {"train": 10_000, "validation": 10_000, "test": 10_000}  # of the sample that is held
 BLOCK = 8192  # points drawn together
@@ -48,7 +48,9 @@ class Points(ImageDataset):
         generator = torch.Generator().manual_seed(seed_of(seed, "points", number))
         return as_images(self.draw(BLOCK, generator))
 
-    def batches(self, size: int, device: torch.device, start: int, seed: int, keep: str = "auto") -> Iterator[Batch]:
+    def batches(
+        self, size: int, device: torch.device, start: int, seed: int, keep: str = "auto", share: Share = WHOLE
+    ) -> Iterator[Batch]:
         """New points for ever, drawn on the CPU so that every device sees the same; none are kept."""
         number, offset = divmod(start, BLOCK)
         points = self.block(seed, number)[offset:].to(device)
@@ -57,7 +59,7 @@ class Points(ImageDataset):
                 number += 1
                 points = torch.cat([points, self.block(seed, number).to(device)])
             chosen, points = points[:size], points[size:]
-            yield Batch(chosen)
+            yield Batch(share.of(chosen))
 
 
 def as_images(points: Tensor) -> Tensor:

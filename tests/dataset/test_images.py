@@ -9,6 +9,7 @@ from gan_runner.dataset.digits import Digits
 from gan_runner.dataset.image_folder import ImageFolder
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
+from gan_runner.spec import Share
 from tests.dataset.pictures import encoded, pixels, write_folder
 
 CPU = torch.device("cpu")
@@ -86,6 +87,17 @@ def test_wherever_images_are_kept_the_batches_are_the_same(on_disk: ImageFolder,
     for batch, expected in zip(asked, plain.batches(16, CPU, start, 3, "mapped"), strict=False):
         assert torch.equal(batch.images, expected.images)
         assert torch.equal(batch.labels, expected.labels)
+
+
+@pytest.mark.parametrize("keep", MODES)
+def test_the_shares_of_a_batch_are_the_batch(on_disk: ImageFolder, keep: str):
+    train = on_disk.split("train")
+    whole = islice(train.batches(12, CPU, 5, 3, keep), 9)
+    shares = [train.batches(12, CPU, 5, 3, keep, Share(part, 3)) for part in range(3)]
+    for expected, *parts in zip(whole, *shares, strict=False):
+        assert [len(part.images) for part in parts] == [4, 4, 4]
+        assert torch.equal(torch.cat([part.images for part in parts]), expected.images)
+        assert torch.equal(torch.cat([part.labels for part in parts]), expected.labels)
 
 
 @pytest.mark.gpu

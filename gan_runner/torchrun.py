@@ -1,0 +1,197 @@
+"""Ranks over torch.distributed: gloo between hosts and CPUs, NCCL between GPUs."""
+
+import contextlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+from gan_runner.errors import ConfigError, EndedElsewhere, RankLost
+from gan_runner.ranks import Ranks
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=2)  # with a rank that lives: the first one of a machine may be packing images
+FAREWELL = 10.0  # seconds that ranks wait for one another at the end
+
+
+def has_joined() -> bool:
+    return dist.is_initialized()
+
+
+def join() -> None:
+    """Meets the others where torchrun's environment says, and takes its share of the machine's cores."""
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+    try:
+        place, rank, count = next(rendezvous("env://"))
+        # torchrun may keep the store when it starts ranks again, with the addresses of those that are gone
+        place = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", place)
+        dist.init_process_group(backend, store=place, rank=rank, world_size=count, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise ConfigError(f"the ranks do not find one another ({reason}); start them with torchrun.") from error
+    torch.set_num_threads(threads())
+
+
+def part() -> None:
+    """Waits a while for the others, since torchrun ends who still speaks or writes when one has left."""
+    with contextlib.suppress(RuntimeError):  # a store that is gone has nobody to wait for
+        place, deadline = store(), time.monotonic() + FAREWELL
+        place.add("left", 1)
+        while place.add("left", 0) < dist.get_world_size() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        dist.destroy_process_group()
+
+
+def store() -> Any:
+    """Of keys and values that all ranks see at any time."""
+    return dist.distributed_c10d._get_default_store()
+
+
+def threads() -> int:
+    """As OMP_NUM_THREADS says, where the user set it; torchrun sets it to 1 by itself. Else a share of the cores."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit() and (told != "1" or "OMP_NUM_THREADS" in environment_of(os.getppid())):
+        return int(told)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def environment_of(process: int) -> set[str]:
+    """The variables that a process was started with, where the system shows them (Linux)."""
+    with contextlib.suppress(OSError):
+        content = Path(f"/proc/{process}/environ").read_bytes().decode(errors="replace")
+        return {line.split("=", 1)[0] for line in content.split("\0")}
+    return set()
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """A collective call: where it cannot be completed, another rank is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLost from error
+
+
+def summed(x: Tensor) -> Tensor:
+    """Over the ranks, in new memory."""
+    total = x.clone(memory_format=torch.contiguous_format)
+    with together():
+        dist.all_reduce(total)
+    return total
+
+
+class Asked:
+    """A question to all ranks, on its way between the hosts: of each number, which is the highest?"""
+
+    def __init__(self, numbers: Sequence[float]):
+        self.numbers = torch.tensor(numbers, dtype=torch.float64)
+        with together():
+            self.work = dist.all_reduce(self.numbers, dist.ReduceOp.MAX, async_op=True)
+
+    def answer(self) -> tuple[float, ...]:
+        with together():
+            self.work.wait()
+        return tuple(self.numbers.tolist())
+
+
+def alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Those of one dtype and device together, in their order."""
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    return list(groups.values())
+
+
+class Torchrun(Ranks):
+    """The ranks that this process has joined. All make the same calls in the same order, with tensors of equal size."""
+
+    def __init__(self) -> None:
+        self.rank, self.count = dist.get_rank(), dist.get_world_size()
+        self.local = int(os.environ.get("LOCAL_RANK", 0))
+        self.buffers: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+        self.pending: Asked | None = None
+
+    def combine(self, gradients: Sequence[Tensor], stats: dict[str, Tensor]) -> dict[str, Tensor]:
+        values = [torch.stack([value.float() for value in stats.values()]) / self.count] if stats else []
+        for tensors in alike([*gradients, *values]):
+            self.add_up(tensors)
+        return dict(zip(stats, values[0].unbind(), strict=True)) if stats else {}
+
+    @torch.no_grad()
+    def add_up(self, tensors: list[Tensor]) -> None:
+        """Of one dtype and device, in place: one buffer, one all-reduce."""
+        sizes = [tensor.numel() for tensor in tensors]
+        flat = self.buffer(sum(sizes), tensors[0])
+        torch.cat([tensor.reshape(-1) for tensor in tensors], out=flat)
+        with together():
+            dist.all_reduce(flat)
+        torch._foreach_copy_(tensors, [part.view(t.shape) for part, t in zip(flat.split(sizes), tensors, strict=True)])
+
+    def buffer(self, size: int, like: Tensor) -> Tensor:
+        """Kept from update to update, since new memory costs as much as filling it."""
+        key = (size, like.dtype, like.device)
+        if key not in self.buffers:
+            self.buffers[key] = like.new_empty(size)
+        return self.buffers[key]
+
+    def highest(self, *numbers: float) -> tuple[float, ...]:
+        return Asked(numbers).answer()
+
+    def lately(self, *numbers: float) -> tuple[float, ...]:
+        before, self.pending = self.pending, Asked(numbers)
+        return (before or self.pending).answer()
+
+    def hand_on(self, tell: Callable[[], T], take: Callable[[T], object]) -> None:
+        if self.first:
+            content = io.BytesIO()
+            torch.save(tell(), content)
+            self.broadcast(torch.frombuffer(content.getbuffer(), dtype=torch.uint8))
+        else:
+            content = io.BytesIO(self.broadcast(None).numpy().tobytes())
+            take(torch.load(content, map_location="cpu", weights_only=True))
+
+    def broadcast(self, content: Tensor | None) -> Tensor:
+        """(bytes,) uint8 of the first rank, to all."""
+        (size,) = self.highest(0 if content is None else len(content))
+        content = torch.empty(int(size), dtype=torch.uint8) if content is None else content
+        with together():
+            dist.broadcast(content, 0)
+        return content
+
+    @contextlib.contextmanager
+    def united(self) -> Iterator[None]:
+        failed: Exception | None = None
+        try:
+            yield
+        except RankLost:
+            raise
+        except Exception as error:  # noqa: BLE001 (raised again below)
+            failed = error
+        (code,) = self.highest(getattr(failed, "exit_code", 1) if failed else 0)
+        if failed is not None:
+            raise failed
+        if code:
+            raise EndedElsewhere(int(code))
+
+    def in_turn(self, act: Callable[[], T]) -> T:
+        done: list[T] = []
+        for turn in (True, False):
+            with self.united():
+                if (self.local == 0) is turn:
+                    done.append(act())
+        return done[0]
+
+    def may_tell(self, sentence: str) -> bool:
+        with contextlib.suppress(RuntimeError):
+            return bool(store().add(f"told {sentence}", 1) == 1)
+        return True
