@@ -22,10 +22,13 @@ class Device:
     """kind auto: CUDA if there is one, else the CPU. precision auto: bf16 or fp16 on CUDA, fp32 on a CPU.
 
     penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
+    graphs: are updates replayed as CUDA graphs (see capture.py)? auto: on CUDA, where nothing forbids it. Either way the
+    numbers are the same.
     data: where the images are kept while they are trained on (see spec.KEPT); the results are the same.
     """
 
     gpu_only: tuple[str, ...] = ("tf32", "fp16")
+    graphed: tuple[str, ...] = ("cuda",)  # kinds that have graphs
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Device:
         channels_last: bool = False,
         deterministic: bool = False,
         data: str = "auto",
+        graphs: bool | str = "auto",
     ):
         choose("precision", precision, DTYPES)
         choose("data", data, KEPT)
@@ -52,6 +56,12 @@ class Device:
         self.penalty_precision = penalty_precision
         self.compile, self.channels_last, self.deterministic = compile, channels_last, deterministic
         self.data = data
+        require(graphs in (True, False, "auto"), f"graphs={graphs} is none of auto, true, false")
+        require(
+            graphs is not True or self.torch.type in self.graphed,
+            "graphs=true needs a CUDA GPU; on a CPU use auto",
+        )
+        self.graphs = graphs
 
     def best_precision(self) -> str:
         if self.torch.type == "cpu":

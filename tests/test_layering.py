@@ -29,6 +29,7 @@ ORDER = (
     LEAVES,
     ("sampler", "evaluator", "trust"),
     ("player",),
+    ("capture",),
     ("run",),
     ("session", "textbook"),
     ("compat",),
