@@ -22,8 +22,8 @@ class Device:
     """kind auto: CUDA if there is one, else the CPU. precision auto: bf16 or fp16 on CUDA, fp32 on a CPU.
 
     penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
-    graphs: are updates replayed as CUDA graphs (see capture.py)? auto: on CUDA, where nothing forbids it. Either way the
-    numbers are the same.
+    graphs: are updates replayed as CUDA graphs (see capture.py)? auto: on CUDA, where nothing forbids it. The numbers
+    are the same.
     data: where the images are kept while they are trained on (see spec.KEPT); the results are the same.
     """
 

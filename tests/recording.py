@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -34,6 +36,16 @@ class GraphsOnCPU(Device):
 
 
 GRAPHS = ("device._target_=tests.recording.GraphsOnCPU", "device.kind=cpu", "device.graphs=true")
+
+
+class UncheckedLabels(TorchFunctionMode):
+    """torch's one_hot, without what it asks of labels on a CPU alone: whether they are in range."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is functional.one_hot:
+            labels, classes = args
+            return (labels[..., None] == torch.arange(classes)).long()
+        return function(*args, **(kwargs or {}))
 
 
 class Operations(TorchDispatchMode):
@@ -76,7 +88,7 @@ class CPURecorder:
         return function()
 
     def record(self, function: Callable[[], T]) -> tuple[T, Callable[[], None]]:
-        with Operations() as operations:
+        with UncheckedLabels(), Operations() as operations:
             result = function()
         for tensor in tensors(result):
             tensor.detach().fill_(torch.nan)
