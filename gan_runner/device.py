@@ -22,6 +22,7 @@ class Device:
     """kind auto: CUDA if there is one, else the CPU. precision auto: bf16 or fp16 on CUDA, fp32 on a CPU.
 
     penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
+    channels_last: the memory format of convolutions; auto: where the matrix units of a GPU compute them.
     graphs: are updates replayed as CUDA graphs (see capture.py)? auto: on CUDA, where nothing forbids it. The numbers
     are the same.
     data: where the images are kept while they are trained on (see spec.KEPT); the results are the same.
@@ -36,7 +37,7 @@ class Device:
         precision: str = "auto",
         penalty_precision: str = "auto",
         compile: bool = False,
-        channels_last: bool = False,
+        channels_last: bool | str = "auto",
         deterministic: bool = False,
         data: str = "auto",
         graphs: bool | str = "auto",
@@ -54,7 +55,9 @@ class Device:
             f"precision={precision} needs a CUDA GPU; on a CPU use fp32 or bf16",
         )
         self.penalty_precision = penalty_precision
-        self.compile, self.channels_last, self.deterministic = compile, channels_last, deterministic
+        require(channels_last in (True, False, "auto"), f"channels_last={channels_last} is none of auto, true, false")
+        self.channels_last = self.best_format() if channels_last == "auto" else bool(channels_last)
+        self.compile, self.deterministic = compile, deterministic
         self.data = data
         require(graphs in (True, False, "auto"), f"graphs={graphs} is none of auto, true, false")
         require(
@@ -67,6 +70,10 @@ class Device:
         if self.torch.type == "cpu":
             return "fp32"
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+    def best_format(self) -> bool:
+        """Is it channels_last?"""
+        return self.torch.type == "cuda" and self.precision != "fp32"
 
     def configure(self) -> None:
         """Sets what torch keeps per process, to the same values whatever ran before."""

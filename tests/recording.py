@@ -18,7 +18,7 @@ from gan_runner.device import Device
 
 T = TypeVar("T")
 aten = torch.ops.aten
-WAIT_FOR_THE_DEVICE = (
+WAITING = (  # for the device, whose answer Python needs
     aten._local_scalar_dense.default,
     aten.nonzero.default,
     aten.masked_select.default,
@@ -48,6 +48,19 @@ class UncheckedLabels(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+def waits(operation: Any, args: tuple[Any, ...]) -> bool:
+    chosen = args[1] if operation in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default) else ()
+    return operation in WAITING or any(index is not None and index.dtype == torch.bool for index in chosen)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what makes the host wait for the device."""
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert not waits(operation, args), f"{operation} waits for the device"
+        return operation(*args, **(kwargs or {}))
+
+
 class Operations(TorchDispatchMode):
     """What torch is asked for, below autograd."""
 
@@ -57,7 +70,7 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if operation in WAIT_FOR_THE_DEVICE or kwargs.get("generator") is not None:
+        if waits(operation, args) or kwargs.get("generator") is not None:
             raise RuntimeError(f"{operation} cannot be recorded")
         result = operation(*args, **kwargs)
         self.done.append((operation, args, kwargs, result))

@@ -58,7 +58,8 @@ CASES = {
         *(*SYNTHETIC, *THIN, "model=resnet", "loss=wgan_gp", "model.discriminator.norm=none"),
         *("device.channels_last=true", "loss.n_critic=2"),
     ),
-    "fp16 and its scaler": (*SMALL, "loss=r1", "loss.penalties.gradient.every=2", "device.precision=fp16"),
+    "fp16 and its scaler": (*SMALL, "loss=wgan_gp", "loss.penalties.gradient.every=2", "device.precision=fp16"),
+    "an epoch that ends on the way": (*TINY, "loss=gan", "dataset.count=30"),
     "bf16": (*TINY, "loss=wgan_gp", "device.precision=bf16"),
     "a burst of discriminator updates, after a warm-up": (
         *(*SMALL, "loss=wgan", "loss.n_critic=2", "loss.n_critic_burst=3", "train.discriminator_warmup_steps=2"),
