@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ from torch.testing import assert_close
 from gan_runner.dataset import images as images_module
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.run import Run
-from tests.conftest import GPUS, LOSSES, SMALL, make_run, metrics, train_in
+from tests import test_capture
+from tests.conftest import GPUS, LOSSES, NEED_CLASSES, SMALL, make_run, metrics, train_in, weights
+from tests.test_capture import CASES
+from tests.test_run import PUBLISHED, SYNTHETIC
 
 pytestmark = pytest.mark.gpu
 
@@ -38,12 +42,20 @@ def test_the_images_live_on_the_gpu_and_arrive_the_same_from_the_host(monkeypatc
         assert_close(other.labels, batch.labels, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_step_never_waits_for_the_gpu(loss: str, precision: str):
-    if precision == "fp16" and loss in ("wgan", "r1"):
-        pytest.skip("RMSprop is not fused: the scaler asks on the host whether a gradient overflowed")
-    run = make_run(*GPU, f"loss={loss}", f"device.precision={precision}")
+def on_the_gpu(*overrides: str) -> tuple[str, ...]:
+    return (*(o for o in overrides if o != "device=cpu"), "device=cuda")
+
+
+ASKS = "RMSprop is not fused: under fp16 the scaler asks on the host whether a gradient overflowed"
+WAITS = {
+    **{f"mlp and {loss}": (*SMALL, f"loss={loss}") for loss in LOSSES if loss not in NEED_CLASSES},
+    **{name: (*SYNTHETIC, *overrides) for name, overrides in PUBLISHED.items()},
+    **CASES,
+}
+
+
+def check_waiting(*overrides: str) -> None:
+    run = make_run(*on_the_gpu(*overrides))
     for _ in range(3):
         run.meter.add(run.step())
     try:
@@ -52,6 +64,71 @@ def test_the_step_never_waits_for_the_gpu(loss: str, precision: str):
             run.meter.add(run.step())
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("graphs", ["true", "false"])
+@pytest.mark.parametrize("overrides", WAITS.values(), ids=WAITS)
+def test_the_step_never_waits_for_the_gpu(overrides: tuple[str, ...], graphs: str):
+    if graphs == "true" and "loss=began" in overrides:
+        pytest.skip("its state changes within an update, so that it has no graphs")
+    check_waiting(*overrides, f"device.graphs={graphs}")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_step_never_waits_in_any_precision(loss: str, precision: str):
+    if precision == "fp16" and loss in ("wgan", "r1"):
+        pytest.skip(ASKS)
+    if loss in NEED_CLASSES:
+        pytest.skip("its networks are in the table above")
+    check_waiting(*SMALL, f"loss={loss}", f"device.precision={precision}")
+
+
+@pytest.mark.parametrize("overrides", CASES.values(), ids=CASES)
+def test_graphs_change_no_number(overrides: tuple[str, ...]):
+    """Bit for bit where the kernels are deterministic; statistics of every step, then the weights."""
+    settings = (*on_the_gpu(*overrides), "device.deterministic=true")
+    plain = make_run(*settings, "device.graphs=false")
+    graphed = make_run(*settings, "device.graphs=true")
+    for one, other in [(plain.step(), graphed.step()) for _ in range(6)]:
+        assert one.keys() == other.keys()
+        for tag, value in one.items():
+            assert_close(other[tag], value, rtol=0, atol=0, equal_nan=True, msg=tag)
+    for name, value in weights(plain).items():
+        assert_close(weights(graphed)[name], value, rtol=0, atol=0, msg=name)
+
+
+def test_graphs_are_on_by_default_and_told_where_they_are_not(caplog: pytest.LogCaptureFixture):
+    run = make_run(*GPU, "loss=r1")
+    run.step()
+    run.step()
+    assert {player for player, _ in run.graphs.updates} == {"generator", "discriminator"}
+    with caplog.at_level("INFO"):
+        compiled = make_run(*GPU, "device.compile=true")
+    assert not compiled.graphs.on
+    assert "there are no CUDA graphs, since device.compile=true" in caplog.text
+
+
+@pytest.mark.parametrize("loss", ["wgan_gp", "r1"])
+def test_a_run_that_is_cut_and_goes_on_with_graphs_is_one_without_them(tmp_path: Path, loss: str):
+    settings = (*GPU, "device.deterministic=true", f"loss={loss}", "train.log_every=5", "train.checkpoint_every=10")
+    whole = train_in(tmp_path / "whole", *settings, "device.graphs=false", "train.total_steps=40")
+    train_in(tmp_path / "cut", *settings, "device.graphs=true", "train.total_steps=17")
+    cut = train_in(tmp_path / "cut", *settings, "device.graphs=true", "train.total_steps=40")
+    assert metrics(cut) == metrics(whole)
+
+
+def test_a_recording_that_fails_leaves_the_gpu_as_it_was(caplog: pytest.LogCaptureFixture, monkeypatch: Any):
+    """Under auto the run goes on without graphs, dropout included, to the numbers of one that never had any."""
+    monkeypatch.setattr(test_capture.Reading, "__module__", "gan_runner.user")
+    overrides = (*GPU, "loss=wgan", "model.discriminator.dropout=0.3", "device.deterministic=true")
+    overrides = (*overrides, "loss.adversarial._target_=tests.test_capture.Reading")
+    plain, graphed = make_run(*overrides, "device.graphs=false"), make_run(*overrides)
+    for one, other in [(plain.step(), graphed.step()) for _ in range(2)]:
+        for tag, value in one.items():
+            assert_close(other[tag], value, rtol=0, atol=0, msg=tag)
+    assert not graphed.graphs.on
+    assert caplog.text.count("so that there are no CUDA graphs") == 1
 
 
 @pytest.mark.parametrize("loss", ["gan", "wgan_gp"])
