@@ -183,26 +183,15 @@ class Contest(Session):
     def run_lap(self) -> None:
         self.started = time.perf_counter() - self.run.seconds
         self.mark()
-        self.laps["runner"].append(self.lap(self.run, self.advance))
+        self.laps["runner"].append(lap(self.run, self.advance, self.asked.seconds))
         self.mark()
 
     def bare_lap(self) -> None:
-        self.laps["bare"].append(self.lap(self.bare, self.bare.step))
+        self.laps["bare"].append(lap(self.bare, self.bare.step, self.asked.seconds))
 
     def textbook_lap(self) -> None:
         if self.textbook is not None:
-            self.laps["textbook"].append(self.lap(self.textbook, self.textbook.step))
-
-    def lap(self, counted: Run | Textbook, advance: Callable[[], object]) -> Lap:
-        counted.device.configure()
-        steps, images = counted.steps, counted.images
-        settle(counted.device)
-        began, busy = time.perf_counter(), time.process_time()
-        while time.perf_counter() - began < self.asked.seconds:
-            advance()
-        settle(counted.device)
-        seconds, busy = time.perf_counter() - began, time.process_time() - busy
-        return Lap(counted.steps - steps, counted.images - images, seconds, busy)
+            self.laps["textbook"].append(lap(self.textbook, self.textbook.step, self.asked.seconds))
 
     def matrix_lap(self) -> None:
         self.run.device.configure()
@@ -278,6 +267,46 @@ class Contest(Session):
         for section, setting in CADENCES.items():
             if not self.spent[section]:
                 yield f"{setting} was not reached within {steps} steps, so no time of it is counted."
+
+
+def lap(counted: Run | Textbook, advance: Callable[[], object], seconds: float) -> Lap:
+    counted.device.configure()
+    steps, images = counted.steps, counted.images
+    settle(counted.device)
+    began, busy = time.perf_counter(), time.process_time()
+    while time.perf_counter() - began < seconds:
+        advance()
+    settle(counted.device)
+    taken, busy = time.perf_counter() - began, time.process_time() - busy
+    return Lap(counted.steps - steps, counted.images - images, taken, busy)
+
+
+def alone(config: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+    """The bare loop of a configuration and matrix products, without rivals; nothing is written."""
+    run = build(config)
+    began = time.perf_counter()
+    for _ in range(WARM):
+        run.step()
+    settle(run.device)
+    warm_seconds = time.perf_counter() - began
+    of_discriminator, of_generator = operations(build(textbook_config(config)))
+    run.device.configure()
+    matrix_rate(run.device, min(asked.seconds, MATRIX_SECONDS) / 10)
+    laps, matrix = [], []
+    for _ in range(asked.repeats):
+        laps.append(lap(run, run.step, asked.seconds))
+        matrix.append(matrix_rate(run.device, min(asked.seconds, MATRIX_SECONDS)))
+    batch = run.settings.batch_size
+    reached = [(of_discriminator * lap.images / batch + of_generator * lap.steps) / lap.seconds for lap in laps]
+    return {
+        **speed(laps),
+        "operations_per_second": spread(reached),
+        "matrix_operations_per_second": spread(matrix),
+        "share_of_matrix_rate": spread([r / m for r, m in zip(reached, matrix, strict=True)]),
+        "peak_memory_mb": run.device.peak_memory_mb(),
+        "seconds_of_the_first_steps": warm_seconds,
+        "graphs": len(run.graphs.updates),
+    }
 
 
 def settle(device: Device) -> None:

@@ -1,4 +1,4 @@
-"""What only a GPU can show: where the data live, waiting, compilation, and speed. Run by `make gpu`."""
+"""What only a GPU can show: where the data live, waiting, graphs, compilation. Run by `make gpu`."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,6 @@ import torch
 from torch.testing import assert_close
 
 from gan_runner.dataset import images as images_module
-from gan_runner.dataset.images import ImageDataset
 from gan_runner.run import Run
 from tests import test_capture
 from tests.conftest import GPUS, LOSSES, NEED_CLASSES, SMALL, make_run, metrics, train_in, weights
@@ -19,14 +18,6 @@ from tests.test_run import PUBLISHED, SYNTHETIC
 pytestmark = pytest.mark.gpu
 
 GPU = (*SMALL[:-1], "device=cuda")
-
-
-class RandomImages(ImageDataset):
-    """Colour images of 64x64 random pixels: what they show does not matter to a clock."""
-
-    def __init__(self, count: int = 4096):
-        pixels = torch.randint(256, (count, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        super().__init__(pixels, None, {"train": count})
 
 
 def test_the_images_live_on_the_gpu_and_arrive_the_same_from_the_host(monkeypatch: pytest.MonkeyPatch):
@@ -160,33 +151,6 @@ def seconds_per_step(run: Run, steps: int = 20) -> float:
         run.step()
     torch.cuda.synchronize()
     return (time.perf_counter() - started) / steps
-
-
-VARIANTS = {
-    "fp32": (),
-    "tf32": ("device.precision=tf32",),
-    "fp16": ("device.precision=fp16",),
-    "bf16": ("device.precision=bf16",),
-    "bf16, channels_last": ("device.precision=bf16", "device.channels_last=true"),
-    "bf16, channels_last, compile": ("device.precision=bf16", "device.channels_last=true", "device.compile=true"),
-}
-
-
-@pytest.mark.parametrize("loss", ["gan", "wgan_gp"])
-def test_half_precision_pays_on_dcgan(loss: str):
-    """Benchmark: dcgan on 64x64 colour images, batch 256; the medians of five alternating rounds."""
-    fixed = ("model=dcgan", "~dataset", "+dataset._target_=tests.test_gpu.RandomImages")
-    settings = (*fixed, f"loss={loss}", "device=cuda", "device.precision=fp32", "train.batch_size=256")
-    runs = {name: make_run(*settings, *overrides) for name, overrides in VARIANTS.items()}
-    for run in runs.values():
-        seconds_per_step(run)  # compiles, and lets cuDNN choose
-    rounds = [{name: seconds_per_step(run) for name, run in runs.items()} for _ in range(5)]
-    medians = {name: sorted(times[name] for times in rounds)[2] for name in runs}
-    print(f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}, dcgan 64x64, batch 256, loss={loss}")  # noqa: T201
-    for name, seconds in medians.items():
-        images = runs[name].objective.n_critic * 256 / seconds
-        print(f"  {name:30} {1e3 * seconds:8.2f} ms  {medians['fp32'] / seconds:5.2f}x  {images:9.0f} images/s")  # noqa: T201
-    assert medians["bf16"] < medians["fp32"]
 
 
 def test_housekeeping_is_cheap_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

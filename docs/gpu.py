@@ -1,0 +1,297 @@
+"""The whole check of a GPU in one call, which `make gpu` is: speed, tests, a training. One JSON file of it all.
+
+python docs/gpu.py [--out outputs/.gpu] [--device cuda] [--minutes 7.5] [--quick]
+
+Speed is measured first, with nothing beside it; then the tests run beside the training. What does not fit into the
+minutes is left out, and the file says what. --quick tries the script itself, on tiny networks.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from gan_runner.benchmark import Asked, alone, told
+from gan_runner.device import Device
+from gan_runner.environment import environment
+from gan_runner.files import write_atomically
+from gan_runner.main import CONF
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEED, TESTS = 0.48, 0.95  # shares of the time after which the speeds, and then the tests, are cut short
+TRAINING = 120.0  # seconds
+GRACE = 15.0  # seconds in which what was told to stop may say what it did
+LAPS, QUICK = Asked(0.4, 3), Asked(0.01, 1)
+SYNTHETIC = ("dataset=synthetic",)
+SIXTY_FOUR = ("dataset.height=64", "dataset.width=64", "dataset.count=4096")
+NETWORKS = {  # in the batches of the published recipes
+    "DCGAN 32x32": ("experiment=dcgan_cifar10", *SYNTHETIC),
+    "WGAN-GP ResNet 32x32": ("experiment=wgan_gp_cifar10", *SYNTHETIC),
+    "SNGAN ResNet 32x32": ("experiment=sngan_cifar10", *SYNTHETIC),
+    "DCGAN 64x64": ("experiment=dcgan_celeba64", *SYNTHETIC, *SIXTY_FOUR),
+}
+TARGETS = {"DCGAN 32x32": 50_000, "WGAN-GP ResNet 32x32": 10_000, "SNGAN ResNet 32x32": 15_000}  # images/s, an H200
+WAYS = {
+    "eager": ("device.graphs=false",),
+    "graphs": ("device.graphs=true",),
+    "contiguous": ("device.graphs=false", "device.channels_last=false"),
+    "compiled": ("device.graphs=false", "device.compile=true"),
+}
+PRECISIONS = ("bf16", "tf32", "fp16", "fp32")
+COLUMNS = ("networks", "computed", "images/s", "of matrix rate", "peak MB")
+TINY = {
+    "MLP": (
+        *("loss=wgan_gp", "train.batch_size=8", "model.latent.dim=4"),
+        *("model.generator.widths=[8]", "model.discriminator.widths=[8]"),
+    )
+}
+
+
+@dataclass
+class Check:
+    """What was asked for, and what came out so far."""
+
+    out: Path
+    device: str
+    minutes: float
+    quick: bool
+    began: float = field(default_factory=time.perf_counter)
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def left(self, share: float = 1.0) -> float:
+        """Seconds until so much of the time has passed."""
+        return share * 60 * self.minutes - (time.perf_counter() - self.began)
+
+    def write(self) -> None:
+        """After each part, so that a call that is cut off leaves what it has."""
+        self.found["seconds"] = time.perf_counter() - self.began
+        text = json.dumps(self.found, indent=2) + "\n"
+        write_atomically(self.out / "gpu.json", lambda file: file.write(text.encode()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("outputs/.gpu"), help="folder of the results")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--minutes", type=float, default=7.5, help="that all of it may take")
+    parser.add_argument("--quick", action="store_true", help="tiny networks, to try the script")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print(
+            "make gpu: this machine has no usable CUDA GPU; python docs/gpu.py --device cpu --quick tries the script "
+            "itself.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+    options.out.mkdir(parents=True, exist_ok=True)
+    check = Check(options.out.resolve(), options.device, options.minutes, options.quick)
+    raise SystemExit(carry_out(check))
+
+
+def carry_out(check: Check) -> int:
+    """0 when no test failed and the training ended well."""
+    check.found["environment"] = environment(Device(check.device))
+    measure(check)
+    training = start_training(check)
+    run_tests(check)
+    end_training(check, training)
+    check.write()
+    print("\n".join(report(check.found)), flush=True)
+    print(f"saved in {check.out / 'gpu.json'}")
+    return 0 if check.found["tests"]["exit_code"] == 0 and check.found["training"]["exit_code"] == 0 else 1
+
+
+# ---- speed
+
+
+def variants(check: Check) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Networks, way, precision and overrides; the most wanted first, since the rest may be left out."""
+    networks = TINY if check.quick else NETWORKS
+    precisions = PRECISIONS if check.device == "cuda" else ("bf16", "fp32")
+    ways = ("eager", "graphs", "compiled") if check.device == "cuda" else ("eager",)
+    fixed = (f"device={check.device}",)
+    best, *others = precisions
+    plan = [(way, best) for way in ways if way != "compiled"] + [
+        (way, p) for p in others for way in ways if way == "graphs"
+    ]
+    plan += [("contiguous", best)] + [("compiled", best)] * ("compiled" in ways)
+    plan += [("eager", precision) for precision in others]
+    plan += [("compiled", precision) for precision in others if "compiled" in ways]
+    for way, precision in plan:
+        for name, overrides in networks.items():
+            yield name, way, precision, (*overrides, *fixed, *WAYS[way], f"device.precision={precision}")
+
+
+def measure(check: Check) -> None:
+    speeds: list[dict[str, Any]] = []
+    dropped: list[str] = []
+    check.found |= {"speed": speeds, "dropped": dropped, "targets": {}}
+    taken: dict[str, float] = {}  # seconds for the last one of each way
+    for name, way, precision, overrides in variants(check):
+        computed = f"{precision}, {way}"
+        if check.left(SPEED) < taken.get(way, max(taken.values(), default=0.0)):
+            dropped.append(f"{name}, {computed}")
+            continue
+        began = time.perf_counter()
+        row = {"networks": name, "computed": computed, "overrides": list(overrides)}
+        try:
+            speeds.append(row | alone(configuration(overrides), QUICK if check.quick else LAPS))
+        except Exception as error:  # noqa: BLE001 (what one variant breaks is told, and the others are measured)
+            speeds.append(row | {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"})
+        if check.device == "cuda":
+            torch.cuda.empty_cache()
+        taken[way] = time.perf_counter() - began
+        print(" | ".join(cells(speeds[-1])), flush=True)
+        check.write()
+    check.found["targets"] = {name: beside(speeds, name, target) for name, target in TARGETS.items()}
+
+
+def configuration(overrides: Sequence[str]) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items() if key != "hydra"}
+
+
+def beside(speeds: Sequence[Mapping[str, Any]], name: str, target: int) -> dict[str, Any]:
+    """A target, and the fastest that was measured of it."""
+    own = [row for row in speeds if row["networks"] == name and "error" not in row]
+    if not own:
+        return {"target": target, "measured": None}
+    best = max(own, key=lambda row: float(row["images_per_second"]["median"]))
+    return {
+        "target": target,
+        "measured": best["images_per_second"]["median"],
+        "computed": best["computed"],
+        "share_of_matrix_rate": best["share_of_matrix_rate"]["median"],
+    }
+
+
+# ---- tests
+
+
+def run_tests(check: Check) -> None:
+    """Those marked gpu, in several processes where pytest-xdist is there; cut short when the time is over."""
+    chosen = ["tests/test_gpu.py"] if check.quick else ["tests/test_gpu.py", "tests"]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rfE", "--tb=short", "-p", "no:cacheprovider", *chosen]
+    if not check.quick and importlib.util.find_spec("xdist") is not None:
+        command += ["-n", str(min(8, os.cpu_count() or 1))]
+    began, path = time.perf_counter(), check.out / "tests.log"
+    with path.open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=surroundings(), stdout=log, stderr=subprocess.STDOUT)
+        cut = not ended(process, check.left(TESTS))
+    lines = path.read_text().splitlines()
+    check.found["tests"] = {
+        "command": " ".join(command),
+        "exit_code": process.returncode,
+        "cut_short": cut,
+        "seconds": time.perf_counter() - began,
+        "told": next((line for line in reversed(lines) if re.search(r"\d+ (passed|failed|skipped)", line)), None),
+        "failures": [line for line in lines if line.startswith(("FAILED", "ERROR"))],
+    }
+    check.write()
+
+
+def ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """By itself within so many seconds; else it is told to stop."""
+    try:
+        process.wait(max(seconds, 1.0))
+        return True
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return False
+
+
+def surroundings() -> dict[str, str]:
+    """This checkout is found from everywhere."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+
+
+# ---- a training
+
+
+def start_training(check: Check) -> subprocess.Popen[bytes]:
+    """CIFAR-10 where its files are, else what needs no download; its own numbers are those of a busy GPU."""
+    seconds = 1.0 if check.quick else min(TRAINING, check.left(TESTS) - 2 * GRACE)
+    root = Path(os.environ.get("GAN_RUNNER_DATA", "data")).resolve()
+    digits = ["model=dcgan", "loss=wgan_gp", "dataset=digits", "train.total_steps=1000000"]
+    chosen = ["experiment=sngan_cifar10"] if (root / "cifar-10-batches-py").is_dir() else digits
+    chosen = [*TINY["MLP"], "train.total_steps=1000000"] if check.quick else chosen
+    settings = [f"device={check.device}", f"train.total_seconds={seconds}", "name=gpu", "train.fresh=true"]
+    command = [sys.executable, "-m", "gan_runner", *chosen, *settings]
+    folder = check.out / "training"
+    folder.mkdir(exist_ok=True)
+    check.found["training"] = {"command": " ".join(command)}
+    with (folder / "output.log").open("w") as log:
+        around = surroundings() | {"GAN_RUNNER_DATA": str(root)}
+        return subprocess.Popen(command, cwd=folder, env=around, stdout=log, stderr=subprocess.STDOUT)
+
+
+def end_training(check: Check, process: subprocess.Popen[bytes]) -> None:
+    cut = not ended(process, check.left())
+    folder = check.out / "training" / "outputs" / "gpu"
+    found = check.found["training"] | {"exit_code": process.returncode, "cut_short": cut}
+    grids = sorted((folder / "samples").glob("step-*.png"))
+    if grids:
+        shutil.copy(grids[-1], check.out / "samples.png")
+        found["samples"] = "samples.png"
+    if (folder / "summary.json").exists():
+        found["summary"] = json.loads((folder / "summary.json").read_text())
+    check.found["training"] = found
+
+
+# ---- how it is told
+
+
+def report(found: Mapping[str, Any]) -> Iterator[str]:
+    yield ""
+    for line in (COLUMNS, ("---",) * len(COLUMNS), *map(cells, found["speed"])):
+        yield f"| {' | '.join(line)} |"
+    yield ""
+    for name, beside_it in found["targets"].items():
+        if beside_it["measured"] is None:
+            yield f"{name}: target {beside_it['target']:,} images/s, not measured"
+        else:
+            share = f"{beside_it['share_of_matrix_rate']:.0%} of the matrix rate"
+            measured = f"measured {beside_it['measured']:,.0f} ({beside_it['computed']}; {share})"
+            yield f"{name}: target {beside_it['target']:,} images/s, {measured}"
+    if found["dropped"]:
+        yield f"left out for want of time: {'; '.join(found['dropped'])}"
+    tests, training = found["tests"], found["training"]
+    yield f"tests: {tests['told']}{' (cut short)' if tests['cut_short'] else ''}"
+    yield from tests["failures"]
+    summary = training.get("summary", {})
+    yield (
+        f"training: {summary.get('status', 'no summary')}, {summary.get('steps', 0):,} steps in "
+        f"{summary.get('seconds', 0):.0f} s beside the tests, exit code {training['exit_code']}"
+    )
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if "error" in row:
+        return row["networks"], row["computed"], row["error"], "-", "-"
+    rate, share = told(row["images_per_second"], ",.0f"), told(row["share_of_matrix_rate"], ".1%")
+    return row["networks"], row["computed"], rate, share, f"{row['peak_memory_mb']:,.0f}"
+
+
+if __name__ == "__main__":
+    main()

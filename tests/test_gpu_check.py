@@ -1,0 +1,46 @@
+"""The script behind `make gpu`, made short, on a CPU."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "docs" / "gpu.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=False)
+
+
+def test_one_call_measures_tests_and_trains(tmp_path: Path):
+    done = call("--device", "cpu", "--quick", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert {row["computed"] for row in found["speed"]} >= {"fp32, eager", "bf16, eager", "bf16, contiguous"}
+    for row in found["speed"]:
+        assert row["images_per_second"]["median"] > 0
+        assert 0 < row["share_of_matrix_rate"]["median"] < 1
+    assert found["targets"]["DCGAN 32x32"] == {"target": 50_000, "measured": None}
+    assert not found["tests"]["failures"]
+    assert found["training"]["summary"]["status"] == "completed"
+    assert (tmp_path / "samples.png").exists()
+    assert "DCGAN 32x32: target 50,000 images/s, not measured" in done.stdout
+
+
+def test_what_does_not_fit_into_the_minutes_is_named(tmp_path: Path):
+    done = call("--device", "cpu", "--quick", "--out", str(tmp_path), "--minutes", "0.001")
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert len(found["dropped"]) >= 1
+    assert "left out for want of time: MLP" in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it would measure for minutes")
+def test_without_a_gpu_it_says_so_in_a_sentence(tmp_path: Path):
+    done = call("--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("make gpu: this machine has no usable CUDA GPU")
+    assert not (tmp_path / "out").exists()
