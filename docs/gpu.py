@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,10 @@ from gan_runner.files import write_atomically
 from gan_runner.main import CONF
 
 ROOT = Path(__file__).resolve().parents[1]
-SPEED, TESTS = 0.48, 0.95  # shares of the time after which the speeds, and then the tests, are cut short
+SHARES = {"graphs": 0.2, "eager": 0.36, "compiled": 0.48}  # of the time, after which the next way is measured
+SPEED, TESTS = 0.48, 0.95  # after which the speeds, and then the tests, are cut short
+OVERTIME = 20.0  # seconds for the variant that is being measured then
+TOO_LATE = "left out: the time was over"
 TRAINING = 120.0  # seconds
 GRACE = 15.0  # seconds in which what was told to stop may say what it did
 LAPS, QUICK = Asked(0.4, 3), Asked(0.01, 1)
@@ -89,7 +93,13 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--minutes", type=float, default=7.5, help="that all of it may take")
     parser.add_argument("--quick", action="store_true", help="tiny networks, to try the script")
+    parser.add_argument("--child", choices=("eager", "graphs", "compiled"), help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=0.0, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.child is not None:
+        for row in measure_way(options.child, options.device, options.quick, options.seconds):
+            print(json.dumps(row), flush=True)
+        return
     if options.device == "cuda" and not torch.cuda.is_available():
         print(
             "make gpu: this machine has no usable CUDA GPU; python docs/gpu.py --device cpu --quick tries the script "
@@ -118,46 +128,55 @@ def carry_out(check: Check) -> int:
 # ---- speed
 
 
-def variants(check: Check) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-    """Networks, way, precision and overrides; the most wanted first, since the rest may be left out."""
-    networks = TINY if check.quick else NETWORKS
-    precisions = PRECISIONS if check.device == "cuda" else ("bf16", "fp32")
-    ways = ("eager", "graphs", "compiled") if check.device == "cuda" else ("eager",)
-    fixed = (f"device={check.device}",)
-    best, *others = precisions
-    plan = [(way, best) for way in ways if way != "compiled"] + [
-        (way, p) for p in others for way in ways if way == "graphs"
-    ]
-    plan += [("contiguous", best)] + [("compiled", best)] * ("compiled" in ways)
-    plan += [("eager", precision) for precision in others]
-    plan += [("compiled", precision) for precision in others if "compiled" in ways]
-    for way, precision in plan:
-        for name, overrides in networks.items():
-            yield name, way, precision, (*overrides, *fixed, *WAYS[way], f"device.precision={precision}")
-
-
 def measure(check: Check) -> None:
+    """Each way in a process of its own, so that one that breaks the GPU's context leaves the others theirs."""
     speeds: list[dict[str, Any]] = []
-    dropped: list[str] = []
-    check.found |= {"speed": speeds, "dropped": dropped, "targets": {}}
-    taken: dict[str, float] = {}  # seconds for the last one of each way
-    for name, way, precision, overrides in variants(check):
-        computed = f"{precision}, {way}"
-        if check.left(SPEED) < taken.get(way, max(taken.values(), default=0.0)):
-            dropped.append(f"{name}, {computed}")
-            continue
-        began = time.perf_counter()
-        row = {"networks": name, "computed": computed, "overrides": list(overrides)}
-        try:
-            speeds.append(row | alone(configuration(overrides), QUICK if check.quick else LAPS))
-        except Exception as error:  # noqa: BLE001 (what one variant breaks is told, and the others are measured)
-            speeds.append(row | {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"})
-        if check.device == "cuda":
-            torch.cuda.empty_cache()
-        taken[way] = time.perf_counter() - began
-        print(" | ".join(cells(speeds[-1])), flush=True)
+    check.found["speed"] = speeds
+    ways = SHARES if check.device == "cuda" else {"eager": SPEED}
+    for way, share in ways.items():
+        command = [sys.executable, __file__, "--child", way, "--device", check.device]
+        command += ["--seconds", str(max(0.0, check.left(share))), *(["--quick"] if check.quick else [])]
+        process = subprocess.Popen(command, env=surroundings(), stdout=subprocess.PIPE)
+        timer = threading.Timer(max(check.left(share), 0) + OVERTIME, process.kill)
+        timer.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            speeds.append(json.loads(line))
+            print(" | ".join(cells(speeds[-1])), flush=True)
+        if process.wait() != 0:
+            speeds.append({"networks": "all others", "computed": way, "error": f"exit code {process.returncode}"})
+        timer.cancel()
         check.write()
     check.found["targets"] = {name: beside(speeds, name, target) for name, target in TARGETS.items()}
+
+
+def variants(way: str, device: str, quick: bool) -> Iterator[tuple[str, str, list[str]]]:
+    """Networks, how they are computed, and the overrides; the most wanted first, since the rest may be left out."""
+    best, *others = PRECISIONS if device == "cuda" else ("bf16", "fp32")
+    plan = [(way, best)] + [("contiguous", best)] * (way == "eager") + [(way, precision) for precision in others]
+    for how, precision in plan:
+        for name, overrides in (TINY if quick else NETWORKS).items():
+            asked = (*overrides, f"device={device}", *WAYS[how], f"device.precision={precision}")
+            yield name, f"{precision}, {how}", list(asked)
+
+
+def measure_way(way: str, device: str, quick: bool, seconds: float) -> Iterator[dict[str, Any]]:
+    """A row for each variant; one that would take longer than is left is left out."""
+    began, taken = time.perf_counter(), 0.0
+    for name, computed, overrides in variants(way, device, quick):
+        row = {"networks": name, "computed": computed, "overrides": overrides}
+        start = time.perf_counter()
+        if start - began + taken > seconds:
+            yield row | {"error": TOO_LATE}
+            continue
+        try:
+            row |= alone(configuration(overrides), QUICK if quick else LAPS)
+        except Exception as error:  # noqa: BLE001 (what one variant breaks is told, and the others are measured)
+            row |= {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+        taken = time.perf_counter() - start
+        yield row
+        if device == "cuda":
+            torch.cuda.empty_cache()
 
 
 def configuration(overrides: Sequence[str]) -> dict[str, Any]:
@@ -274,8 +293,6 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
             share = f"{beside_it['share_of_matrix_rate']:.0%} of the matrix rate"
             measured = f"measured {beside_it['measured']:,.0f} ({beside_it['computed']}; {share})"
             yield f"{name}: target {beside_it['target']:,} images/s, {measured}"
-    if found["dropped"]:
-        yield f"left out for want of time: {'; '.join(found['dropped'])}"
     tests, training = found["tests"], found["training"]
     yield f"tests: {tests['told']}{' (cut short)' if tests['cut_short'] else ''}"
     yield from tests["failures"]
