@@ -26,7 +26,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from gan_runner.benchmark import Asked, alone, told
+from gan_runner.benchmark import Asked, Bare, told
 from gan_runner.device import Device
 from gan_runner.environment import environment
 from gan_runner.files import write_atomically
@@ -170,13 +170,20 @@ def measure_way(way: str, device: str, quick: bool, seconds: float) -> Iterator[
             yield row | {"error": TOO_LATE}
             continue
         try:
-            row |= alone(configuration(overrides), QUICK if quick else LAPS)
+            row |= alone(overrides, QUICK if quick else LAPS)
         except Exception as error:  # noqa: BLE001 (what one variant breaks is told, and the others are measured)
             row |= {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
         taken = time.perf_counter() - start
         yield row
         if device == "cuda":
             torch.cuda.empty_cache()
+
+
+def alone(overrides: Sequence[str], asked: Asked) -> dict[str, Any]:
+    bare = Bare(configuration(overrides))
+    for _ in range(asked.repeats):
+        bare.take_turn(asked.seconds)
+    return bare.result()
 
 
 def configuration(overrides: Sequence[str]) -> dict[str, Any]:

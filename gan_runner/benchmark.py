@@ -281,32 +281,40 @@ def lap(counted: Run | Textbook, advance: Callable[[], object], seconds: float) 
     return Lap(counted.steps - steps, counted.images - images, taken, busy)
 
 
-def alone(config: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+class Bare:
     """The bare loop of a configuration and matrix products, without rivals; nothing is written."""
-    run = build(config)
-    began = time.perf_counter()
-    for _ in range(WARM):
-        run.step()
-    settle(run.device)
-    warm_seconds = time.perf_counter() - began
-    of_discriminator, of_generator = operations(build(textbook_config(config)))
-    run.device.configure()
-    matrix_rate(run.device, min(asked.seconds, MATRIX_SECONDS) / 10)
-    laps, matrix = [], []
-    for _ in range(asked.repeats):
-        laps.append(lap(run, run.step, asked.seconds))
-        matrix.append(matrix_rate(run.device, min(asked.seconds, MATRIX_SECONDS)))
-    batch = run.settings.batch_size
-    reached = [(of_discriminator * lap.images / batch + of_generator * lap.steps) / lap.seconds for lap in laps]
-    return {
-        **speed(laps),
-        "operations_per_second": spread(reached),
-        "matrix_operations_per_second": spread(matrix),
-        "share_of_matrix_rate": spread([r / m for r, m in zip(reached, matrix, strict=True)]),
-        "peak_memory_mb": run.device.peak_memory_mb(),
-        "seconds_of_the_first_steps": warm_seconds,
-        "graphs": len(run.graphs.updates),
-    }
+
+    def __init__(self, config: Mapping[str, Any]):
+        self.run, began = build(config), time.perf_counter()
+        for _ in range(WARM):
+            self.run.step()
+        settle(self.run.device)
+        self.first_steps = time.perf_counter() - began
+        self.peak_memory = self.run.device.peak_memory_mb()
+        self.of_discriminator, self.of_generator = operations(build(textbook_config(config)))
+        self.laps: list[Lap] = []
+        self.matrix: list[float] = []
+        self.run.device.configure()
+        matrix_rate(self.run.device, MATRIX_SECONDS / 10)
+
+    def take_turn(self, seconds: float) -> None:
+        self.laps.append(lap(self.run, self.run.step, seconds))
+        self.matrix.append(matrix_rate(self.run.device, min(seconds, MATRIX_SECONDS)))
+
+    def result(self) -> dict[str, Any]:
+        batch, laps = self.run.settings.batch_size, self.laps
+        forms = [self.of_discriminator * lap.images / batch + self.of_generator * lap.steps for lap in laps]
+        reached = [operations / lap.seconds for operations, lap in zip(forms, laps, strict=True)]
+        return {
+            **speed(laps),
+            "operations_per_image": sum(forms) / sum(lap.images for lap in laps),
+            "operations_per_second": spread(reached),
+            "matrix_operations_per_second": spread(self.matrix),
+            "share_of_matrix_rate": spread([r / m for r, m in zip(reached, self.matrix, strict=True)]),
+            "peak_memory_mb": self.peak_memory,
+            "seconds_of_the_first_steps": self.first_steps,
+            "graphs": len(self.run.graphs.updates),
+        }
 
 
 def settle(device: Device) -> None:

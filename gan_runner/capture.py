@@ -111,12 +111,20 @@ class CudaRecorder:
     def record(self, function: Callable[[], T]) -> tuple[T, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
         # thread_local: the thread that reads images ahead may pin memory meanwhile
-        with (
-            torch.autograd.set_multithreading_enabled(False),
-            torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"),
-        ):
-            result = function()
+        recording = torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local")
+        try:
+            with torch.autograd.set_multithreading_enabled(False), recording:
+                result = function()
+        except RuntimeError:
+            forget_recording()
+            raise
         return result, graph.replay
+
+
+def forget_recording() -> None:
+    """torch leaves its generator, which dropout draws from, as if a recording that failed still went on."""
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.graphsafe_set_state(torch.Generator("cuda").graphsafe_get_state())
 
 
 class Left(NamedTuple):
