@@ -43,7 +43,8 @@ class Noise:
 
     def drawn(self, draw: Draw, shape: tuple[int, ...], out: Tensor | None = None) -> Tensor:
         """(size, *shape), for the whole batch; the one place where numbers are drawn."""
-        return draw(self.size, *shape, generator=self.generator(), device=self.device, out=out)
+        device = self.device if out is None else out.device
+        return draw(self.size, *shape, generator=self.generator(), device=device, out=out)
 
     def normal(self, *shape: int) -> Tensor:
         """(rows, *shape) from N(0, 1), float32."""

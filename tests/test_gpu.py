@@ -75,18 +75,23 @@ def test_the_step_never_waits_in_any_precision(loss: str, precision: str):
     check_waiting(*SMALL, f"loss={loss}", f"device.precision={precision}")
 
 
+SCATTERED = ("augment=diffaugment", "augment=ada")  # torch's deterministic scatter copies from the host
+
+
 @pytest.mark.parametrize("overrides", CASES.values(), ids=CASES)
 def test_graphs_change_no_number(overrides: tuple[str, ...]):
-    """Bit for bit where the kernels are deterministic; statistics of every step, then the weights."""
-    settings = (*on_the_gpu(*overrides), "device.deterministic=true")
+    """Bit for bit where the kernels are deterministic, else to rounding: every step's statistics, then the weights."""
+    exact = not set(SCATTERED) & set(overrides)
+    settings = (*on_the_gpu(*overrides), f"device.deterministic={str(exact).lower()}")
     plain = make_run(*settings, "device.graphs=false")
     graphed = make_run(*settings, "device.graphs=true")
+    tolerance = 0.0 if exact else 1e-2
     for one, other in [(plain.step(), graphed.step()) for _ in range(6)]:
         assert one.keys() == other.keys()
         for tag, value in one.items():
-            assert_close(other[tag], value, rtol=0, atol=0, equal_nan=True, msg=tag)
+            assert_close(other[tag], value, rtol=tolerance, atol=tolerance, equal_nan=True, msg=tag)
     for name, value in weights(plain).items():
-        assert_close(weights(graphed)[name], value, rtol=0, atol=0, msg=name)
+        assert_close(weights(graphed)[name], value, rtol=tolerance, atol=tolerance, msg=name)
 
 
 def test_graphs_are_on_by_default_and_told_where_they_are_not(caplog: pytest.LogCaptureFixture):
