@@ -85,7 +85,7 @@ GROWTH: dict[str, dict[str, tuple[str, ...]]] = {  # what grows, from the smalle
 }
 RANKS = (1, 2)
 RANKED = (*GROWN, *NARROW, "train.batch_size=64", "train.sample_every=1000000", "train.checkpoint_every=1000000")
-TIMES, RANKED_SECONDS = Asked(1.0, 5), 15.0
+TIMES, RANKED_SECONDS = Asked(0.6, 5), 15.0
 HASTE, HASTE_SECONDS = Asked(0.01, 2), 1.0
 HEAD = (
     "what grows",

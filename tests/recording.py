@@ -61,6 +61,18 @@ class NoWaiting(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
+class Staying(TorchDispatchMode):
+    """Refuses operations of several devices, which copies between them are. (A single number is part of a launch.)"""
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        devices = {tensor.device for tensor in tensors((args, kwargs)) if tensor.dim()}
+        if devices:
+            devices |= {tensor.device for tensor in tensors(result)}
+            assert len(devices) == 1, f"{operation} goes between {', '.join(sorted(map(str, devices)))}"
+        return result
+
+
 class Operations(TorchDispatchMode):
     """What torch is asked for, below autograd."""
 
