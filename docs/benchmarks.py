@@ -25,15 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from PIL import Image
 
-from gan_runner.benchmark import BENCHMARKS, Asked, Bare, spread, told
+from gan_runner.benchmark import BENCHMARKS, Asked, Bare, composed, spread, told
 from gan_runner.dataset.image_folder import ImageFolder
 from gan_runner.device import Device
 from gan_runner.environment import environment
-from gan_runner.main import CONF
 from gan_runner.spec import Batch
 
 BATCH, BATCHES = 64, 300
@@ -114,7 +111,7 @@ def growth(quick: bool) -> None:
 
 
 def grown(sizes: Mapping[str, tuple[str, ...]], asked: Asked) -> Iterator[dict[str, Any]]:
-    bare = {size: Bare(configuration((*GROWN, *overrides))) for size, overrides in sizes.items()}
+    bare = {size: Bare(composed((*GROWN, *overrides))) for size, overrides in sizes.items()}
     for number in range(asked.repeats):
         for one in list(bare.values())[:: 1 if number % 2 == 0 else -1]:
             one.take_turn(asked.seconds)
@@ -137,13 +134,6 @@ def ranked(count: int, seconds: float) -> dict[str, Any]:
             return row | {"error": f"failed with exit code {done.returncode}"}
         told = json.loads(summary.read_text())
     return row | {"images_per_second": spread([told["images_per_second"]]), "peak_memory_mb": told["peak_memory_mb"]}
-
-
-def configuration(overrides: Sequence[str]) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items() if key != "hydra"}
 
 
 def tell(name: str, found: Sequence[Mapping[str, Any]]) -> None:

@@ -23,14 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from gan_runner.benchmark import Asked, Bare, told
+from gan_runner.benchmark import Asked, Bare, composed, told
+from gan_runner.compat import first_line
 from gan_runner.device import Device
 from gan_runner.environment import environment
 from gan_runner.files import write_atomically
-from gan_runner.main import CONF
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARES = {"graphs": 0.2, "eager": 0.36, "compiled": 0.48}  # of the time, after which the next way is measured
@@ -174,7 +172,7 @@ def measure_way(way: str, device: str, quick: bool, seconds: float) -> Iterator[
         try:
             row |= alone(overrides, QUICK if quick else LAPS)
         except Exception as error:  # noqa: BLE001 (what one variant breaks is told, and the others are measured)
-            row |= {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+            row |= {"error": f"{type(error).__name__}: {first_line(error)}"}
         taken = time.perf_counter() - start
         yield row
         if device == "cuda":
@@ -182,17 +180,10 @@ def measure_way(way: str, device: str, quick: bool, seconds: float) -> Iterator[
 
 
 def alone(overrides: Sequence[str], asked: Asked) -> dict[str, Any]:
-    bare = Bare(configuration(overrides))
+    bare = Bare(composed(overrides))
     for _ in range(asked.repeats):
         bare.take_turn(asked.seconds)
     return bare.result()
-
-
-def configuration(overrides: Sequence[str]) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items() if key != "hydra"}
 
 
 def beside(speeds: Sequence[Mapping[str, Any]], name: str, target: int) -> dict[str, Any]:

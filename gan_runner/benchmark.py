@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import hydra
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gan_runner.build import build, check_structure
 from gan_runner.device import DTYPES, Device
@@ -279,6 +279,14 @@ def lap(counted: Run | Textbook, advance: Callable[[], object], seconds: float) 
     settle(counted.device)
     taken, busy = time.perf_counter() - began, time.process_time() - busy
     return Lap(counted.steps - steps, counted.images - images, taken, busy)
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration that these overrides compose."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
 
 
 class Bare:

@@ -252,7 +252,7 @@ class Graphs:
         return update
 
     def give_up(self, player: Player, error: RuntimeError) -> None:
-        reason = f"the {player.name}'s update cannot be recorded ({str(error).splitlines()[0].rstrip('.')})"
+        reason = f"the {player.name}'s update cannot be recorded ({str(error).partition(chr(10))[0].rstrip('.')})"
         if self.required:
             raise ConfigError(f"device.graphs=true: {reason}; use device.graphs=auto or false.") from error
         log.warning("device.graphs=auto: %s, so that there are no CUDA graphs", reason)

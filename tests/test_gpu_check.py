@@ -1,5 +1,6 @@
 """The script behind `make gpu`, made short, on a CPU."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -8,7 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from gan_runner.benchmark import composed
+from gan_runner.build import build
+
 ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("gpu", ROOT / "docs" / "gpu.py")
+gpu = importlib.util.module_from_spec(SPEC)
+sys.modules["gpu"] = gpu  # its dataclass looks there
+SPEC.loader.exec_module(gpu)
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,3 +52,17 @@ def test_without_a_gpu_it_says_so_in_a_sentence(tmp_path: Path):
     assert done.returncode == 2
     assert done.stderr.startswith("make gpu: this machine has no usable CUDA GPU")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", gpu.NETWORKS)
+def test_its_networks_are_those_of_the_recipes_and_need_no_download(name: str):
+    run = build(composed((*gpu.NETWORKS[name], "device=cpu")))
+    assert f"{run.real.spec.height}x{run.real.spec.width}" == name.split()[-1]
+    assert run.settings.batch_size == (128 if "DCGAN" in name else 64)
+    assert run.objective.n_critic == (1 if "DCGAN" in name else 5)
+
+
+def test_every_way_is_measured_in_every_precision():
+    found = [computed for way in gpu.SHARES for _, computed, _ in gpu.variants(way, "cuda", quick=False)]
+    assert len(found) == len(gpu.NETWORKS) * (3 * 4 + 1)
+    assert found[: len(gpu.NETWORKS)] == ["bf16, graphs"] * len(gpu.NETWORKS)
