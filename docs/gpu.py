@@ -115,7 +115,7 @@ def carry_out(check: Check) -> int:
     """0 when no test failed and the training ended well."""
     check.found["environment"] = environment(Device(check.device))
     measure(check)
-    check.found["timed_test"] = tested(check, "timed", [TIMED, "-s"], 4 * GRACE)
+    check.found["timed_test"] = tested(check, "timed", [TIMED, "-s"], 8 * GRACE)
     training = start_training(check)
     run_tests(check)
     end_training(check, training)
