@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
+OUT    ?= outputs/.gpu
 
 .DEFAULT_GOAL := help
 .PHONY: help install train test test-long gpu lint board figures clean
@@ -31,13 +32,13 @@ test-long: $(READY)  ## the long forms of the tests
 
 # An interpreter that is named is used as it is, so that a machine without a network needs no .venv.
 ifeq ($(origin PYTHON),command line)
-gpu: GPU_PYTHON = $(PYTHON)
+gpu: GPU_PYTHON = PYTHONPATH=.:$$PYTHONPATH $(PYTHON)
 else
 gpu: GPU_PYTHON = $(BIN)/python
 gpu: $(READY)
 endif
-gpu:  ## the tests and benchmarks that need a CUDA GPU; make gpu PYTHON=python3 uses that one as it is
-	$(GPU_PYTHON) -m pytest -m gpu -rs -s $(ARGS)
+gpu:  ## the whole check of a CUDA GPU, in 8 minutes; make gpu PYTHON=python3 uses that one as it is; OUT=folder
+	$(GPU_PYTHON) docs/gpu.py --out $(OUT) $(ARGS)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

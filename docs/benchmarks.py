@@ -1,6 +1,10 @@
-"""The measured table of docs/benchmarks.md: python docs/benchmarks.py IMAGES.zip, an archive with folders of classes.
+"""The measured tables of docs/benchmarks.md.
 
-Everything is written into a temporary folder, which is removed. Ratios are taken within one run.
+python docs/benchmarks.py data IMAGES.zip    the data path, of an archive with folders of classes
+python docs/benchmarks.py growth             how the cost of a training grows
+
+Everything is written into a temporary folder, which is removed, but outputs/.benchmarks/growth.json. Ratios are taken
+within one run.
 """
 
 import argparse
@@ -14,7 +18,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gan_runner.benchmark import BENCHMARKS, Asked, Bare, composed, spread, told
 from gan_runner.dataset.image_folder import ImageFolder
+from gan_runner.device import Device
+from gan_runner.environment import environment
 from gan_runner.spec import Batch
 
 BATCH, BATCHES = 64, 300
@@ -33,13 +40,19 @@ CPU = torch.device("cpu")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", help="a zip archive of images in folders of classes")
-    parser.add_argument("--child", choices=("pack", "memory"), help=argparse.SUPPRESS)
-    parser.add_argument("--cache", help=argparse.SUPPRESS)
-    parser.add_argument("--cores", type=int, help=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tables = parser.add_subparsers(dest="table", required=True)
+    data = tables.add_parser("data", help="the data path")
+    data.add_argument("images", help="a zip archive of images in folders of classes")
+    data.add_argument("--child", choices=("pack", "memory"), help=argparse.SUPPRESS)
+    data.add_argument("--cache", help=argparse.SUPPRESS)
+    data.add_argument("--cores", type=int, help=argparse.SUPPRESS)
+    growing = tables.add_parser("growth", help="how the cost of a training grows")
+    growing.add_argument("--quick", action="store_true", help="laps too short to mean anything, to try the script")
     options = parser.parse_args()
-    if options.child == "pack":
+    if options.table == "growth":
+        growth(options.quick)
+    elif options.child == "pack":
         answer(pack(options.images, options.cache, options.cores))
     elif options.child == "memory":
         answer(memory(options.images, options.cache))
@@ -47,6 +60,101 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for row in rows(os.path.abspath(options.images), Path(folder)):
                 print("| " + " | ".join(row) + " |", flush=True)
+
+
+# ---- growth
+
+GROWN = ("model=dcgan", "loss=wgan_gp", "dataset=synthetic", "dataset.count=2000")
+NARROW = ("model.generator.width=16", "model.discriminator.width=16")
+GROWTH: dict[str, dict[str, tuple[str, ...]]] = {  # what grows, from the smallest on
+    "batch": {str(n): (*NARROW, f"train.batch_size={n}") for n in (8, 16, 32, 64, 128)},
+    "resolution": {
+        f"{n}x{n}": (*NARROW, "train.batch_size=16", f"dataset.height={n}", f"dataset.width={n}") for n in (16, 32, 64)
+    },
+    "width": {
+        str(n): ("train.batch_size=16", f"model.generator.width={n}", f"model.discriminator.width={n}")
+        for n in (8, 16, 32, 64)
+    },
+    "images in the dataset": {
+        f"{n:,}": (*NARROW, "train.batch_size=16", f"dataset.count={n}") for n in (1_000, 10_000, 100_000)
+    },
+    "n_critic": {str(n): (*NARROW, "train.batch_size=16", f"loss.n_critic={n}") for n in (1, 2, 5, 10)},
+}
+RANKS = (1, 2)
+RANKED = (*GROWN, *NARROW, "train.batch_size=64", "train.sample_every=1000000", "train.checkpoint_every=1000000")
+TIMES, RANKED_SECONDS = Asked(0.6, 5), 15.0
+HASTE, HASTE_SECONDS = Asked(0.01, 2), 1.0
+HEAD = (
+    "what grows",
+    "to",
+    "images/s",
+    "time an image, beside the row above",
+    "operations, beside it",
+    "of matrix rate",
+)
+
+
+def growth(quick: bool) -> None:
+    """Prints the table row by row; the laps of one table's rows take turns, so that a drift of the machine cancels."""
+    for cells in (HEAD, ("---",) * len(HEAD)):
+        print("| " + " | ".join(cells) + " |", flush=True)
+    result: dict[str, list[dict[str, Any]]] = {}
+    for name, sizes in GROWTH.items():
+        result[name] = list(grown(sizes, HASTE if quick else TIMES))
+        tell(name, result[name])
+    result["ranks"] = [ranked(count, HASTE_SECONDS if quick else RANKED_SECONDS) for count in RANKS]
+    tell("ranks, batch 64 in all", result["ranks"])
+    BENCHMARKS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"environment": environment(Device()), **result}, indent=2) + "\n"
+    (BENCHMARKS / "growth.json").write_text(text)
+    print(f"saved in {BENCHMARKS / 'growth.json'}")
+
+
+def grown(sizes: Mapping[str, tuple[str, ...]], asked: Asked) -> Iterator[dict[str, Any]]:
+    bare = {size: Bare(composed((*GROWN, *overrides))) for size, overrides in sizes.items()}
+    for number in range(asked.repeats):
+        for one in list(bare.values())[:: 1 if number % 2 == 0 else -1]:
+            one.take_turn(asked.seconds)
+    for size, one in bare.items():
+        yield {"to": size, "overrides": list(sizes[size]), **one.result()}
+
+
+def ranked(count: int, seconds: float) -> dict[str, Any]:
+    """The speed that a run's own summary tells, of so many processes on this machine; its start is not counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        limits = ("train.total_steps=null", f"train.total_seconds={seconds}", "name=ranks")
+        launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count))
+        command = [sys.executable, *launcher, "-m", "gan_runner", *RANKED, *limits]
+        threads = str(max(1, len(os.sched_getaffinity(0)) // count))
+        around = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        done = subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True, check=False)
+        summary = Path(folder) / "outputs" / "ranks" / "summary.json"
+        row = {"to": str(count), "overrides": list(RANKED)}
+        if done.returncode != 0 or not summary.exists():
+            return row | {"error": f"failed with exit code {done.returncode}"}
+        told = json.loads(summary.read_text())
+    return row | {"images_per_second": spread([told["images_per_second"]]), "peak_memory_mb": told["peak_memory_mb"]}
+
+
+def tell(name: str, found: Sequence[Mapping[str, Any]]) -> None:
+    before: Mapping[str, Any] = {}
+    for row in found:
+        if "error" in row:
+            cells = (row["error"], "-", "-", "-")
+        else:
+            share = told(row["share_of_matrix_rate"], ".0%") if "share_of_matrix_rate" in row else "-"
+            time_beside = ratio(before.get("images_per_second", {}).get("median"), row["images_per_second"]["median"])
+            work_beside = ratio(row.get("operations_per_image"), before.get("operations_per_image"))
+            cells = (told(row["images_per_second"], ",.0f"), time_beside, work_beside, share)
+            before = row
+        print(f"| {name} | {row['to']} | {' | '.join(cells)} |", flush=True)
+
+
+def ratio(one: float | None, other: float | None) -> str:
+    return "-" if one is None or other is None else f"{one / other:.2f}"
+
+
+# ---- the data path
 
 
 def rows(images: str, folder: Path) -> Iterator[tuple[str, str]]:
@@ -140,7 +248,7 @@ def small_images(path: Path) -> Path:
 
 def child(task: str, images: str, cache: str, *more: str) -> dict[str, float]:
     """In a process of its own, whose start is not counted."""
-    command = [sys.executable, __file__, images, "--child", task, "--cache", cache, *more]
+    command = [sys.executable, __file__, "data", images, "--child", task, "--cache", cache, *more]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, float] = json.loads(found.stdout.splitlines()[-1])
     return result

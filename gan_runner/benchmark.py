@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import hydra
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gan_runner.build import build, check_structure
 from gan_runner.device import DTYPES, Device
@@ -43,7 +43,7 @@ WARM = 3  # steps before the first that is timed
 MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the matrices that are multiplied
 MATRIX_SECONDS = 1.0  # at most, in each repeat
 IDLE = 0.95  # of a processor's time, which a training on an idle machine has at least
-PLAIN = {"precision": "fp32", "compile": False, "channels_last": False, "deterministic": False}
+PLAIN = {"precision": "fp32", "compile": False, "channels_last": False, "deterministic": False, "graphs": False}
 LIBRARY_CHOICES = ("fused", "foreach", "capturable")  # settings of an optimizer that tutorials leave alone
 SECTIONS = {"log": "logging", "sample": "housekeeping", "save": "housekeeping", "evaluate": "housekeeping"}
 CADENCES = {"log": "train.log_every", "sample": "train.sample_every", "save": "train.checkpoint_every"}
@@ -183,26 +183,15 @@ class Contest(Session):
     def run_lap(self) -> None:
         self.started = time.perf_counter() - self.run.seconds
         self.mark()
-        self.laps["runner"].append(self.lap(self.run, self.advance))
+        self.laps["runner"].append(lap(self.run, self.advance, self.asked.seconds))
         self.mark()
 
     def bare_lap(self) -> None:
-        self.laps["bare"].append(self.lap(self.bare, self.bare.step))
+        self.laps["bare"].append(lap(self.bare, self.bare.step, self.asked.seconds))
 
     def textbook_lap(self) -> None:
         if self.textbook is not None:
-            self.laps["textbook"].append(self.lap(self.textbook, self.textbook.step))
-
-    def lap(self, counted: Run | Textbook, advance: Callable[[], object]) -> Lap:
-        counted.device.configure()
-        steps, images = counted.steps, counted.images
-        settle(counted.device)
-        began, busy = time.perf_counter(), time.process_time()
-        while time.perf_counter() - began < self.asked.seconds:
-            advance()
-        settle(counted.device)
-        seconds, busy = time.perf_counter() - began, time.process_time() - busy
-        return Lap(counted.steps - steps, counted.images - images, seconds, busy)
+            self.laps["textbook"].append(lap(self.textbook, self.textbook.step, self.asked.seconds))
 
     def matrix_lap(self) -> None:
         self.run.device.configure()
@@ -278,6 +267,62 @@ class Contest(Session):
         for section, setting in CADENCES.items():
             if not self.spent[section]:
                 yield f"{setting} was not reached within {steps} steps, so no time of it is counted."
+
+
+def lap(counted: Run | Textbook, advance: Callable[[], object], seconds: float) -> Lap:
+    counted.device.configure()
+    steps, images = counted.steps, counted.images
+    settle(counted.device)
+    began, busy = time.perf_counter(), time.process_time()
+    while time.perf_counter() - began < seconds:
+        advance()
+    settle(counted.device)
+    taken, busy = time.perf_counter() - began, time.process_time() - busy
+    return Lap(counted.steps - steps, counted.images - images, taken, busy)
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration that these overrides compose."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+class Bare:
+    """The bare loop of a configuration and matrix products, without rivals; nothing is written."""
+
+    def __init__(self, config: Mapping[str, Any]):
+        self.run, began = build(config), time.perf_counter()
+        for _ in range(WARM):
+            self.run.step()
+        settle(self.run.device)
+        self.first_steps = time.perf_counter() - began
+        self.peak_memory = self.run.device.peak_memory_mb()
+        self.of_discriminator, self.of_generator = operations(build(textbook_config(config)))
+        self.laps: list[Lap] = []
+        self.matrix: list[float] = []
+        self.run.device.configure()
+        matrix_rate(self.run.device, MATRIX_SECONDS / 10)
+
+    def take_turn(self, seconds: float) -> None:
+        self.laps.append(lap(self.run, self.run.step, seconds))
+        self.matrix.append(matrix_rate(self.run.device, min(seconds, MATRIX_SECONDS)))
+
+    def result(self) -> dict[str, Any]:
+        batch, laps = self.run.settings.batch_size, self.laps
+        forms = [self.of_discriminator * lap.images / batch + self.of_generator * lap.steps for lap in laps]
+        reached = [operations / lap.seconds for operations, lap in zip(forms, laps, strict=True)]
+        return {
+            **speed(laps),
+            "operations_per_image": sum(forms) / sum(lap.images for lap in laps),
+            "operations_per_second": spread(reached),
+            "matrix_operations_per_second": spread(self.matrix),
+            "share_of_matrix_rate": spread([r / m for r, m in zip(reached, self.matrix, strict=True)]),
+            "peak_memory_mb": self.peak_memory,
+            "seconds_of_the_first_steps": self.first_steps,
+            "graphs": len(self.run.graphs.updates),
+        }
 
 
 def settle(device: Device) -> None:

@@ -196,6 +196,12 @@ def schedules_begin(run: Run) -> Iterator[str]:
             )
 
 
+def graphs_replay_every_update(run: Run) -> Iterator[str]:
+    reason = run.without_graphs()
+    if run.device.graphs is True and reason is not None:
+        yield f"device.graphs=true is not possible, since {reason}; use device.graphs=auto."
+
+
 def networks_fit_the_data(run: Run) -> Iterator[str]:
     """A probe: two samples through both networks."""
     spec, noise = run.real.spec, run.noise("probe", 0, 2)
@@ -271,6 +277,7 @@ RULES = (
     parts_need_a_mean,
     schedules_have_a_length,
     schedules_begin,
+    graphs_replay_every_update,
     networks_fit_the_data,
 )
 

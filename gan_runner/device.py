@@ -28,11 +28,15 @@ class Device:
     """kind auto: CUDA if there is one, else the CPU. precision auto: bf16 or fp16 on CUDA, fp32 on a CPU.
 
     penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
+    channels_last: the memory format of convolutions; auto: where the matrix units of a GPU compute them.
+    graphs: are updates replayed as CUDA graphs (see capture.py)? auto: on CUDA, where nothing forbids it. The numbers
+    are the same.
     data: where the images are kept while they are trained on (see spec.KEPT); the results are the same.
     sync_batch_norm: batch norms take the statistics of all ranks together, not of each rank's share.
     """
 
     gpu_only: tuple[str, ...] = ("tf32", "fp16")
+    graphed: tuple[str, ...] = ("cuda",)  # kinds that have graphs
 
     def __init__(
         self,
@@ -40,9 +44,10 @@ class Device:
         precision: str = "auto",
         penalty_precision: str = "auto",
         compile: bool = False,
-        channels_last: bool = False,
+        channels_last: bool | str = "auto",
         deterministic: bool = False,
         data: str = "auto",
+        graphs: bool | str = "auto",
         sync_batch_norm: bool = False,
         ranks: Ranks = ALONE,
     ):
@@ -55,7 +60,7 @@ class Device:
         self.ranks = ranks
         self.torch = torch.device("cuda", ranks.local) if cuda or (cuda is None and usable) else torch.device("cpu")
         require(
-            self.torch.type == "cpu" or ranks.local < torch.cuda.device_count(),
+            self.torch.type == "cpu" or ranks.count == 1 or ranks.local < torch.cuda.device_count(),
             f"kind={kind}, but torchrun started more ranks here than the machine has GPUs "
             f"({torch.cuda.device_count()}); use --nproc_per_node={torch.cuda.device_count()}",
         )
@@ -65,13 +70,25 @@ class Device:
             f"precision={precision} needs a CUDA GPU; on a CPU use fp32 or bf16",
         )
         self.penalty_precision = penalty_precision
-        self.compile, self.channels_last, self.deterministic = compile, channels_last, deterministic
+        require(channels_last in (True, False, "auto"), f"channels_last={channels_last} is none of auto, true, false")
+        self.channels_last = self.best_format() if channels_last == "auto" else bool(channels_last)
+        self.compile, self.deterministic = compile, deterministic
         self.data, self.sync_batch_norm = data, sync_batch_norm
+        require(graphs in (True, False, "auto"), f"graphs={graphs} is none of auto, true, false")
+        require(
+            graphs is not True or self.torch.type in self.graphed,
+            "graphs=true needs a CUDA GPU; on a CPU use auto",
+        )
+        self.graphs = graphs
 
     def best_precision(self) -> str:
         if self.torch.type == "cpu":
             return "fp32"
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+    def best_format(self) -> bool:
+        """Is it channels_last?"""
+        return self.torch.type == "cuda" and self.precision != "fp32"
 
     def configure(self) -> None:
         """Sets what torch keeps per process, to the same values whatever ran before."""

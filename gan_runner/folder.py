@@ -20,6 +20,7 @@ from gan_runner.files import storing, write_atomically
 WITHOUT_EFFECT = (
     *("train.total_*", "train.*_every", "train.keep_checkpoints", "train.grid", "train.select_by"),
     *("train.on_divergence", "train.fresh", "dataset.root", "dataset.cache_dir", "device.kind", "device.data"),
+    "device.graphs",
     *("metric", "metric.*", "study", "name", "hydra", "hydra.*"),
 )
 LONGEST = 200  # bytes of a folder's name, of the 255 that file systems allow

@@ -1,10 +1,13 @@
 """Random numbers as a pure function of a key, so that a checkpoint needs no random state."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+Draw = Callable[..., Tensor]  # torch.randn or torch.rand
 
 
 def seed_of(*key: int | str) -> int:
@@ -38,10 +41,15 @@ class Noise:
     def generator(self) -> torch.Generator:
         return torch.Generator(device=self.device).manual_seed(seed_of(*self.key))
 
+    def drawn(self, draw: Draw, shape: tuple[int, ...], out: Tensor | None = None) -> Tensor:
+        """(size, *shape), for the whole batch; the one place where numbers are drawn."""
+        device = self.device if out is None else out.device
+        return draw(self.size, *shape, generator=self.generator(), device=device, out=out)
+
     def normal(self, *shape: int) -> Tensor:
         """(rows, *shape) from N(0, 1), float32."""
-        return self.rows(torch.randn(self.size, *shape, generator=self.generator(), device=self.device))
+        return self.rows(self.drawn(torch.randn, shape))
 
     def uniform(self, *shape: int) -> Tensor:
         """(rows, *shape) from U[0, 1), float32."""
-        return self.rows(torch.rand(self.size, *shape, generator=self.generator(), device=self.device))
+        return self.rows(self.drawn(torch.rand, shape))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,8 @@ from gan_runner.protocols import Stats
 from gan_runner.schedule import Progress, Schedule, valued
 
 Part = TypeVar("Part")
+Gradient = Callable[[Sequence[Any]], Stats]  # leaves the gradient of these parts in `.grad`, returns what to log
+Through = Callable[[Gradient, Sequence[Any], Callable[[], None]], Stats]  # Gradient, parts, seeding -> Gradient(parts)
 Scheduled = float | Schedule | list[float | Schedule]
 
 
@@ -49,15 +52,20 @@ class Player:
         parts: Sequence[Part],
         progress: Progress,
         seed: tuple[int | str, ...],
+        through: Through | None = None,
     ) -> Stats:
-        """The gradient of the mean of terms(part), which returns a loss and what to log of it."""
+        """The gradient of the mean of terms(part), which returns a loss and what to log of it.
+
+        through: computes it in another way, to the same numbers.
+        """
         self.follow_schedules(progress)
-        self.device.seed(*seed, *self.device.ranks.key)
+        reseed = partial(self.device.seed, *seed, *self.device.ranks.key)
+        gradient = partial(self.gradient, terms)
+        reseed()
         self.thaw(True)
-        count = self.device.ranks.count * len(parts)
-        observed = [self.backward(terms, part, count) for part in parts]
+        stats = gradient(parts) if through is None else through(gradient, parts, reseed)
         gradients = [p.grad for p in self.trainable if p.grad is not None]
-        stats = self.device.ranks.combine(gradients, mean(observed))
+        stats = self.device.ranks.combine(gradients, stats)
         self.scaler.unscale_(self.optimizer)
         self.thaw(False)
         return stats | {f"grad_norm/{self.name}": torch.nn.utils.get_total_norm(gradients)}
@@ -67,6 +75,10 @@ class Player:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def gradient(self, terms: Callable[[Part], tuple[Tensor, Stats]], parts: Sequence[Part]) -> Stats:
+        count = self.device.ranks.count * len(parts)
+        return mean([self.backward(terms, part, count) for part in parts])
 
     def backward(self, terms: Callable[[Part], tuple[Tensor, Stats]], part: Part, parts: int) -> Stats:
         with self.device.autocast():
@@ -120,9 +132,11 @@ def mean(observed: list[Stats]) -> Stats:
 def undisturbed(network: nn.Module) -> Iterator[None]:
     """What forwards in training mode change (batch statistics, spectral norm's vectors) is put back afterwards."""
     kept = [buffer.clone() for buffer in network.buffers()]
-    yield
-    for buffer, value in zip(network.buffers(), kept, strict=True):
-        buffer.copy_(value)
+    try:
+        yield
+    finally:
+        for buffer, value in zip(network.buffers(), kept, strict=True):
+            buffer.copy_(value)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The run: the step, and everything that a checkpoint must hold."""
 
 import bisect
+import logging
 import math
 import sys
 import time
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from gan_runner.augment.augmented import Augmented
 from gan_runner.augment.none import NoAugmentation
+from gan_runner.capture import Graphs, hindrance
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.ema import EMA
@@ -30,6 +32,8 @@ from gan_runner.protocols import Adaptive, Augmentation, Stateful, Stats
 from gan_runner.sampler import Sampler
 from gan_runner.schedule import Progress, Schedule, check_schedulable
 from gan_runner.spec import Batch, Share, full_precision
+
+log = logging.getLogger(__name__)
 
 CAN_BE_OFF = ("ema_half_life_images", "evaluate_every", "discriminator_warmup_steps", "fresh")
 SHOWN = 20_000  # points in a picture of toy data
@@ -123,8 +127,27 @@ class Run:
         self.rollbacks = 0  # returns to a checkpoint after a divergence
         self.seconds = 0.0  # of training, over all sessions; kept by the session
         self.length = self.nominal_length()
+        self.graphs = self.prepare_graphs()
         self.unseen = self.held_out_batches()
         self.open_streams()
+
+    def prepare_graphs(self) -> Graphs:
+        """Of the updates, where they are wanted and nothing is in their way."""
+        players, asked = [self.generator, self.discriminator], self.device.graphs
+        if asked is False or self.device.torch.type not in self.device.graphed:
+            return Graphs(players, on=False)
+        reason = self.without_graphs()
+        if reason is not None:
+            log.info("device.graphs=%s: there are no CUDA graphs, since %s", asked, reason)
+        return Graphs(players, on=reason is None, required=asked is True)
+
+    def without_graphs(self) -> str | None:
+        """Why the updates cannot be CUDA graphs, in half a sentence."""
+        objective, networks = self.objective, {p.name: p.network for p in (self.generator, self.discriminator)}
+        parts = {"loss": objective, "loss.adversarial": objective.adversarial, "loss.constraint": objective.constraint}
+        parts |= {f"loss.penalties.{name}": term for name, term in objective.penalties.items()}
+        parts |= {"augment": self.augment, "model.latent": self.latent}
+        return hindrance(self.device, networks, parts, self.schedules())
 
     # ---- positions, all of them functions of `steps`
 
@@ -230,7 +253,9 @@ class Run:
         noise = self.discriminator_noise(update)
         terms = partial(self.discriminator_terms, update, progress)
         parts, key = self.parts(real, noise), noise.scoped("dropout").key
-        stats = self.discriminator.prepare(terms, parts, progress, key)
+        way = tuple(name for name, penalty in self.objective.penalties.items() if update % penalty.every == 0)
+        through = self.graphs.through(self.discriminator, way)
+        stats = self.discriminator.prepare(terms, parts, progress, key, through)
         return stats | (self.augment.adapt(stats, update, progress) if isinstance(self.augment, Adaptive) else {})
 
     def discriminator_noise(self, update: int) -> Noise:
@@ -245,7 +270,8 @@ class Run:
         real = self.next(self.generator_batches) if labelled or self.objective.paired else None
         noise = self.noise("generator", self.steps, self.settings.generator_batch_size)
         terms = partial(self.generator_terms, progress)
-        return self.generator.prepare(terms, self.parts(real, noise), progress, noise.scoped("dropout").key)
+        parts, key = self.parts(real, noise), noise.scoped("dropout").key
+        return self.generator.prepare(terms, parts, progress, key, self.graphs.through(self.generator, ()))
 
     def parts(self, real: Batch | None, noise: Noise) -> list[Part]:
         """What this rank computes one after the other: of its share of the batch, and of the noise for all of it."""

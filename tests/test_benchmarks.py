@@ -1,6 +1,8 @@
-"""The script that measures the data path, made short; its memory at full length."""
+"""The script of the measured tables, made short; the memory of the data path at full length."""
 
 import importlib.util
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,34 @@ def test_the_rows_of_the_docs_are_measured(tmp_path: Path, monkeypatch: pytest.M
     for name in ("a later start", "the map beside them", "torchvision's ImageFolder and a DataLoader with 2 workers"):
         assert any(row.startswith(name) for row, _ in rows)
         assert name in told
+
+
+def test_the_growth_of_costs_is_a_table_by_one_command(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    few = {name: dict(list(sizes.items())[:2]) for name, sizes in benchmarks.GROWTH.items()}
+    monkeypatch.setattr(benchmarks, "GROWTH", few)
+    monkeypatch.setattr(benchmarks, "RANKS", (1,))
+    monkeypatch.setattr(sys, "argv", ["benchmarks.py", "growth", "--quick"])
+    benchmarks.main()
+    found = json.loads((in_tmp / "outputs" / ".benchmarks" / "growth.json").read_text())
+    assert list(found) == ["environment", *few, "ranks"]
+    for name in few:
+        one, other = found[name]
+        assert one["images_per_second"]["median"] > 0
+        ratio = other["operations_per_image"] / one["operations_per_image"]
+        if name == "width":
+            assert 3 < ratio < 4  # the square, but for the layers at the images
+        elif name == "resolution":
+            assert ratio > 4  # one layer more
+        elif name == "n_critic":
+            assert ratio < 1  # its generator update is shared
+        else:
+            assert ratio == pytest.approx(1)
+    assert found["ranks"][0]["images_per_second"]["median"] > 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 2 * len(few) + 1
+    assert {line.count("|") for line in lines} == {7}
 
 
 @pytest.mark.long

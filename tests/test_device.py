@@ -28,6 +28,18 @@ def test_penalties_leave_autocast_when_asked(settings: dict, dtype: torch.dtype)
         assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
 
 
+def test_convolutions_are_contiguous_on_a_cpu_and_channels_last_where_a_gpu_has_matrix_units(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    assert not Device("cpu", precision="bf16").channels_last
+    assert Device("cpu", channels_last=True).channels_last
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for precision in ("bf16", "fp16", "tf32"):
+        assert Device("cuda", precision=precision).channels_last
+    assert not Device("cuda", precision="fp32").channels_last
+    assert not Device("cuda", precision="bf16", channels_last=False).channels_last
+
+
 def test_a_scaler_works_under_fp16_alone():
     assert not Device("cpu", precision="bf16").scaler().is_enabled()
 
@@ -38,6 +50,9 @@ def test_a_scaler_works_under_fp16_alone():
         ({"kind": "gpu"}, "kind='gpu' is none of auto, cpu, cuda"),
         ({"kind": "cpu", "precision": "fp16"}, "precision=fp16 needs a CUDA GPU"),
         ({"kind": "cpu", "precision": "tf32"}, "precision=tf32 needs a CUDA GPU"),
+        ({"kind": "cpu", "graphs": True}, "graphs=true needs a CUDA GPU"),
+        ({"graphs": "always"}, "graphs=always is none of auto, true, false"),
+        ({"channels_last": "yes"}, "channels_last=yes is none of auto, true, false"),
         ({"precision": "bf61"}, "did you mean 'bf16'"),
         ({"penalty_precision": "bf16"}, "penalty_precision='bf16' is none of auto, fp32"),
     ],

@@ -33,6 +33,7 @@ ORDER = (
     LEAVES,
     ("sampler", "evaluator", "trust"),
     ("player",),
+    ("capture",),
     ("run",),
     ("session", "textbook"),
     ("compat",),

@@ -30,6 +30,8 @@ class ADA:
     sign of the scores of real images.
     """
 
+    state_stays_in_place = True  # p is a number in the memory of the device, and moves after an update
+
     def __init__(
         self,
         spec: ImageSpec,
@@ -120,20 +122,22 @@ class ADA:
 
     def adapt(self, observed: Stats, update: int, progress: Progress) -> Stats:
         """After discriminator update `update`, whose observations hold the share of real images that score above 0."""
-        stats = {"augment/probability": self.at(progress)}
+        stats = {"augment/probability": self.at(progress).clone()}
         if self.adapts:
-            self.signs = self.signs + 2 * observed["accuracy/real"] - 1
+            self.signs.copy_(self.signs + 2 * observed["accuracy/real"] - 1)
             if (update + 1) % self.every == 0:
                 stride = self.batch_size * self.every / self.speed_images
                 step = stride * (self.signs / self.every - self.target).sign()
-                self.adaptive, self.signs = (self.adaptive + step).clamp(0, 1), torch.zeros_like(self.signs)
+                self.adaptive.add_(step).clamp_(0, 1)
+                self.signs.zero_()
         return stats
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"adaptive": self.adaptive, "signs": self.signs}
+        return {"adaptive": self.adaptive.clone(), "signs": self.signs.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.adaptive, self.signs = (state[name].to(self.adaptive.device) for name in ("adaptive", "signs"))
+        self.adaptive.copy_(state["adaptive"])
+        self.signs.copy_(state["signs"])
 
 
 class Draws:

@@ -170,17 +170,24 @@ class ImageDataset:
         """The rows of a share of each batch, and which of them are mirrored."""
         epoch, offset = divmod(start, len(self))
         draws = [self.order] + [self.mirrored] * self.flip
-        waiting = [draw(seed, epoch)[offset:].to(home) for draw in draws]
+        waiting = [sent(draw(seed, epoch)[offset:], home) for draw in draws]
         while True:
             while len(waiting[0]) < size:
                 epoch += 1
-                waiting = [torch.cat([w, draw(seed, epoch).to(home)]) for w, draw in zip(waiting, draws, strict=True)]
+                waiting = [
+                    torch.cat([w, sent(draw(seed, epoch), home)]) for w, draw in zip(waiting, draws, strict=True)
+                ]
             chosen, waiting = [w[:size] for w in waiting], [w[size:] for w in waiting]
             yield share.of(chosen[0]), share.of(chosen[1]) if self.flip else None
 
 
 def at(labels: Tensor | None, rows: Tensor) -> Tensor | None:
     return labels[rows] if labels is not None else None
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """There, without waiting for what the device still computes."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
