@@ -124,6 +124,8 @@ def main() -> None:
         for pipes in (one, two):
             ask(pipes, overrides)
         print(f"| {name} | {compare(one, two, asked.steps, asked.repeats)} |", flush=True)
+    for pipe in (*one, *two):
+        pipe.send(None)
 
 
 if __name__ == "__main__":
