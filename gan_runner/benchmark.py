@@ -274,6 +274,7 @@ def lap(counted: Run | Textbook, advance: Callable[[], object], seconds: float) 
     steps, images = counted.steps, counted.images
     settle(counted.device)
     began, busy = time.perf_counter(), time.process_time()
+    advance()  # however busy the machine is
     while time.perf_counter() - began < seconds:
         advance()
     settle(counted.device)
@@ -348,7 +349,7 @@ def matrix_rate(device: Device, seconds: float) -> float:
     products = 0
     settle(device)
     began = time.perf_counter()
-    while time.perf_counter() - began < seconds:
+    while products == 0 or time.perf_counter() - began < seconds:
         torch.mm(one, other, out=result)
         settle(device)
         products += 1
