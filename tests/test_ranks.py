@@ -43,6 +43,8 @@ def pair() -> Iterator[Pair]:
 
 # ---- the numbers
 
+ADAM = 6e-4  # three steps of the highest rate below
+
 SAME = {
     "wgan_gp, with held-out images": ("loss=wgan_gp", "train.log_every=1"),
     "wgan_gp in two parts a rank": ("loss=wgan_gp", "train.accumulate=2"),
@@ -73,7 +75,8 @@ def check_same(two: list[Seen], one: Seen, rtol: float = 1e-4, atol: float = 1e-
     assert all(one.gradients)
     for seen in two:
         assert_close(seen.gradients, one.gradients, rtol=rtol, atol=atol, equal_nan=True)
-        assert_close(seen.weights, one.weights, rtol=rtol, atol=atol)
+        # looser: of a gradient that is zero but for rounding, Adam makes steps of the size of its rate
+        assert_close(seen.weights, one.weights, rtol=rtol, atol=max(atol, ADAM))
         assert seen.logged == pytest.approx(one.logged, rel=10 * rtol, abs=10 * atol)
         assert seen.metrics == pytest.approx(one.metrics)
 

@@ -102,7 +102,7 @@ def test_a_mistake_is_told_once_and_leaves_nothing(tmp_path: Path):
     assert code != 0
     assert out == ""
     assert err.count("torchrun must start 1 process with this loss") == 1
-    assert err.count("exitcode  : 2 ") == 2  # of both ranks, as torchrun reports
+    assert "exitcode  : 2 " in err  # of the rank that ended first, as torchrun reports
     assert list(tmp_path.iterdir()) == []
 
 
