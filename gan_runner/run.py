@@ -26,6 +26,7 @@ from gan_runner.loss.objective import Objective
 from gan_runner.meter import Meter
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise, seed_of
+from gan_runner.passes import Batches, sees_single_batches
 from gan_runner.player import Player, evaluating, undisturbed
 from gan_runner.plot import Game
 from gan_runner.protocols import Adaptive, Augmentation, Stateful, Stats
@@ -36,6 +37,7 @@ from gan_runner.spec import Batch, Share, full_precision
 log = logging.getLogger(__name__)
 
 CAN_BE_OFF = ("ema_half_life_images", "evaluate_every", "discriminator_warmup_steps", "fresh")
+TOGETHER = 8  # discriminator updates, at most, whose fakes are made at once
 SHOWN = 20_000  # points in a picture of toy data
 HELD_OUT = 512  # held-out images, at most and up to a batch, that the Wasserstein estimate is repeated on
 
@@ -90,6 +92,7 @@ class Part(NamedTuple):
 
     real: Batch | None
     noise: Noise
+    fake: Batch | None = None  # where it is made already
 
 
 class Run:
@@ -128,6 +131,8 @@ class Run:
         self.seconds = 0.0  # of training, over all sessions; kept by the session
         self.length = self.nominal_length()
         self.graphs = self.prepare_graphs()
+        plain = not (self.graphs.on or device.compile) and settings.accumulate == 1
+        self.one_pass = plain and sees_single_batches(generator.network)  # for the fakes of several updates?
         self.unseen = self.held_out_batches()
         self.open_streams()
 
@@ -221,12 +226,12 @@ class Run:
             self.warm_up()
         stats: Stats = {}
         progress = Progress(self.steps, self.length)
-        first = self.discriminator_updates(self.steps)
-        last = self.discriminator_updates(self.steps + 1) - 1
-        for update in range(first, last):
-            stats |= self.prepare_discriminator(update, progress)  # of a lazy penalty, the last value
-            self.move_discriminator()
-        stats |= self.prepare_discriminator(last, progress) | self.held_out(last, progress)
+        updates = range(self.discriminator_updates(self.steps), self.discriminator_updates(self.steps + 1))
+        for update, parts in self.discriminator_parts(updates):
+            stats |= self.prepare_discriminator(update, progress, parts)  # of a lazy penalty, the last value
+            if update < updates[-1]:
+                self.move_discriminator()
+        stats |= self.held_out(updates[-1], progress)
         if not self.objective.simultaneous:
             self.move_discriminator()
         stats |= self.prepare_generator(progress)
@@ -248,14 +253,32 @@ class Run:
         self.move_discriminator()
         self.warmed += 1
 
-    def prepare_discriminator(self, update: int, progress: Progress) -> Stats:
-        real = self.next(self.real_batches)
-        noise = self.discriminator_noise(update)
-        terms = partial(self.discriminator_terms, update, progress)
-        parts, key = self.parts(real, noise), noise.scoped("dropout").key
+    def discriminator_parts(self, updates: range) -> Iterator[tuple[int, list[Part]]]:
+        """What each update is computed from; the fakes of several are made in one pass where that is the same."""
+        together = TOGETHER if self.one_pass else 1
+        for first in range(updates.start, updates.stop, together):
+            group = updates[first - updates.start :][:together]
+            drawn = [self.parts(self.next(self.real_batches), self.discriminator_noise(update)) for update in group]
+            yield from zip(group, self.with_fakes(drawn) if len(group) > 1 else drawn, strict=True)
+
+    def with_fakes(self, drawn: list[list[Part]]) -> list[list[Part]]:
+        """Of updates that have one part each."""
+        parts = [part for (part,) in drawn]
+        z = torch.cat([self.latent.sample(part.noise.scoped("latent")) for part in parts])
+        labels = [part.real.labels for part in parts if part.real is not None and part.real.labels is not None]
+        with torch.no_grad(), self.device.autocast(), Batches(len(parts)):
+            images = full_precision(self.generator.network(z, torch.cat(labels) if labels else None))
+        made = zip(parts, images.chunk(len(parts)), strict=True)
+        return [[part._replace(fake=Batch(own, part.real.labels if part.real else None))] for part, own in made]
+
+    def prepare_discriminator(self, update: int, progress: Progress, parts: list[Part] | None = None) -> Stats:
+        """parts: where they are drawn already."""
+        if parts is None:
+            ((_, parts),) = self.discriminator_parts(range(update, update + 1))
+        terms, key = partial(self.discriminator_terms, update, progress), self.discriminator_noise(update).key
         way = tuple(name for name, penalty in self.objective.penalties.items() if update % penalty.every == 0)
         through = self.graphs.through(self.discriminator, way)
-        stats = self.discriminator.prepare(terms, parts, progress, key, through)
+        stats = self.discriminator.prepare(terms, parts, progress, (*key, "dropout"), through)
         return stats | (self.augment.adapt(stats, update, progress) if isinstance(self.augment, Adaptive) else {})
 
     def discriminator_noise(self, update: int) -> Noise:
@@ -294,11 +317,12 @@ class Run:
         return Augmented(network, self.augment, noise.scoped("augment"), progress)
 
     def discriminator_terms(self, update: int, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
-        real, noise = part
+        real, noise, fake = part
         assert real is not None
         network = self.augmented(noise, progress)
-        with torch.no_grad():  # its weights are frozen already, but torch.compile before 2.15 overlooks that they thaw
-            fake = self.fake(real, noise)
+        if fake is None:
+            with torch.no_grad():  # frozen already, but torch.compile before 2.15 overlooks that its weights thaw
+                fake = self.fake(real, noise)
         loss, stats = self.objective.discriminator(network, real, fake, noise, progress)
         with self.device.penalty_autocast():
             penalty, observed = self.objective.penalty(network, real, fake, noise, update, progress)

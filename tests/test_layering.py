@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "gan_runner"
 GROUND = (
     *("spec", "noise", "schedule", "protocols", "errors", "files", "lock", "weights"),
-    *("ranks", "torchrun", "sync_norm"),
+    *("ranks", "torchrun", "sync_norm", "passes"),
 )
 LEAVES = (
     "device",

@@ -5,19 +5,16 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_runner.errors import choose, require
 from gan_runner.loss.adversarial import ESTIMATES
 from gan_runner.noise import Noise
+from gan_runner.passes import sees_single_images
 from gan_runner.protocols import Adversarial, Constraint, Penalty, Stateful, Stats
 from gan_runner.schedule import Progress, Schedule, check_schedulable, valued
 from gan_runner.spec import Batch, Scorer, scores
 
 NEEDED = ("paired", "batch_statistics", "zero_is_boundary", "estimate", "discriminator", "generator")
-KNOWN = ("torch.nn.", "gan_runner.")  # whose layers are known
 FIRST, EVERY = 25, 500  # the generator steps with a burst: the first 25 and every 500th (WassersteinGAN/main.py)
 
 
@@ -192,17 +189,7 @@ class Objective:
     def prepare(self, network: nn.Module) -> None:
         if self.constraint is not None:
             self.constraint.prepare(network)
-        self.together = judges_singly(network)
-
-
-def judges_singly(network: nn.Module) -> bool:
-    """Is an image's score the same whatever passes with it, before it and after it? Of a user's layers nobody knows."""
-    return all(
-        type(module).__module__.startswith(KNOWN)
-        and not isinstance(module, (_BatchNorm, _DropoutNd, _SpectralNorm))
-        and not (getattr(module, "batch_coupled", False) or getattr(module, "random", False))
-        for module in network.modules()
-    )
+        self.together = sees_single_images(network)
 
 
 def spelt(thing: object) -> str:

@@ -1,4 +1,4 @@
-"""The lean double backward beside torch's own, and real and fake images in one pass beside two."""
+"""The lean double backward beside torch's own."""
 
 import contextlib
 from collections.abc import Callable
@@ -6,17 +6,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 from torch.testing import assert_close
 
 from gan_runner.loss import penalty as penalty_module
-from gan_runner.loss.objective import judges_singly
 from gan_runner.loss.penalty import GradientPenalty
-from gan_runner.model.minibatch import MinibatchDeviation
 from gan_runner.networks import counting
 from gan_runner.noise import Noise
 from gan_runner.spec import Batch
-from tests.conftest import make_run
 
 NETWORKS: dict[str, Callable[[], list[nn.Module]]] = {
     "dense layers": lambda: [nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 8), nn.LeakyReLU(0.2)],
@@ -108,47 +104,3 @@ def test_a_loss_of_the_score_beside_its_gradient_reaches_the_weights():
         with torch.no_grad():
             weight[1, 2, 0, 1] -= sign * 1e-5
     assert_close(float(found), (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-9)
-
-
-# ---- one pass of real and fake
-
-
-@pytest.mark.parametrize(
-    ("layers", "singly"),
-    [
-        ([nn.Conv2d(3, 4, 3), nn.GroupNorm(1, 4), nn.ReLU()], True),
-        ([nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)], False),
-        ([nn.Conv2d(3, 4, 3), nn.Dropout(0.5)], False),
-        ([spectral_norm(nn.Conv2d(3, 4, 3))], False),
-        ([MinibatchDeviation(4)], False),
-        ([Score([])], False),
-    ],
-    ids=["layer norm", "batch norm", "dropout", "spectral norm", "minibatch deviation", "a layer of the user's"],
-)
-def test_images_pass_together_only_where_each_is_judged_singly(layers: list[nn.Module], singly: bool):
-    assert judges_singly(nn.Sequential(*layers)) == singly
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["loss=gan"],
-        ["loss=wgan_gp"],
-        ["loss=hinge", "augment=diffaugment"],
-        ["loss=wgan_gp", "model=dcgan", "dataset=synthetic", "model.discriminator.width=4", "model.generator.width=4"],
-        ["loss=gan", "model.discriminator.conditioning=one_hot", "model.generator.conditioning=one_hot"],
-    ],
-    ids=lambda overrides: ",".join(overrides[:2]),
-)
-def test_one_pass_trains_as_two_do(overrides: list[str]):
-    fixed = ("device=cpu", "train.batch_size=16", "model.discriminator.norm=none")
-    runs = [make_run(*overrides, *fixed) for _ in range(2)]
-    assert runs[0].objective.together
-    runs[1].objective.together = False
-    for run in runs:
-        for _ in range(3):
-            run.meter.add(run.step())
-    one, two = (run.meter.read() for run in runs)
-    assert one.keys() == two.keys()
-    for tag, value in two.items():
-        assert one[tag] == pytest.approx(value, rel=1e-3, abs=1e-5), tag
