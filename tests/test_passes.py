@@ -40,8 +40,6 @@ def test_batch_norm_sees_each_batch_by_itself_and_remembers_all_in_their_order()
     one, other = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
     scales = torch.arange(1, 5).view(4, 1, 1, 1, 1)
     batches = scales * torch.randn(4, 5, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-        4, 1, 1, 1, 1
-    )
     with Batches(4):
         together = one(batches.flatten(0, 1))
     apart = torch.cat([other(batch) for batch in batches])
