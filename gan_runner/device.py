@@ -104,6 +104,7 @@ class Device:
             torch.cuda.reset_peak_memory_stats(self.torch)
         else:
             keep_freed_memory()
+            limit_threads()
 
     def place(self, module: nn.Module) -> None:
         """Moves a network here, in place. Compilation leaves its forward eager and its state dict as it is."""
@@ -164,6 +165,14 @@ def keep_freed_memory() -> None:
         adjust = ctypes.CDLL(None).mallopt
         for setting in (TRIM_THRESHOLD, MMAP_THRESHOLD):
             adjust(setting, KEPT_BYTES)
+
+
+def limit_threads() -> None:
+    """To the cores that this process may use, unless the user says: torch counts the machine's, containers get fewer."""
+    from joblib import cpu_count  # knows affinity and the quotas of cgroups
+
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cpu_count():
+        torch.set_num_threads(cpu_count())
 
 
 def ram() -> int:

@@ -61,8 +61,9 @@ def threads() -> int:
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdigit() and (told != "1" or "OMP_NUM_THREADS" in environment_of(os.getppid())):
         return int(told)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    from joblib import cpu_count  # knows affinity and the quotas of cgroups
+
+    return max(1, int(cpu_count()) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def environment_of(process: int) -> set[str]:

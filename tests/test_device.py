@@ -99,3 +99,16 @@ def test_large_buffers_are_not_taken_from_the_system_again_and_again():
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     assert [pages_touched_anew() for _ in range(6)][-1] < 1000
+
+
+def test_a_container_with_fewer_cores_than_the_machine_gets_as_many_threads(monkeypatch: pytest.MonkeyPatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+    try:
+        for told, given, used in ((None, 8, 3), (None, 2, 2), ("8", 8, 8)):
+            monkeypatch.setenv("OMP_NUM_THREADS", told) if told else monkeypatch.delenv("OMP_NUM_THREADS", False)
+            torch.set_num_threads(given)
+            Device("cpu").configure()
+            assert torch.get_num_threads() == used
+    finally:
+        torch.set_num_threads(before)
