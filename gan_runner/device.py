@@ -168,7 +168,7 @@ def keep_freed_memory() -> None:
 
 
 def limit_threads() -> None:
-    """To the cores that this process may use, unless the user says: torch counts the machine's, containers get fewer."""
+    """To the cores that this process may use, unless the user says: torch counts those of the machine."""
     from joblib import cpu_count  # knows affinity and the quotas of cgroups
 
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cpu_count():

@@ -20,6 +20,15 @@ NETWORKS: dict[str, Callable[[], list[nn.Module]]] = {
     "groups and dilation": lambda: [nn.Conv2d(3, 6, 3, groups=3), nn.ReLU(), nn.Conv2d(6, 6, 2, dilation=2, groups=2)],
     "no bias, padding by name": lambda: [nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 4, 3, padding="same")],
     "a norm between": lambda: [nn.Conv2d(3, 4, 4, 2, 1), nn.GroupNorm(1, 4), nn.LeakyReLU(), nn.Conv2d(4, 4, 3)],
+    "norms of groups": lambda: [nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.GroupNorm(4, 4, affine=False)],
+    "norms of vectors": lambda: [
+        nn.Flatten(),
+        nn.Linear(192, 8),
+        nn.LayerNorm(8),
+        nn.ReLU(),
+        nn.LayerNorm(8, bias=False),
+    ],
+    "norms of images": lambda: [nn.Conv2d(3, 4, 3), nn.LayerNorm([4, 6, 6]), nn.Tanh(), nn.Conv2d(4, 4, 3)],
     "smooth activations": lambda: [nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.ReLU()],
     "a negative slope": lambda: [nn.Conv2d(3, 4, 3), nn.LeakyReLU(-0.2)],
 }
