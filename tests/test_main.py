@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from joblib import cpu_count
 
 from gan_runner.main import main
 from gan_runner.run import Run
@@ -347,3 +348,12 @@ def board() -> Iterator[Callable[..., Any]]:
     finally:
         server.kill()
         server.wait()
+
+
+def test_parallel_jobs_of_a_sweep_share_the_cores(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    done = run("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", *TINY)
+    assert done.returncode == 0, done.stderr
+    summaries = [json.loads(path.read_text()) for path in Path("outputs").glob("*/summary.json")]
+    assert len(summaries) == 2
+    assert sum(summary["environment"]["threads"] for summary in summaries) <= max(2, cpu_count())
