@@ -37,7 +37,7 @@ from gan_runner.spec import Batch, Share, full_precision
 log = logging.getLogger(__name__)
 
 CAN_BE_OFF = ("ema_half_life_images", "evaluate_every", "discriminator_warmup_steps", "fresh")
-TOGETHER = 8  # discriminator updates, at most, whose fakes are made at once
+LARGEST = 2**21  # numbers in the fakes that are made at once: where more are made, one pass gains nothing
 SHOWN = 20_000  # points in a picture of toy data
 HELD_OUT = 512  # held-out images, at most and up to a batch, that the Wasserstein estimate is repeated on
 
@@ -131,10 +131,16 @@ class Run:
         self.seconds = 0.0  # of training, over all sessions; kept by the session
         self.length = self.nominal_length()
         self.graphs = self.prepare_graphs()
-        plain = not (self.graphs.on or device.compile) and settings.accumulate == 1
-        self.one_pass = plain and sees_single_batches(generator.network)  # for the fakes of several updates?
+        self.together = self.fakes_together()
         self.unseen = self.held_out_batches()
         self.open_streams()
+
+    def fakes_together(self) -> int:
+        """Of how many discriminator updates the fakes are made in one pass."""
+        plain = not (self.graphs.on or self.device.compile) and self.settings.accumulate == 1
+        if not (plain and sees_single_batches(self.generator.network)):
+            return 1
+        return max(1, LARGEST // (self.settings.batch_size * self.real.spec.size))
 
     def prepare_graphs(self) -> Graphs:
         """Of the updates, where they are wanted and nothing is in their way."""
@@ -255,9 +261,8 @@ class Run:
 
     def discriminator_parts(self, updates: range) -> Iterator[tuple[int, list[Part]]]:
         """What each update is computed from; the fakes of several are made in one pass where that is the same."""
-        together = TOGETHER if self.one_pass else 1
-        for first in range(updates.start, updates.stop, together):
-            group = updates[first - updates.start :][:together]
+        for first in range(updates.start, updates.stop, self.together):
+            group = updates[first - updates.start :][: self.together]
             drawn = [self.parts(self.next(self.real_batches), self.discriminator_noise(update)) for update in group]
             yield from zip(group, self.with_fakes(drawn) if len(group) > 1 else drawn, strict=True)
 
