@@ -110,6 +110,10 @@ def parse(arguments: Sequence[str]) -> tuple[Asked, list[str]]:
 
 
 def benchmark(config: Mapping[str, Any], asked: Asked, command: str) -> dict[str, Any]:
+    config = {
+        **config,
+        "train": {**config["train"], "discriminator_warmup_steps": 0},
+    }  # no lap would begin before its end
     with tempfile.TemporaryDirectory(dir=BENCHMARKS, prefix="run-") as scratch, silent():
         folder = RunFolder(Path(scratch) / "run")
         run = build(config)

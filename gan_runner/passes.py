@@ -6,33 +6,45 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrizations import _WeightNorm
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
-KNOWN = ("torch.nn.", "gan_runner.")  # whose layers are known
+OURS = "gan_runner."
+PLAIN = (  # layers of torch that treat every image alike, and remember nothing
+    *(nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, ParametrizationList, _WeightNorm),
+    *(nn.Linear, nn.Bilinear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d),
+    *(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid),
+    *(nn.LayerNorm, nn.GroupNorm, nn.Unflatten, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle),
+    *(nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d),
+)
 
 
 def sees_single_images(network: nn.Module) -> bool:
     """Is what it gives for one image the same whatever passes with it, before it and after it?"""
-    return all(is_fixed(layer) and not isinstance(layer, _BatchNorm) for layer in network.modules())
+    return all(is_known(layer) and not isinstance(layer, _BatchNorm) for layer in network.modules())
 
 
 def sees_single_batches(network: nn.Module) -> bool:
     """The same of a batch, whose statistics `Batches` takes."""
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
-    return all(
-        is_fixed(layer) and (type(layer) in norms or not isinstance(layer, _BatchNorm)) for layer in network.modules()
-    )
+    return all(is_known(layer) for layer in network.modules())
 
 
-def is_fixed(layer: nn.Module) -> bool:
-    """Apart from a batch norm. Of a user's own layers nobody knows."""
-    return (
-        type(layer).__module__.startswith(KNOWN)
-        and not isinstance(layer, _DropoutNd | _SpectralNorm)
-        and not (getattr(layer, "batch_coupled", False) or getattr(layer, "random", False))
-    )
+def is_known(layer: nn.Module) -> bool:
+    """To be plain, or a batch norm. Of other layers, of a user's own and of hooks nobody knows."""
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return False
+    if type(layer).__module__.startswith(OURS):
+        return not any(getattr(layer, name, False) for name in ("batch_coupled", "random")) and (
+            not isinstance(layer, _BatchNorm)
+        )
+    if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return layer.momentum is not None
+    if isinstance(layer, nn.InstanceNorm2d):
+        return not layer.track_running_stats
+    if isinstance(layer, nn.Flatten):
+        return layer.start_dim == 1
+    return isinstance(layer, PLAIN) and type(layer).__module__.startswith("torch.nn.")
 
 
 class Batches(TorchFunctionMode):

@@ -25,6 +25,8 @@ def unfit(run: Run) -> str | None:
     if type(run.objective) is not Objective:
         name = type(run.objective).__name__
         return f"the textbook loop is left out: it knows adversarial terms and penalties, and {name} is more."
+    if run.settings.accumulate > 1:
+        return "the textbook loop is left out: it computes a batch at once, and train.accumulate cuts it."
     if not isinstance(run.augment, NoAugmentation):
         return f"the textbook loop is left out: it knows no augmentation such as {type(run.augment).__name__}."
     return None

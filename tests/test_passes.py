@@ -27,6 +27,13 @@ class Own(nn.Module):
         (spectral_norm(nn.Conv2d(3, 4, 3)), False, False),
         (MinibatchDeviation(4), False, False),
         (Own(), False, False),
+        (nn.utils.spectral_norm(nn.Linear(4, 4)), False, False),
+        (nn.Flatten(0), False, False),
+        (nn.Softmax(0), False, False),
+        (nn.RReLU(), False, False),
+        (nn.InstanceNorm2d(4, track_running_stats=True), False, False),
+        (nn.BatchNorm2d(4, momentum=None), False, False),
+        (nn.InstanceNorm2d(4, affine=True), True, True),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
 )

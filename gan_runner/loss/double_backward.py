@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -22,15 +21,14 @@ class PiecewiseLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
-        y = functional.leaky_relu(x, slope) if slope else torch.relu(x)
-        ctx.save_for_backward(y)  # is positive where x is
+        ctx.save_for_backward(x)
         ctx.slope = slope
-        return y
+        return functional.leaky_relu(x, slope) if slope else torch.relu(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (y,) = ctx.saved_tensors
-        return torch.ops.aten.leaky_relu_backward(gradient, y.detach(), ctx.slope, False), None
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.leaky_relu_backward(gradient, x.detach(), ctx.slope, False), None
 
 
 class Convolution(torch.autograd.Function):
@@ -65,7 +63,6 @@ class InputGradient(torch.autograd.Function):
         return found
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, second: Tensor) -> tuple[Tensor | None, ...]:
         gradient, weight = ctx.saved_tensors
         of_gradient = torch.conv2d(second, weight, None, *ctx.geometry)
@@ -93,13 +90,17 @@ class Lean(TorchFunctionMode):
 
 
 def relu(x: Tensor, inplace: bool = False) -> Tensor:
-    return leaky_relu(x, 0.0)
+    return functional.relu(x, inplace=True) if inplace else piecewise_linear(x, 0.0)
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    if negative_slope < 0:
-        return functional.leaky_relu(x, negative_slope)
-    y: Tensor = PiecewiseLinear.apply(x, negative_slope)
+    if inplace or negative_slope < 0:
+        return functional.leaky_relu(x, negative_slope, inplace)
+    return piecewise_linear(x, negative_slope)
+
+
+def piecewise_linear(x: Tensor, slope: float) -> Tensor:
+    y: Tensor = PiecewiseLinear.apply(x, slope)
     return y
 
 
@@ -113,9 +114,10 @@ def conv2d(
     groups: int = 1,
 ) -> Tensor:
     geometry = (stride, padding, dilation, groups)
-    if isinstance(padding, str) or input.dim() != 4:
+    fixed = all(parameter is None or isinstance(parameter, nn.Parameter) for parameter in (weight, bias))
+    if not fixed or isinstance(padding, str) or input.dim() != 4:  # not fixed: it may depend on the image
         return torch.conv2d(input, weight, bias, *geometry)
-    kind, first = input.device.type, input.is_leaf
+    kind, first = input.device.type, input.is_leaf and not isinstance(input, nn.Parameter)
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
         input, weight, bias = input.to(dtype), weight.to(dtype), bias.to(dtype) if bias is not None else None

@@ -30,8 +30,73 @@ NETWORKS: dict[str, Callable[[], list[nn.Module]]] = {
     ],
     "norms of images": lambda: [nn.Conv2d(3, 4, 3), nn.LayerNorm([4, 6, 6]), nn.Tanh(), nn.Conv2d(4, 4, 3)],
     "smooth activations": lambda: [nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.ReLU()],
+    "a rectifier in place": lambda: [InPlace(nn.ReLU(inplace=True)), nn.ReLU()],
+    "a leaky one in place": lambda: [InPlace(nn.LeakyReLU(0.2, inplace=True)), nn.ReLU()],
+    "in place after it": lambda: [nn.Conv2d(3, 4, 3), Scaled(), nn.Conv2d(4, 4, 3)],
+    "a kernel made from the image": lambda: [Dynamic(), nn.ReLU()],
+    "a constant that is learned": lambda: [Constant(), nn.ReLU(), nn.Conv2d(4, 4, 3)],
+    "a gradient within": lambda: [Differential(), nn.Conv2d(3, 4, 3), nn.ReLU()],
     "a negative slope": lambda: [nn.Conv2d(3, 4, 3), nn.LeakyReLU(-0.2)],
 }
+
+
+class InPlace(nn.Module):
+    """A shortcut that has passed the activation too."""
+
+    def __init__(self, activation: nn.Module):
+        super().__init__()
+        self.first, self.activation, self.last = (
+            nn.Conv2d(3, 3, 3, padding=1),
+            activation,
+            nn.Conv2d(3, 3, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last(self.activation(x)) + x
+
+
+class Scaled(nn.Module):
+    """leaky_relu, its result changed in place, as StyleGAN has it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.leaky_relu(x, 0.2).mul_(2**0.5)
+
+
+class Dynamic(nn.Module):
+    """Each image's kernel is made from the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Linear(192, 4 * 3 * 3 * 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernels = self.kernel(x.flatten(1)).view(-1, 3, 3, 3)
+        return nn.functional.conv2d(x.view(1, -1, 8, 8), kernels, groups=len(x)).view(len(x), 4, 6, 6)
+
+
+class Constant(nn.Module):
+    """A map that is learned passes a convolution of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.constant = nn.Parameter(torch.randn(1, 3, 8, 8))
+        self.one, self.other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.one(x) * self.other(self.constant).tanh()
+
+
+class Differential(nn.Module):
+    """Reads a gradient of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x if x.requires_grad else x.requires_grad_()
+        return torch.autograd.grad(self.layers(x).square().sum(), x, create_graph=True)[0]
 
 
 class Score(nn.Module):
