@@ -74,7 +74,7 @@ def test_the_held_out_images_are_augmented_and_samples_and_the_classifier_are_no
     run = make_run(*SMALL, "loss=wgan_gp", "train.log_every=1", LIFTED)
     inputs = watched(run)
     run.held_out(0, START)
-    assert len(inputs) == 2
+    assert sum(len(batch) for batch in inputs) == 2 * 16  # real and fake
     assert min(batch.min() for batch in inputs) >= 4
     run = make_run(*SMALL, "loss=semi_supervised", LIFTED)
     run.augment.seen.clear()
