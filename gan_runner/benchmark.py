@@ -110,10 +110,8 @@ def parse(arguments: Sequence[str]) -> tuple[Asked, list[str]]:
 
 
 def benchmark(config: Mapping[str, Any], asked: Asked, command: str) -> dict[str, Any]:
-    config = {
-        **config,
-        "train": {**config["train"], "discriminator_warmup_steps": 0},
-    }  # no lap would begin before its end
+    # no lap would begin before the end of a warm-up
+    config = {**config, "train": {**config["train"], "discriminator_warmup_steps": 0}}
     with tempfile.TemporaryDirectory(dir=BENCHMARKS, prefix="run-") as scratch, silent():
         folder = RunFolder(Path(scratch) / "run")
         run = build(config)
@@ -156,16 +154,14 @@ class Contest(Session):
 
     def begin(self) -> None:
         """The first step as in training, then what is slower the first time. Nothing else is in memory yet."""
-        with storing(self.folder.path):
-            self.start()
+        self.start()
         self.advance()
         settle(self.run.device)
         self.first_step = seconds_of_the_process()
         for _ in range(WARM - 1):
             self.advance()
-        with storing(self.folder.path):
-            for section in (self.log, self.sample, self.save):
-                section()
+        for section in (self.log, self.sample, self.save):
+            section()
         self.run.meter.reset()
         self.mark()
         self.spent.clear()

@@ -57,6 +57,12 @@ class Batch(NamedTuple):
         return [Batch(*columns) for columns in zip(images, labels, labelled, strict=True)]
 
 
+def joined(one: Batch, other: Batch) -> Batch:
+    """One after the other, with labels where both have them."""
+    labels = torch.cat([one.labels, other.labels]) if one.labels is not None and other.labels is not None else None
+    return Batch(torch.cat([one.images, other.images]), labels)
+
+
 class Share(NamedTuple):
     """One of the equal, contiguous parts of a batch."""
 

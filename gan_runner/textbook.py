@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from gan_runner.augment.none import NoAugmentation
@@ -63,7 +63,7 @@ class Textbook:
         fake = Batch(self.fake(noise, real.labels).detach(), real.labels)
         scored = self.score(real, noise.scoped("real"), progress), self.score(fake, noise.scoped("fake"), progress)
         loss = self.objective.adversarial.discriminator(*scored)
-        penalty, _ = self.objective.penalty(self.discriminator, real, fake, noise, self.updates, progress)
+        penalty, _ = self.objective.penalty(Untouched(self.discriminator), real, fake, noise, self.updates, progress)
         total = loss + penalty
         total.backward()
         self.discriminator_optimizer.step()
@@ -92,6 +92,19 @@ class Textbook:
 
     def score(self, batch: Batch, noise: Noise, progress: Progress) -> Tensor:
         return scores(self.discriminator, self.objective.noised(batch, noise, progress))
+
+
+class Untouched(nn.Module):
+    """A discriminator whose layers run as torch has them, whatever a penalty would put in their place."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        with torch._C.DisableTorchFunction():
+            scored: Tensor = self.network(images, labels)
+        return scored
 
 
 def of_size(batch: Batch, size: int) -> Batch:

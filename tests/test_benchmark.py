@@ -15,9 +15,11 @@ from PIL import Image
 from gan_runner import benchmark
 from gan_runner.benchmark import operations, parse, textbook_config
 from gan_runner.build import build
+from gan_runner.networks import counting
 from gan_runner.run import Run
+from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
-from gan_runner.textbook import Textbook, of_size, unfit
+from gan_runner.textbook import Textbook, Untouched, of_size, unfit
 from tests.conftest import SMALL, Answer, Command, configure, make_run
 
 SHORT = ("--seconds", "0.05", "--repeats", "2")
@@ -117,6 +119,22 @@ def of_penalty() -> int:
     constants: nothing passes through them.
     """
     return FORWARD_D + FORWARD_D + FIRST + SECOND + LAST + FIRST + SECOND
+
+
+def test_the_textbook_sends_zeros_through_slopes_as_torch_does():
+    """To both weights below, to the first layer's output and to the points."""
+    run = make_run(*SMALL, "loss=wgan_gp", NO_NORM)
+    textbook = Textbook(run)
+    network, batch, noise = textbook.discriminator, next(textbook.batches), textbook.noise("test", 0, 16)
+
+    def executed(judge: torch.nn.Module) -> float:
+        network.zero_grad()
+        with counting() as counter:
+            run.objective.penalty(judge, batch, batch, noise, 0, Progress(0, None))[0].backward()
+        return float(counter.get_total_flops())
+
+    assert executed(network) == 16 * of_penalty()
+    assert executed(Untouched(network)) == 16 * (of_penalty() + 2 * SECOND + 2 * FIRST)
 
 
 @pytest.mark.parametrize("every", [1, 4])

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from gan_runner.errors import choose, require
@@ -12,7 +11,7 @@ from gan_runner.noise import Noise
 from gan_runner.passes import sees_single_images
 from gan_runner.protocols import Adversarial, Constraint, Penalty, Stateful, Stats
 from gan_runner.schedule import Progress, Schedule, check_schedulable, valued
-from gan_runner.spec import Batch, Scorer, scores
+from gan_runner.spec import Batch, Scorer, joined, scores
 
 NEEDED = ("paired", "batch_statistics", "zero_is_boundary", "estimate", "discriminator", "generator")
 FIRST, EVERY = 25, 500  # the generator steps with a burst: the first 25 and every 500th (WassersteinGAN/main.py)
@@ -108,10 +107,9 @@ class Objective:
 
     def score_both(self, network: Scorer, real: Batch, fake: Batch) -> tuple[Tensor, Tensor]:
         """In one pass where nothing couples the two; joint batch statistics would leak which is which."""
-        if not self.together or real.images.shape != fake.images.shape:
+        if not self.together:
             return scores(network, real), scores(network, fake)
-        labels = torch.cat([real.labels, fake.labels]) if real.labels is not None and fake.labels is not None else None
-        of_real, of_fake = scores(network, Batch(torch.cat([real.images, fake.images]), labels)).chunk(2)
+        of_real, of_fake = scores(network, joined(real, fake)).split([len(real.images), len(fake.images)])
         return of_real, of_fake
 
     def noised(self, batch: Batch, noise: Noise, progress: Progress) -> Batch:

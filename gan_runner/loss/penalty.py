@@ -10,7 +10,7 @@ from gan_runner.loss.double_backward import Lean
 from gan_runner.noise import Noise
 from gan_runner.protocols import Stats
 from gan_runner.schedule import Schedule, check_schedulable
-from gan_runner.spec import Batch, full_precision
+from gan_runner.spec import Batch, full_precision, joined
 
 
 def line(real: Batch, fake: Batch, noise: Noise) -> Batch:
@@ -29,8 +29,7 @@ def on_fake(real: Batch, fake: Batch, noise: Noise) -> Batch:
 
 def on_both(real: Batch, fake: Batch, noise: Noise) -> Batch:
     """Half real, half fake points, each with weight 1/2."""
-    labels = torch.cat([real.labels, fake.labels]) if real.labels is not None and fake.labels is not None else None
-    return Batch(torch.cat([real.images, fake.images]), labels)
+    return joined(real, fake)
 
 
 def around_real(real: Batch, fake: Batch, noise: Noise) -> Batch:
