@@ -18,6 +18,9 @@ from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, nearest
+from gan_runner.evaluator import Evaluator, subject_of
+from gan_runner.metric.cache import Cache
+from gan_runner.metric.view import Subject
 from gan_runner.player import Player, Scheduled, now
 from gan_runner.protocols import DataDependent
 from gan_runner.ranks import ALONE, Ranks
@@ -27,11 +30,12 @@ from gan_runner.spec import Batch, ImageSpec
 from gan_runner.weights import Weights
 
 Config = Mapping[str, Any]
-TOP_LEVEL = ("name", "study", "seed", "train", "model", "loss", "dataset", "augment", "optimizer", "device")
+TOP_LEVEL = ("name", "study", "seed", "train", "model", "loss", "dataset", "augment", "optimizer", "metric", "device")
 PARTS = {
     "model": ("latent", "generator", "discriminator"),
     "optimizer": ("generator", "discriminator", "schedule"),
 }
+OF_METRICS = ("n_real", "n_fake", "seed", "cache_dir")  # settings that all metrics share
 MODEL = (*PARTS["model"], "weights")  # which may be left out
 PLAIN = {bool, int, float, str, type(None)}
 SCHEDULE = "gan_runner.schedule.Schedule"
@@ -188,7 +192,7 @@ def check_structure(config: Config) -> None:
         if key not in TOP_LEVEL
     ]
     mistakes += [f"{key} is missing." for key in TOP_LEVEL if key not in config]
-    groups = [key for key in ("train", "model", "loss", "dataset", "augment", "optimizer", "device") if key in config]
+    groups = [key for key in TOP_LEVEL[3:] if key in config]
     mistakes += [
         f"{key}={config[key]} should be a group of settings." for key in groups if not isinstance(config[key], Mapping)
     ]
@@ -205,6 +209,11 @@ def check_structure(config: Config) -> None:
         mistakes.append(f"seed={seed!r} should be a whole number.")
     mistakes += find_mistakes({"_target_": "gan_runner.run.Settings", **config["train"]}, "train", set())
     weights = config["model"].get("weights", {})
+    mistakes += [
+        f"metric.{name}={node} is neither a metric nor one of {', '.join(OF_METRICS)}."
+        for name, node in config["metric"].items()
+        if name not in OF_METRICS and not isinstance(node, Mapping)
+    ]
     if isinstance(weights, Mapping):
         mistakes += unknown_settings(Weights, weights, "model.weights", set())
     else:
@@ -236,6 +245,14 @@ def build(config: Config, ranks: Ranks = ALONE) -> Run:
         name: make_player(config, name, network, schedule, device)
         for name, network in (("generator", generator), ("discriminator", discriminator))
     }
+    subject = subject_of(
+        dataset,
+        conditional=bool(getattr(generator, "conditional", False)),
+        classifies=objective.semi_supervised,
+        estimate=objective.adversarial.estimate,
+    )
+    averaged = isinstance(settings.ema_half_life_images, Schedule) or settings.ema_half_life_images > 0
+    origin = {"weights": "ema" if averaged else "live", "precision": "tf32" if device.precision == "tf32" else "fp32"}
     run = Run(
         **players,
         objective=objective,
@@ -244,12 +261,33 @@ def build(config: Config, ranks: Ranks = ALONE) -> Run:
         augment=augment,
         ema=ema,
         classifier=classifier,
+        evaluator=make_evaluator(config, dataset, subject, device, origin),
         device=device,
         settings=settings,
         seed=config["seed"],
     )
     compat.check(run)
+    if run.evaluator is not None:
+        ranks.in_turn(run.evaluator.prepare)
     return run
+
+
+def make_evaluator(
+    config: Config, dataset: ImageDataset, subject: Subject, device: Device, origin: Mapping[str, Any]
+) -> Evaluator | None:
+    """None where no metric is wanted."""
+    shared = {name: config["metric"].get(name) for name in OF_METRICS}
+    nodes = {name: node for name, node in config["metric"].items() if name not in OF_METRICS}
+    seed = shared["seed"]
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ConfigError(f"metric.seed={seed!r} should be a whole number.")
+    metrics = {name: make(node, f"metric.{name}") for name, node in nodes.items()}
+    for name, metric in metrics.items():
+        if not callable(metric):
+            raise ConfigError(f"metric.{name}: {type(metric).__name__} is no metric: it lacks __call__(view).")
+    if not metrics:
+        return None
+    return Evaluator(metrics, dataset, subject, Cache(str(shared["cache_dir"] or "")), seed, device.torch, origin)
 
 
 def make_device(config: Config, ranks: Ranks) -> Device:

@@ -2,8 +2,10 @@
 
 import io
 import logging
+import os
 import pickle
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +15,8 @@ import torch
 from gan_runner.errors import ConfigError
 from gan_runner.files import write_atomically
 
-FORMAT = 4
+FORMAT = 5
+BEST = "best.pt"
 NAME = re.compile(r"step-(\d{8,})\.pt")
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)
 
@@ -50,6 +53,18 @@ def save(folder: Path, step: int, config: Mapping[str, Any], state: dict[str, An
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
     return path
+
+
+def keep_as_best(folder: Path, step: int) -> None:
+    """The checkpoint of this step also as best.pt, which stays when it is no longer among the newest."""
+    temporary = folder / ".best.pt.tmp"
+    temporary.unlink(missing_ok=True)
+    source = folder / f"step-{step:08d}.pt"
+    try:
+        os.link(source, temporary)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, folder / BEST)
 
 
 def set_aside_after(folder: Path, step: int) -> None:

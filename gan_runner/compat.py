@@ -8,7 +8,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_runner.augment.none import NoAugmentation
-from gan_runner.errors import ConfigError
+from gan_runner.errors import ConfigError, nearest
+from gan_runner.evaluator import SELECTION
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.player import undisturbed
@@ -127,11 +128,32 @@ def batch_norm_needs_two_samples(run: Run) -> Iterator[str]:
 def the_dataset_has_images(run: Run) -> Iterator[str]:
     if not len(run.real):
         yield "dataset has no image in its training split; name one that has."
-    if run.evaluator is not None and not run.dataset.splits.get("test"):
+
+
+def metrics_apply(run: Run) -> Iterator[str]:
+    if run.evaluator is not None:
+        yield from run.evaluator.unfit()
+        if not run.dataset.splits.get(run.evaluator.selection):
+            yield (
+                "metric needs images that are held out, and dataset has none in its validation and test splits; use "
+                "one that has (of image_folder: dataset.held_out above 0), or metric=[]."
+            )
+
+
+def a_metric_selects(run: Run) -> Iterator[str]:
+    by, settings = run.settings.select_by, run.settings
+    if settings.patience is not None and (by is None or not settings.evaluate_every):
+        yield "train.patience counts evaluations; set train.select_by and train.evaluate_every as well."
+    if by is None:
+        return
+    known = run.evaluator.better if run.evaluator is not None else {}
+    if by not in known:
         yield (
-            "dataset has no image in its test split, which metric/test_error is taken on; use one that has (of "
-            "image_folder: dataset.held_out above 0)."
+            f"train.select_by={by} is none of the values that the chosen metrics can select by"
+            f"{nearest(by, known)}: {', '.join(known) or 'none; choose metric=[...]'}."
         )
+    if not run.dataset.splits.get(SELECTION):
+        yield "train.select_by chooses on the validation split, in which dataset has no image; use null."
 
 
 def only_pictures_are_augmented(run: Run) -> Iterator[str]:
@@ -264,6 +286,8 @@ def within(images: torch.Tensor, low: float, high: float) -> bool:
 
 RULES = (
     the_dataset_has_images,
+    metrics_apply,
+    a_metric_selects,
     batches_divide,
     batch_norm_needs_two_samples,
     penalties_see_single_samples,
@@ -313,7 +337,7 @@ def scores_of_both_signs(run: Run) -> Iterator[str]:
 
 def metrics_to_take(run: Run) -> Iterator[str]:
     if run.settings.evaluate_every and run.evaluator is None:
-        yield "train.evaluate_every asks for metrics, and only losses that learn from few labels have one so far."
+        yield "train.evaluate_every asks for metrics, and none is chosen; metric=[classifier_fid] is one."
 
 
 def augmentation_that_leaks(run: Run) -> Iterator[str]:

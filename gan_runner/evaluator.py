@@ -1,35 +1,267 @@
-"""Metrics of averaged networks, as a pure function of their weights."""
+"""How good the players are: metrics of a run's networks as they are, as a pure function of their weights."""
 
+import contextlib
+import importlib.metadata
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from gan_runner.dataset.gaussians import Gaussians
 from gan_runner.dataset.images import ImageDataset
+from gan_runner.dataset.stacked_mnist import StackedMNIST
 from gan_runner.ema import STATISTICS_BATCHES, estimate_batch_statistics, find_singular_vectors
-from gan_runner.metric.test_error import error_rate
+from gan_runner.errors import ConfigError
+from gan_runner.metric.cache import Cache
+from gan_runner.metric.classifier import Classifier
+from gan_runner.metric.fidelity import SOURCES, Fidelity
+from gan_runner.metric.pixels import Pixels
+from gan_runner.metric.view import CHUNK, Chunk, Extractor, Game, Metric, Pool, Subject, View, better
 from gan_runner.noise import seed_of
+from gan_runner.player import undisturbed
+from gan_runner.sampler import Sampler
+from gan_runner.spec import full_precision, to_levels
+
+SELECTION, REPORT = "validation", "test"  # the splits that a checkpoint is chosen on, and that it is reported on
+
+log = logging.getLogger(__name__)
 
 
-class Evaluator:
-    """Of a discriminator that knows the classes. Its batch statistics are those of training images."""
+class Evaluation(NamedTuple):
+    """What was measured on one split, with the protocol of each value."""
 
-    def __init__(self, classifier: nn.Module, dataset: ImageDataset, seed: int, batch_size: int, device: torch.device):
-        self.classifier, self.seed, self.batch_size, self.device = classifier, seed, batch_size, device
-        self.dataset = dataset
+    split: str
+    values: dict[str, float]
+    protocols: dict[str, dict[str, Any]]
+    pictures: dict[str, tuple[Tensor, int]]  # name -> images and columns of a grid
+
+    def tags(self) -> dict[str, float]:
+        """As they are logged: what is said of another split than the one for selection says so."""
+        place = "" if self.split == SELECTION else f"{self.split}/"
+        return {f"metric/{place if name not in OF_ONE_SPLIT else ''}{name}": v for name, v in self.values.items()}
+
+
+OF_ONE_SPLIT = ("test_error", "validation_error")
+
+
+class Selection:
+    """The best evaluation so far by one value, and how many since then were no better."""
+
+    def __init__(self) -> None:
+        self.step: int | None = None
+        self.value: float | None = None
+        self.judged: int | None = None  # the step of the last evaluation
+        self.without_gain = 0
+
+    def improves(self, step: int, value: float, way: str, counts: bool) -> bool:
+        """way: "low" or "high" is better. counts: towards patience, as evaluations off the cadence do not."""
+        if step == self.judged:  # again, after a resume
+            return False
+        self.judged = step
+        sign = 1 if way == "high" else -1
+        better = math.isfinite(value) and (self.value is None or sign * value > sign * self.value)
+        if better:
+            self.step, self.value, self.without_gain = step, value, 0
+        else:
+            self.without_gain += counts
+        return better
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state.keys() != vars(self).keys():
+            raise KeyError(f"a selection has {sorted(vars(self))}, this one {sorted(state)}")
+        vars(self).update(state)
+
+
+class Opponent:
+    """The players as metrics ask them: in evaluation mode, but for batch norm, which sees batches as in training."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        discriminator: nn.Module,
+        classifier: nn.Module | None,
+        dataset: ImageDataset,
+        seed: int,
+        batch_size: int,
+    ):
+        """sampler: of the live generator; classifier: the averaged discriminator, where it knows the classes."""
+        self.sampler, self.discriminator, self.classifier = sampler, discriminator, classifier
+        self.dataset, self.seed, self.batch_size, self.device = dataset, seed, batch_size, sampler.device
+
+    def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        forward = self.discriminator.forward  # for the call, torch.compile would compile once more
+        with self.playing():
+            parts = self.parts(images, labels)
+            return torch.cat([full_precision(forward(part, known)).cpu() for part, known in parts])
+
+    def fake_scores(self, count: int) -> Tensor:
+        generator, training = self.sampler.network, self.sampler.network.training
+        with undisturbed(generator):
+            pool = samples_of(self.sampler, self.seed)
+            scores = self.scores(pool.images(count), pool.labels(count))
+        generator.train(training)
+        return scores
+
+    def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        last = [layer for layer in self.discriminator.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+        seen: list[Tensor] = []
+        hook = last.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].flatten(1).float().cpu()))
+        try:
+            self.scores(images, labels)
+        finally:
+            hook.remove()
+        return torch.cat(seen)
 
     @torch.no_grad()
-    def __call__(self) -> dict[str, float]:
+    def classify(self, images: Tensor) -> Tensor:
+        """Batch statistics are those of training images."""
+        assert self.classifier is not None  # the metric has asked
         find_singular_vectors(self.classifier)
-        test = self.dataset.split("test")
         seed = seed_of(self.seed, "statistics")
         real = self.dataset.split("train").batches(self.batch_size, self.device, 0, seed, "mapped")  # only a few
         shown = ((batch.images, None) for batch in islice(real, STATISTICS_BATCHES))
         estimate_batch_statistics(self.classifier, shown)
-        assert test.labels is not None  # a discriminator that knows the classes was made for them
-        parts = (part.split(self.batch_size) for part in (test.images, test.labels))
-        error = error_rate(
-            (self.classifier.heads(test.decode(images.to(self.device))).logits, labels.to(self.device))  # type: ignore[operator]
-            for images, labels in zip(*parts, strict=True)
-        )
-        return {"metric/test_error": error}
+        heads: Callable[[Tensor], Any] = self.classifier.heads  # type: ignore[assignment]
+        return torch.cat([heads(part).logits.cpu() for part, _ in self.parts(images, None)])
+
+    def parts(self, images: Tensor, labels: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Batches of the training's size; what is left over is joined to the last, since batch norm needs several."""
+        whole = max(1, len(images) // self.batch_size)
+        ends = [*(self.batch_size * n for n in range(1, whole)), len(images)]
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            known = labels[start:end].to(self.device) if labels is not None else None
+            yield self.dataset.decode(images[start:end].to(self.device)), known
+
+    @contextlib.contextmanager
+    def playing(self) -> Iterator[None]:
+        network, training = self.discriminator, self.discriminator.training
+        with torch.no_grad(), undisturbed(network):
+            network.eval()
+            for layer in network.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.train()
+            yield
+        network.train(training)
+
+
+class Evaluator:
+    """Takes metrics of one run, its real images and extractors once, of its players as they are when it is called."""
+
+    def __init__(
+        self,
+        metrics: Mapping[str, Metric],
+        dataset: ImageDataset,
+        subject: Subject,
+        cache: Cache,
+        seed: int,
+        device: torch.device,
+        origin: Mapping[str, Any],
+    ):
+        """origin: what the protocol of every value says of the samples."""
+        self.metrics, self.dataset, self.subject, self.cache = metrics, dataset, subject, cache
+        self.seed, self.device = seed, device
+        self.origin = {**origin, "seed": seed, "version": importlib.metadata.version("gan-runner")}
+        self.extractors: dict[tuple[str, str | None], Extractor] = {}
+        self.pools: dict[str, Pool] = {}
+        self.warned: set[str] = set()
+
+    @property
+    def better(self) -> dict[str, str]:
+        """Value -> "low" or "high", of all values that can select."""
+        return better(list(self.metrics.values()))
+
+    @property
+    def selection(self) -> str:
+        """The split that is judged while training goes on."""
+        return SELECTION if self.dataset.splits.get(SELECTION) else REPORT
+
+    def unfit(self) -> list[str]:
+        """A sentence for each metric that does not apply."""
+        reasons = {name: getattr(metric, "unfit", lambda _: "")(self.subject) for name, metric in self.metrics.items()}
+        return [f"metric.{name} {reason}." for name, reason in reasons.items() if reason]
+
+    def prepare(self) -> None:
+        """Loads or trains what the metrics look at images with, and learns what the real ones look like to it."""
+        for metric in self.metrics.values():
+            if getattr(metric, "features", None) is not None:
+                self.extractor(metric.features, getattr(metric, "weights", None))  # type: ignore[attr-defined]
+
+    def __call__(self, samples: Pool, game: Game | None, split: str) -> Evaluation:
+        for name in self.dataset.splits:
+            self.pools.setdefault(name, self.pool(name))
+        view = View(self.subject, split, self.pools, samples, self.extractor, self.seed, game)
+        values: dict[str, float] = {}
+        protocols: dict[str, dict[str, Any]] = {}
+        for name, metric in self.metrics.items():
+            view.stamp = {}
+            try:
+                found = metric(view)
+            except ValueError as error:
+                raise ConfigError(f"metric.{name}: {error}.") from error
+            values |= found
+            stamp = {**view.stamp, **settings(metric), **self.origin}
+            protocols |= {value: stamp for value in found}
+        for sentence in view.warnings:
+            if sentence not in self.warned:
+                log.warning(sentence)
+        self.warned.update(view.warnings)
+        return Evaluation(split, values, protocols, view.pictures)
+
+    def pool(self, name: str) -> Pool:
+        part = self.dataset.split(name)
+
+        def read(number: int) -> Chunk:
+            rows = slice(number * CHUNK, (number + 1) * CHUNK)
+            return Chunk(part.images[rows], part.labels[rows] if part.labels is not None else None)
+
+        return Pool(read, len(part.images), self.cache, part.fingerprint)
+
+    def extractor(self, kind: str, weights: str | None = None) -> Extractor:
+        if kind == "auto":
+            kind = "classifier" if self.subject.labelled and self.subject.pictures else "pixels"
+        if (kind, weights) not in self.extractors:
+            self.extractors[kind, weights] = self.made(kind, weights)
+        return self.extractors[kind, weights]
+
+    def made(self, kind: str, weights: str | None) -> Extractor:
+        if kind == "pixels":
+            return Pixels(self.subject.spec)
+        if kind in SOURCES:
+            return Fidelity(kind, weights, self.device)
+        labelled = self.dataset.digits if isinstance(self.dataset, StackedMNIST) and kind == "digits" else self.dataset
+        test = next(labelled.split(n) for n in (REPORT, SELECTION, "train") if labelled.splits.get(n))
+        return Classifier(labelled.split("train"), test, self.cache, self.device)
+
+
+def settings(metric: Metric) -> dict[str, Any]:
+    """Of a metric, those that are told in no other way."""
+    told = ("n_real", "n_fake", "n_train", "features", "weights")
+    plain = {name: value for name, value in vars(metric).items() if isinstance(value, bool | int | float | str | list)}
+    return {name: value for name, value in plain.items() if name not in told}
+
+
+def subject_of(dataset: ImageDataset, **players: Any) -> Subject:
+    """players: what there is to say of them."""
+    mixture = {"centers": dataset.centers, "std": dataset.std} if isinstance(dataset, Gaussians) else {}
+    labelled, stacked = dataset.labels is not None, isinstance(dataset, StackedMNIST)
+    facts = {"endless": dataset.endless, "stacked": stacked, **mixture, **players}
+    return Subject(dataset.spec, dataset.splits, labelled, **facts)
+
+
+def samples_of(sampler: Sampler, seed: int) -> Pool:
+    """What `python -m gan_runner.sample --seed` makes, as 8-bit images."""
+    sampler.prepare()
+
+    def read(number: int) -> Chunk:
+        images, labels = sampler.chunk(seed, number)
+        return Chunk(to_levels(images, sampler.spec).cpu(), None if labels is None else labels.cpu())
+
+    return Pool(read)

@@ -19,6 +19,7 @@ from gan_runner.files import storing, write_atomically
 # Settings that do not change the result, and so are part of neither the name nor the identity of a run.
 WITHOUT_EFFECT = (
     *("train.total_*", "train.*_every", "train.keep_checkpoints", "train.grid", "train.select_by"),
+    "train.patience",
     *("train.on_divergence", "train.fresh", "dataset.root", "dataset.cache_dir", "device.kind", "device.data"),
     "device.graphs",
     *("metric", "metric.*", "study", "name", "hydra", "hydra.*"),

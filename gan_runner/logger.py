@@ -20,7 +20,7 @@ from torch.utils.tensorboard.summary import custom_scalars, text
 from torch.utils.tensorboard.summary import hparams as hyperparameters
 
 from gan_runner.files import write_atomically
-from gan_runner.spec import ImageSpec
+from gan_runner.spec import ImageSpec, to_levels
 
 LAYOUT = {  # of TensorBoard's custom scalars: category -> chart -> tags, as regular expressions
     "losses": {"losses": ["Multiline", ["loss/.*"]], "penalties": ["Multiline", ["penalty/.*"]]},
@@ -66,11 +66,12 @@ class Logger:
         RecordWriter(self.events).write(Event(wall_time=time.time(), **content).SerializeToString())
         self.events.flush()
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    def scalars(self, step: int, values: Mapping[str, float], **beside: Any) -> None:
+        """beside: what the line of metrics.jsonl holds as well."""
         summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
         self.event(step=step, summary=summary)
         finite = {tag: value if math.isfinite(value) else None for tag, value in values.items()}
-        self.lines.write(json.dumps({"step": step, **finite}).encode() + b"\n")
+        self.lines.write(json.dumps({"step": step, **finite, **beside}).encode() + b"\n")
         self.lines.flush()
 
     def image(self, tag: str, name: str, step: int, grid: np.ndarray) -> None:
@@ -118,7 +119,7 @@ class Silence(Logger):
     def event(self, **content: Any) -> None:
         pass
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    def scalars(self, step: int, values: Mapping[str, float], **beside: Any) -> None:
         pass
 
     def image(self, tag: str, name: str, step: int, grid: np.ndarray) -> None:
@@ -156,10 +157,8 @@ def step_of(line: str) -> float:
 
 def to_pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:
     """Images (N, C, H, W) in spec.value_range -> the nearest of 256 levels, uint8."""
-    assert spec.value_range is not None
-    low, high = spec.value_range
-    levels: np.ndarray = ((images.detach().float().cpu() - low) * (255 / (high - low))).round().clamp(0, 255).numpy()
-    return levels.astype(np.uint8)
+    pixels: np.ndarray = to_levels(images, spec).cpu().numpy()
+    return pixels
 
 
 def image_grid(images: Tensor, spec: ImageSpec, labels: Tensor | None = None) -> np.ndarray:

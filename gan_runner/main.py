@@ -133,10 +133,10 @@ def nearest_setting(key: str) -> str:
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def job(cfg: DictConfig) -> None:
-    """One run, alone or as a job of a sweep."""
+def job(cfg: DictConfig) -> float | None:
+    """One run, alone or as a job of a sweep. Returns the best of `train.select_by`, for sweepers."""
     with through_hydra():
-        carry_out(cfg)
+        return carry_out(cfg)
 
 
 @contextlib.contextmanager
@@ -151,7 +151,7 @@ def through_hydra() -> Iterator[None]:
         raise SystemExit(error.exit_code) from error  # passes through Hydra without a word of its own; ends a sweep
 
 
-def carry_out(cfg: DictConfig) -> None:
+def carry_out(cfg: DictConfig) -> float | None:
     ranks = standing()
     if ranks.count != started():
         raise ConfigError("hydra/launcher: jobs in other processes cannot share torchrun's ranks; use the basic one.")
@@ -166,11 +166,25 @@ def carry_out(cfg: DictConfig) -> None:
         ranks.hand_on(lambda: config, partial(check_same, config))
     if any(ranks.highest(finished)):
         log.info("%s is finished; train.total_steps= goes on, train.fresh=true starts over", folder.path)
-        return
+        return objective(folder, config)
     alone = HydraConfig.get().mode is RunMode.RUN
     typed = sys.argv[1:] if alone else HydraConfig.get().overrides.task
     command = shlex.join(["python", "-m", "gan_runner", *typed])
     train(folder, config, command, optimizer_advice(config), hyperparameters(config), ranks)
+    return objective(folder, config)
+
+
+def objective(folder: RunFolder, config: Mapping[str, Any]) -> float | None:
+    """The best of `train.select_by` on the validation split; None where nothing is selected by."""
+    by = config["train"].get("select_by")
+    if by is None or not standing().first:
+        return None
+    best = folder.read_summary().get("metrics", {}).get("best", {})
+    if best.get("select_by") != by:
+        raise ConfigError(
+            f"train.select_by={by} was not set when {folder.path} was trained; start it over with train.fresh=true."
+        )
+    return float(best["validation"][by])
 
 
 def check_same(own: Mapping[str, Any], first: Mapping[str, Any]) -> None:
@@ -286,6 +300,9 @@ def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:
         return False
     done = {"total_steps": summary["steps"], "total_images": summary["images"], "total_seconds": summary["seconds"]}
     totals = config["train"]
+    patience, waited = totals.get("patience"), summary.get("evaluations_without_gain", 0)
+    if isinstance(patience, int) and waited >= patience:
+        return True
     return any(isinstance(totals.get(key), int | float) and value >= totals[key] for key, value in done.items())
 
 

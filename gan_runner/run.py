@@ -21,7 +21,7 @@ from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, choose, require
-from gan_runner.evaluator import Evaluator
+from gan_runner.evaluator import Evaluation, Evaluator, Opponent, Selection, samples_of
 from gan_runner.loss.objective import Objective
 from gan_runner.meter import Meter
 from gan_runner.model.latent import Latent
@@ -60,6 +60,8 @@ class Settings:
     evaluate_every: int = 0  # 0: only at the end
     keep_checkpoints: int = 2
     grid: int = 64  # images in a sample grid
+    select_by: str | None = None  # the metric that chooses best.pt, on the validation split, and that sweepers are told
+    patience: int | None = None  # evaluations without a better one that end the run
     on_divergence: str = "stop"  # or rollback: to the last good checkpoint, with other noise, at most three times
     fresh: bool = False  # start over, moving the old folder aside
 
@@ -109,6 +111,7 @@ class Run:
         augment: Augmentation,
         ema: EMA,
         classifier: EMA | None,
+        evaluator: Evaluator | None,
         device: Device,
         settings: Settings,
         seed: int,
@@ -118,12 +121,10 @@ class Run:
         self.augment = augment
         self.ema, self.device, self.settings, self.seed = ema, device, settings, seed
         self.classifier = classifier  # the averaged discriminator, where that is what is learned
-        self.evaluator = None
-        if classifier is not None:
-            self.evaluator = Evaluator(classifier.network, dataset, seed, settings.batch_size, device.torch)
+        self.evaluator = evaluator
+        self.selection = Selection()
         self.real = dataset.split("train")
-        size = settings.generator_batch_size
-        self.sampler = Sampler(ema.network, latent, dataset.spec, seed, size, device.torch)
+        self.sampler = self.sampler_of(ema.network)
         self.meter = Meter()
         self.steps = 0  # generator updates done
         self.warmed = 0  # discriminator updates done before the first of them
@@ -368,7 +369,15 @@ class Run:
         return self.settings.progress(self.steps, self.images, self.seconds)
 
     def finished(self) -> bool:
-        return self.progress() >= 1
+        return self.progress() >= 1 or self.out_of_patience
+
+    @property
+    def out_of_patience(self) -> bool:
+        return self.settings.patience is not None and self.selection.without_gain >= self.settings.patience
+
+    def sampler_of(self, generator: nn.Module) -> Sampler:
+        size = self.settings.generator_batch_size
+        return Sampler(generator, self.latent, self.dataset.spec, self.seed, size, self.device.torch)
 
     def schedules(self) -> dict[str, Schedule]:
         """All that change as training goes on, by the setting that holds them."""
@@ -429,9 +438,15 @@ class Run:
     def averages(self) -> dict[str, EMA]:
         return {"ema": self.ema} | ({"classifier": self.classifier} if self.classifier is not None else {})
 
-    def evaluate(self) -> dict[str, float]:
-        """Metrics, where the loss has any."""
-        return {} if self.evaluator is None else self.evaluator()
+    def evaluate(self, split: str | None = None) -> Evaluation | None:
+        """Metrics, if any are wanted, by default on the split that checkpoints are chosen on."""
+        if self.evaluator is None:
+            return None
+        live = self.sampler_of(self.generator.network)
+        classifier = self.classifier.network if self.classifier is not None else None
+        network, size = self.discriminator.network, self.settings.batch_size
+        game = Opponent(live, network, classifier, self.dataset, self.seed, size)
+        return self.evaluator(samples_of(self.sampler, self.evaluator.seed), game, split or self.evaluator.selection)
 
     def observe(self) -> dict[str, float]:
         """What the host knows without asking the device."""
@@ -456,6 +471,7 @@ class Run:
             "meter": self.meter.state_dict(),
             "augment": self.augment.state_dict() if isinstance(self.augment, Stateful) else {},
             "objective": {name: term.state_dict() for name, term in self.objective.stateful().items()},
+            "selection": self.selection.state_dict(),
             "spec": asdict(self.real.spec),
             "images": self.real.content,
             "counters": {
@@ -485,6 +501,7 @@ class Run:
             term.load_state_dict(state["objective"][name])
         if isinstance(self.augment, Stateful):
             self.augment.load_state_dict(state["augment"])
+        self.selection.load_state_dict(state["selection"])
         counters = state["counters"]
         self.steps, self.warmed, self.rollbacks = counters["steps"], counters["warmed"], counters["rollbacks"]
         self.seconds, self.length = counters["seconds"], counters["length"]

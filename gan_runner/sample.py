@@ -21,13 +21,11 @@ from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError
 from gan_runner.folder import RunFolder
 from gan_runner.logger import image_grid, to_pixels
-from gan_runner.noise import Noise
+from gan_runner.metric.view import CHUNK
 from gan_runner.ranks import started
 from gan_runner.sampler import Sampler
 from gan_runner.spec import ImageSpec
 from gan_runner.trust import check_trust
-
-CHUNK = 256  # images made at once
 
 
 def main() -> None:
@@ -93,15 +91,15 @@ def wanted_labels(options: argparse.Namespace, sampler: Sampler) -> Tensor | Non
 
 
 def batches(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> Iterator[Tensor]:
-    """In chunks with noise of their own, so that the first images do not depend on how many follow."""
     count = count if labels is None else len(labels)
+    sampler.prepare()
     for number in range(math.ceil(count / CHUNK)):
-        noise = Noise((seed, "sample", number), CHUNK, sampler.device)
         chunk = None
         if labels is not None:
             chunk = labels[number * CHUNK :][:CHUNK]
             chunk = torch.cat([chunk, chunk[-1:].expand(CHUNK - len(chunk))])
-        yield sampler(noise, sampler.random_labels(noise) if chunk is None else chunk)[: count - number * CHUNK]
+        images, _ = sampler.chunk(seed, number, chunk)
+        yield images[: count - number * CHUNK]
 
 
 # ---- the generator of a run folder, from which nothing is executed

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_runner.ema import STATISTICS_BATCHES, estimate_batch_statistics, find_singular_vectors
+from gan_runner.metric.view import CHUNK
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise
 from gan_runner.spec import ImageSpec, full_precision
@@ -22,17 +23,41 @@ class Sampler:
         self.seed, self.batch_size, self.device = seed, batch_size, device
 
     @torch.no_grad()
-    def __call__(self, noise: Noise, labels: Tensor | None) -> Tensor:
-        """(noise.size, C, H, W) float32 in spec.value_range."""
+    def prepare(self) -> None:
+        """Finds the statistics of the weights as they are now; `draw` uses them."""
         find_singular_vectors(self.network)
         noises = [Noise((self.seed, "statistics", n), self.batch_size, self.device) for n in range(STATISTICS_BATCHES)]
         estimate_batch_statistics(self.network, ((self.latent.sample(n), self.random_labels(n)) for n in noises))
+
+    @torch.no_grad()
+    def draw(self, noise: Noise, labels: Tensor | None) -> Tensor:
+        """(noise.size, C, H, W) float32 in spec.value_range."""
         images: Tensor = self.network(self.latent.sample(noise), labels)
         return full_precision(images)
 
+    def __call__(self, noise: Noise, labels: Tensor | None) -> Tensor:
+        self.prepare()
+        return self.draw(noise, labels)
+
+    def chunk(self, seed: int, number: int, chosen: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """CHUNK images with noise of their own, so that the first images do not depend on how many follow.
+
+        chosen: labels (CHUNK,) of a conditional generator, by default each class in turn. They are returned too.
+        """
+        noise = Noise((seed, "sample", number), CHUNK, self.device)
+        if not self.conditional:
+            return self.draw(noise, self.random_labels(noise)), None
+        if chosen is None:
+            chosen = torch.arange(number * CHUNK, (number + 1) * CHUNK, device=self.device) % self.spec.num_classes
+        return self.draw(noise, chosen), chosen
+
+    @property
+    def conditional(self) -> bool:
+        return bool(getattr(self.network, "conditional", False))
+
     def rows(self, count: int) -> Tensor | None:
         """Labels of about `count` images, one class a row (as many classes as fit); None if no label is used."""
-        if not getattr(self.network, "conditional", False):
+        if not self.conditional:
             return None
         classes = min(self.spec.num_classes, count)
         return torch.arange(classes, device=self.device).repeat_interleave(count // classes)

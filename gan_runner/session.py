@@ -6,9 +6,11 @@ import math
 import os
 import signal
 import socket
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,15 +21,17 @@ from gan_runner.checkpoint import Checkpoint
 from gan_runner.console import duration
 from gan_runner.environment import environment
 from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
+from gan_runner.evaluator import REPORT, Evaluation
 from gan_runner.files import storing
 from gan_runner.folder import RunFolder, config_hash, differences
 from gan_runner.interrupt import Interrupt
-from gan_runner.logger import Logger, Silence, image_grid
+from gan_runner.logger import Logger, Silence, image_grid, tiled
 from gan_runner.run import Run
 
 log = logging.getLogger(__name__)
 
 MOST_ROLLBACKS = 3
+WIDTH = 118  # characters of a line that lists metrics
 COMPARED = ("device", "precision", "threads", "ranks", "python", "torch", "gan_runner")
 SHOWN = {  # tag -> its name in the line of progress
     "loss/discriminator": "D",
@@ -59,6 +63,7 @@ class Session:
         self.config, self.origin = config, origin
         self.environment = environment(run.device)
         self.last: dict[str, float] = {}
+        self.judged: dict[str, Any] = {}  # what metrics say of the last and the best networks, and their protocol
         self.saved: int | None = None  # the step of the newest checkpoint
 
     def train(self) -> dict[str, Any]:
@@ -103,7 +108,7 @@ class Session:
         if summary.get("status") == "running":
             log.warning("the process before ended without a word (killed?); what it did after its checkpoint is redone")
         log.info("going on from step %d", self.run.steps)
-        self.last = summary.get("last", {})
+        self.last, self.judged = summary.get("last", {}), summary.get("metrics", {})
         before = {key: summary.get("environment", {}).get(key) for key in COMPARED}
         changed = [
             f"{key} {was} -> {self.environment[key]}" for key, was in before.items() if was != self.environment[key]
@@ -117,11 +122,22 @@ class Session:
             found = self.ranks.first and checkpoint.load_latest(self.folder.checkpoints, self.restore)
             if found:
                 checkpoint.set_aside_after(self.folder.checkpoints, self.run.steps)
-        with self.ranks.united():
-            self.ranks.hand_on(self.run.state, self.run.load_state)
+        self.hand_on()
         (any_found,) = self.ranks.highest(found)
         self.saved = self.run.steps if any_found else None
         return bool(any_found)
+
+    def take(self, path: Path) -> None:
+        """The state of one checkpoint."""
+        with self.ranks.united():
+            if self.ranks.first:
+                self.run.load_state(checkpoint.load(path).state)
+        self.hand_on()
+
+    def hand_on(self) -> None:
+        """The first rank's state to the others."""
+        with self.ranks.united():
+            self.ranks.hand_on(self.run.state, self.run.load_state)
 
     def restore(self, found: Checkpoint) -> None:
         changed = differences(found.config, self.config)
@@ -161,11 +177,16 @@ class Session:
     def write_texts(self) -> None:
         texts = {"config": yaml.safe_dump(dict(self.config), sort_keys=False), "command": self.origin.command}
         for tag, text in texts.items():
-            self.logger.text(tag, "".join(f"    {line}\n" for line in text.splitlines()), 0)
+            self.write_text(tag, text, 0)
         if self.origin.advice:
             self.logger.text("advice", "\n\n".join(self.origin.advice), 0)
-        tags = ("loss/discriminator", "loss/generator", self.run.objective.estimate_tag)
+        chosen = f"metric/{self.settings.select_by}" if self.settings.select_by else None
+        tags = ("loss/discriminator", "loss/generator", self.run.objective.estimate_tag, chosen)
         self.logger.describe(self.origin.hparams, [tag for tag in tags if tag is not None])
+
+    def write_text(self, tag: str, content: str, step: int) -> None:
+        """As it is, line by line."""
+        self.logger.text(tag, "".join(f"    {line}\n" for line in content.splitlines()), step)
 
     # ---- the loop
 
@@ -230,6 +251,10 @@ class Session:
         if not self.settings.evaluates(step):
             self.evaluate()
         self.save()
+        if self.run.out_of_patience:
+            name, patience = self.settings.select_by, self.settings.patience
+            log.info("stopped early: no better %s in %d evaluations", name, patience)
+        self.judge_apart()
         with self.writing():
             self.logger.conclude()
 
@@ -300,12 +325,77 @@ class Session:
                 )
 
     def evaluate(self) -> None:
-        values = self.run.evaluate()
-        if values:
+        """Metrics on the split for selection, and the best checkpoint so far. Not counted as time of training."""
+        began = time.perf_counter()
+        found = self.measure()
+        if found is not None:
+            self.record(found, "last")
+            self.select(found)
+        spent = time.perf_counter() - began
+        self.started += spent
+        self.marks = (self.marks[0] + spent, self.marks[1])
+
+    def measure(self, split: str | None = None) -> Evaluation | None:
+        """All ranks measure alike; the first one's numbers are taken."""
+        with self.ranks.united():
+            found = self.run.evaluate(split)
+        if found is not None:
+            self.ranks.hand_on(lambda: found.values, found.values.update)
+        return found
+
+    def record(self, found: Evaluation, which: str) -> None:
+        """which: last, or best for what is no longer the state of the run."""
+        step, values = self.run.steps, found.tags()
+        told = self.judged.setdefault(which, {})
+        if told.get("step") != step:
+            told.clear()
+        told |= {"step": step, found.split: finite(found.values)}
+        said = "  ".join(f"{tag} {value:.4g}" for tag, value in values.items())
+        log.info(textwrap.fill(f"step {step}  {said}", WIDTH, subsequent_indent="  "))
+        if which == "last":
             with self.writing():
-                self.logger.scalars(self.run.steps, values)
+                self.logger.scalars(step, values, protocol=found.protocols)
+                self.show(found)
             self.last |= values
-            log.info("step %d  %s", self.run.steps, "  ".join(f"{tag} {value:.4g}" for tag, value in values.items()))
+
+    def show(self, found: Evaluation) -> None:
+        protocols = self.judged.setdefault("protocol", {})
+        if protocols.get(found.split) != found.protocols:
+            protocols[found.split] = found.protocols
+            self.write_text("protocol", yaml.safe_dump(protocols, sort_keys=False), self.run.steps)
+        for name, (images, columns) in found.pictures.items():
+            grid = tiled(self.run.real.decode(images), self.run.real.spec, columns)
+            self.logger.image(f"samples/{name}", f"{name}-{self.run.steps:08d}", self.run.steps, grid)
+
+    def select(self, found: Evaluation) -> None:
+        by, step = self.settings.select_by, self.run.steps
+        if by is None or self.run.evaluator is None:
+            return
+        way, counts = self.run.evaluator.better[by], self.settings.evaluates(step)
+        if self.run.selection.improves(step, found.values[by], way, counts):
+            self.judged["best"] = {"select_by": by, **self.judged["last"]}
+            self.saved = None  # what is saved of this step does not know that it is the best
+            self.save()
+            with self.writing():
+                if self.ranks.first:
+                    checkpoint.keep_as_best(self.folder.checkpoints, step)
+
+    def judge_apart(self) -> None:
+        """What the last and the best networks are worth on the split that chose nothing."""
+        evaluator, best = self.run.evaluator, self.run.selection.step
+        if evaluator is None or evaluator.selection == REPORT or not self.run.dataset.splits.get(REPORT):
+            return
+        found = self.measure(REPORT)
+        assert found is not None  # there is an evaluator
+        self.record(found, "last")
+        if best == self.run.steps:
+            self.judged["best"][REPORT] = finite(found.values)
+        elif best is not None:
+            self.take(self.folder.checkpoints / checkpoint.BEST)
+            found = self.measure(REPORT)
+            assert found is not None
+            self.record(found, "best")
+            self.load()
 
     def real_grid(self) -> None:
         images = self.run.real.images[: self.settings.grid]
@@ -368,7 +458,14 @@ class Session:
                 "seed": run.seed,
                 "config_hash": config_hash(self.config),
                 "command": self.origin.command,
-                "last": {tag: value if math.isfinite(value) else None for tag, value in self.last.items()},
+                "last": finite(self.last),
+                "metrics": self.judged,
+                "evaluations_without_gain": run.selection.without_gain,
                 "environment": self.environment,
             }
         )
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """As JSON can hold them."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -81,6 +81,14 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def to_levels(images: Tensor, spec: ImageSpec) -> Tensor:
+    """Images (N, C, H, W) in spec.value_range -> the nearest of 256 levels, uint8; points stay as they are."""
+    if spec.value_range is None:
+        return images
+    low, high = spec.value_range
+    return ((images.detach().float() - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
+
+
 def scores(discriminator: Scorer, batch: Batch) -> Tensor:
     """(B,) raw scores of a batch."""
     return full_precision(discriminator(batch.images, batch.labels))

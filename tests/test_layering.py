@@ -31,8 +31,9 @@ LEAVES = (
 ORDER = (
     GROUND,
     LEAVES,
-    ("sampler", "evaluator", "trust"),
     ("player",),
+    ("sampler", "trust"),
+    ("evaluator",),
     ("capture",),
     ("run",),
     ("session", "textbook"),

@@ -1,5 +1,6 @@
 """A dataset: uint8 images in memory, on the device or in a mapped file, read in an order that the seed decides."""
 
+import functools
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,6 +88,17 @@ class ImageDataset:
             return None
         labels = self.labels.numpy().tobytes() if self.labels is not None else b""
         return hashlib.sha256(repr((self.packed.content, self.spec.class_names)).encode() + labels).hexdigest()
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes with any image or label; of packed ones it is known without reading them."""
+        place = (self.content, self.images.storage_offset()) if self.packed is not None else None
+        digest = hashlib.sha256(repr((self.spec, tuple(self.images.shape), place)).encode())
+        if self.packed is None:
+            digest.update(self.images.contiguous().numpy().data)
+        if self.labels is not None:
+            digest.update(self.labels.contiguous().numpy().data)
+        return digest.hexdigest()[:20]
 
     def __len__(self) -> int:
         return len(self.images)

@@ -18,7 +18,7 @@ class StackedMNIST(ImageDataset):
     def __init__(self, root: str, count: int = 128_000, size: int | list[int] | None = None):
         """root: the folder that holds MNIST/raw. size: pixels a side; R3GAN has 32."""
         require(count >= 1, f"count={count} must be at least 1")
-        digits = MNIST(root, size)
+        self.digits = digits = MNIST(root, size)
         assert digits.labels is not None
         splits = {"train": count, "validation": JUDGED, "test": JUDGED}
         generator = torch.Generator().manual_seed(0)

@@ -1,0 +1,81 @@
+"""The published features, through torch-fidelity: Inception, VGG, CLIP, DINOv2."""
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gan_runner.errors import ConfigError
+from gan_runner.metric.view import Features
+
+
+class Source(NamedTuple):
+    """name: of the network in torch-fidelity; layer and logits: of its outputs; file: what torch-fidelity downloads."""
+
+    name: str
+    layer: str
+    logits: str | None
+    file: str
+
+
+SOURCES = {
+    "inception": Source("inception-v3-compat", "2048", "logits_unbiased", "weights-inception-2015-12-05-6726825d.pth"),
+    "vgg16": Source("vgg16", "fc2_relu", None, "vgg16-397923af.pth"),
+    "clip": Source("clip-vit-b-32", "clip", None, "clip-vit-b-32.pt"),
+    "dinov2": Source("dinov2-vit-b-14", "dinov2", None, "dinov2_vitb14_pretrain.pth"),
+}
+FAILURES = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
+
+
+class Fidelity:
+    """One of torch-fidelity's feature extractors, on 8-bit images; gray ones as three equal channels."""
+
+    accuracy: float | None = None
+    cheap = False
+
+    def __init__(self, kind: str, weights: str | None, device: torch.device):
+        """weights: a file; None: what torch-fidelity has downloaded before, or downloads now."""
+        self.source, self.device = SOURCES[kind], device
+        self.network = load(kind, self.source, weights).to(device)
+        self.name = f"{self.source.name} {self.source.layer}"
+        self.digest = digest_of(self.network)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Features:
+        images = images.to(self.device)
+        vectors, *logits = self.network(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
+        return Features(vectors.float().cpu(), logits[0].float().cpu() if logits else None)
+
+
+def load(kind: str, source: Source, weights: str | None) -> Any:
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY as NETWORKS
+
+    layers = [source.layer] + ([source.logits] if source.logits else [])
+    try:
+        if weights is not None and kind != "clip":  # which is a program: torch-fidelity's own loading must do
+            torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)  # nothing is executed by it
+        path = None if weights is None else str(Path(weights).expanduser())
+        return NETWORKS[source.name](source.name, layers, feature_extractor_weights_path=path, verbose=False).eval()
+    except FAILURES as error:
+        reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
+        if weights is not None:
+            raise ConfigError(
+                f"metric weights={weights} are not those of {source.name} ({reason}); name the file {source.file} as "
+                f"torch-fidelity downloads it, or use null for its own download."
+            ) from error
+        raise ConfigError(
+            f"metric features={kind}: the weights of {source.name} are not on this machine and were not downloaded "
+            f"({reason}); put {source.file} into {torch.hub.get_dir()}/checkpoints, name it with the metric's "
+            f"weights=, or use a classifier_ or pixel_ metric, which need no download."
+        ) from error
+
+
+def digest_of(network: torch.nn.Module) -> str:
+    """Of weights and buffers, whatever device they are on."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        found.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+    return found.hexdigest()[:16]

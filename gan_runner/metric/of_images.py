@@ -1,0 +1,219 @@
+"""Metrics on the images themselves, and on what is recognised in them."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gan_runner.errors import choose, require
+from gan_runner.metric.conditional import agreement, intra_frechet
+from gan_runner.metric.frechet import frechet_distance
+from gan_runner.metric.memorization import (
+    cells,
+    copying,
+    memorization_distance,
+    mifid,
+    nearest_ratio,
+    one_nearest_neighbour_accuracy,
+)
+from gan_runner.metric.modes import class_modes, modes, stacked_modes
+from gan_runner.metric.neighbours import nearest
+from gan_runner.metric.of_features import unfit as unfit_features
+from gan_runner.metric.parzen import parzen_log_likelihood
+from gan_runner.metric.sliced_wasserstein import pyramid_sliced_wasserstein, sliced_wasserstein
+from gan_runner.metric.view import Subject, View
+
+SHOWN, BESIDE = 16, 5  # samples in the picture of neighbours, and training images beside each
+
+
+def require_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        require(count is None or count >= 2, f"{name}={count} must be at least 2")
+
+
+def in_unit_range(images: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, D): pixels from 0 to 1, points as they are."""
+    return (images.float() / 255 if images.dtype == torch.uint8 else images).flatten(1)
+
+
+class SlicedWasserstein:
+    """sliced_wasserstein: mean distance of sorted projections of pixels (0 to 1) or points, lower is better.
+
+    Of pictures also, with `pyramid`, 1000 times that of 7x7 patches of a Laplacian pyramid (Karras et al. 2018), for
+    each height and their mean: sliced_wasserstein_16, ..., sliced_wasserstein_pyramid.
+    """
+
+    def __init__(self, n_fake: int = 10_000, directions: int = 512, pyramid: bool = True):
+        require_counts(n_fake=n_fake)
+        require(directions >= 1, f"directions={directions} must be at least 1")
+        self.n_fake, self.directions, self.pyramid = n_fake, directions, pyramid
+        self.better = {"sliced_wasserstein": "low"} | ({"sliced_wasserstein_pyramid": "low"} if pyramid else {})
+
+    def __call__(self, view: View) -> dict[str, float]:
+        whole = view.real()
+        count = min(whole.count, self.n_fake)  # as many of either
+        real, fake = view.real(count).images, view.fake(count).images
+        distance = sliced_wasserstein(in_unit_range(real), in_unit_range(fake), self.directions, view.seed)
+        found = {"sliced_wasserstein": distance}
+        if self.pyramid and view.subject.pictures and min(view.subject.spec.shape[1:]) >= 7:  # the side of a patch
+            levels = pyramid_sliced_wasserstein(real.float(), fake.float(), view.seed)
+            found |= {f"sliced_wasserstein_{height}": value for height, value in levels.items()}
+            found["sliced_wasserstein_pyramid"] = sum(levels.values()) / len(levels)
+        return found
+
+
+class Parzen:
+    """parzen: log-likelihood of test images in nats under Gaussians around samples (Goodfellow et al. 2014), higher.
+
+    Their protocol: pixels from 0 to 1, the width chosen from ten on the first 1000 validation images. Known to rank
+    badly (Theis et al. 2016); for comparison with the tables of its time alone.
+    """
+
+    better: ClassVar[dict[str, str]] = {"parzen": "high"}
+
+    def __init__(self, n_fake: int = 10_000, n_validation: int = 1000):
+        require_counts(n_fake=n_fake, n_validation=n_validation)
+        self.n_fake, self.n_validation = n_fake, n_validation
+
+    def unfit(self, subject: Subject) -> str:
+        if not (subject.splits.get("validation") and subject.splits.get("test")):
+            return "chooses a width on the validation split and reports on the test split, which dataset lacks"
+        return ""
+
+    def __call__(self, view: View) -> dict[str, float]:
+        few = min(self.n_validation, view.subject.splits["validation"])
+        validation = in_unit_range(view.real(few, "validation").images)
+        judged = in_unit_range(view.real().images)
+        found = parzen_log_likelihood(in_unit_range(view.fake(self.n_fake).images), validation, judged)
+        return {"parzen": found.mean, "parzen_error": found.standard_error, "parzen_sigma": found.sigma}
+
+
+class Modes:
+    """modes, high_quality, reverse_kl: which modes the samples are in (VEEGAN, PacGAN).
+
+    Of a mixture of Gaussians: a sample is good within three deviations of the nearest centre, a mode found with one
+    good sample; 2500 samples. Of stacked MNIST: the triple of digits that a classifier of MNIST reads; 26,000 samples;
+    there is no high_quality. Of any labelled pictures, its classes as a classifier of the dataset reads them.
+    """
+
+    better: ClassVar[dict[str, str]] = {
+        "modes": "high",
+        "high_quality": "high",
+        "reverse_kl": "low",
+        "total_variation": "low",
+    }
+
+    def __init__(self, n_fake: int | None = None):
+        """n_fake: null for what the published tables judge, and 10,000 elsewhere."""
+        require_counts(n_fake=n_fake)
+        self.n_fake = n_fake
+
+    def unfit(self, subject: Subject) -> str:
+        if subject.centers is None and not subject.labelled:
+            return "counts classes or the modes of a mixture, and dataset has neither"
+        return ""
+
+    def __call__(self, view: View) -> dict[str, float]:
+        subject = view.subject
+        if subject.centers is not None:
+            of_points = modes(view.fake(self.n_fake or 2500).images.flatten(1), subject.centers, subject.std)
+            return dict(zip(("modes", "high_quality", "reverse_kl"), of_points, strict=True))
+        if subject.stacked:
+            fake = view.fake(self.n_fake or 26_000)
+            digits = fake.images.flatten(0, 1)[:, None]
+            reader = fake.found("digits")
+            read = [reader(part).logits.argmax(1) for part in digits.split(1024)]  # type: ignore[union-attr]
+            of_classes = stacked_modes(torch.cat(read).view(-1, 3))
+        else:
+            fake = view.fake(self.n_fake or 10_000)
+            of_classes = class_modes(fake.logits("classifier").argmax(1), subject.spec.num_classes)
+        return {
+            "modes": of_classes.found,
+            "reverse_kl": of_classes.reverse_kl,
+            "total_variation": of_classes.total_variation,
+        }
+
+
+class Memorization:
+    """Are samples copies of training images? In pixels, and in features (pixels again where there are no labels).
+
+    memorization_ratio_*: mean distance to the nearest training image, over that of held-out images; 1 is healthy,
+    far below it copied. copying_*: the z-score C_T of Meehan et al. 2020, below -3 copied, above 3 underfitting.
+    mifid: Frechet distance over the cosine distance to training features (Bai et al. 2021), lower is better.
+    one_nearest_neighbour: leave-one-out accuracy, 0.5 is ideal (Lopez-Paz & Oquab 2017).
+    A picture shows samples beside their nearest training images.
+    """
+
+    better: ClassVar[dict[str, str]] = {"mifid": "low"}
+
+    def __init__(self, features: str = "auto", n_fake: int = 10_000, n_train: int = 50_000, cells: int = 10):
+        require_counts(n_fake=n_fake, n_train=n_train)
+        choose("features", features, {"auto": None, "classifier": None, "pixels": None})
+        require(cells >= 1, f"cells={cells} must be at least 1")
+        self.features, self.n_fake, self.n_train, self.cells = features, n_fake, n_train, cells
+
+    def unfit(self, subject: Subject) -> str:
+        if subject.endless:
+            return "looks for training images, and this dataset draws new ones for ever"
+        return unfit_features(self.features, subject)
+
+    def __call__(self, view: View) -> dict[str, float]:
+        inputs = [self.features] if view.extractor(self.features, None).cheap else ["pixels", self.features]
+        beside: list[Tensor] = []
+        found: dict[str, float] = {}
+        for kind, name in zip(inputs, ("pixels", "features"), strict=False):
+            values, closest = self.compare(view, kind)
+            found |= {f"{value}_{name}": number for value, number in values.items()}
+            beside.append(closest)
+        real, fake, train = view.real(), view.fake(self.n_fake), view.train(self.n_train)
+        if view.subject.pictures:
+            rows = torch.cat([fake.images[:SHOWN, None], *(train.images[each] for each in beside)], dim=1)
+            view.show("neighbours", rows.flatten(0, 1), rows.shape[1])
+        distance = memorization_distance(fake.features(self.features), train.features(self.features))
+        frechet = frechet_distance(real.moments(self.features), fake.moments(self.features))
+        return found | {"memorization_distance": distance, "mifid": mifid(frechet, distance)}
+
+    def compare(self, view: View, kind: str) -> tuple[dict[str, float], Tensor]:
+        """Values in one kind of features, and the rows (16, 5) of training images next to the first samples."""
+        held_out, fake = view.real().features(kind), view.fake(self.n_fake).features(kind)
+        train = view.train(self.n_train).features(kind)
+        to_train = nearest(fake, train).distances[:, 0]
+        held_out_to_train = nearest(held_out, train).distances[:, 0]
+        own_cells, held_out_cells = cells(train, fake, held_out, count=min(self.cells, len(train)))
+        count = min(len(held_out), len(fake))  # as many of either
+        some, others = held_out[:count], fake[:count]
+        within = [nearest(each, each, skip_self=True).distances[:, 0] for each in (some, others)]
+        across = [nearest(a, b).distances[:, 0] for a, b in ((some, others), (others, some))]
+        values = {
+            "memorization_ratio": nearest_ratio(to_train, held_out_to_train),
+            "copying": copying(to_train, held_out_to_train, own_cells, held_out_cells),
+            "one_nearest_neighbour": one_nearest_neighbour_accuracy(
+                within[0], across[0], within[1], across[1]
+            ).accuracy,
+        }
+        return values, nearest(fake[:SHOWN], train, BESIDE).indices
+
+
+class Conditional:
+    """conditional_agreement: share of samples recognised as the class that was asked for (GAN-test), higher is better.
+
+    classifier_intra_fid: mean over the classes of the Frechet distance within the class, lower is better.
+    """
+
+    better: ClassVar[dict[str, str]] = {"conditional_agreement": "high", "classifier_intra_fid": "low"}
+    features = "classifier"
+
+    def __init__(self, n_real: int | None = None, n_fake: int = 10_000):
+        require_counts(n_real=n_real, n_fake=n_fake)
+        self.n_real, self.n_fake = n_real, n_fake
+
+    def unfit(self, subject: Subject) -> str:
+        if not (subject.conditional and subject.labelled):
+            return "asks whether samples are of the class that was asked for, and this generator is told none"
+        return ""
+
+    def __call__(self, view: View) -> dict[str, float]:
+        real, fake = view.real(self.n_real), view.fake(self.n_fake)
+        read = fake.logits(self.features).argmax(1)
+        within = intra_frechet(real.features(self.features), real.labels, fake.features(self.features), fake.labels)
+        return {"conditional_agreement": agreement(read, fake.labels), "classifier_intra_fid": within}

@@ -1,0 +1,115 @@
+"""Metrics on the discriminator: what it has learned, and what it has learned by heart."""
+
+from typing import ClassVar
+
+import torch
+
+from gan_runner.errors import require
+from gan_runner.metric.linear_probe import linear_probe
+from gan_runner.metric.test_error import error_rate
+from gan_runner.metric.view import Judged, Subject, View
+
+
+def without_players(subject: Subject) -> str:
+    return "" if subject.players else "asks the discriminator, and there are samples alone"
+
+
+def mean_score(view: View, images: Judged) -> float:
+    labels = images.labels if view.subject.labelled else None
+    return float(view.players().scores(images.images, labels).double().mean())
+
+
+class ErrorRate:
+    """test_error, and validation_error: share of the split that the averaged discriminator takes for another class.
+
+    Salimans et al. 2016, of discriminators that are classifiers. Choose on the validation split alone.
+    """
+
+    better: ClassVar[dict[str, str]] = {"validation_error": "low"}
+
+    def unfit(self, subject: Subject) -> str:
+        if not subject.classifies or not subject.players:
+            return "is for discriminators that learn the classes; choose loss=semi_supervised"
+        if not subject.splits.get("test"):
+            return (
+                "is taken on the test split, in which dataset has no image; of image_folder: dataset.held_out above 0"
+            )
+        return ""
+
+    def __call__(self, view: View) -> dict[str, float]:
+        splits = [name for name in ("validation", "test") if view.subject.splits.get(name)]
+        return {f"{name}_error": self.error(view.real(split=name), view) for name in splits}
+
+    def error(self, images: Judged, view: View) -> float:
+        return error_rate([(view.players().classify(images.images), images.labels)])
+
+
+class HeldOutWasserstein:
+    """held_out_wasserstein: E D(x) - E D(G(z)) with images that were held out, of losses that estimate that distance.
+
+    Of both players as they are, and comparable only between equal discriminators.
+    """
+
+    def __init__(self, n_real: int | None = None, n_fake: int = 10_000):
+        for name, count in (("n_real", n_real), ("n_fake", n_fake)):
+            require(count is None or count >= 2, f"{name}={count} must be at least 2")
+        self.n_real, self.n_fake = n_real, n_fake
+
+    def unfit(self, subject: Subject) -> str:
+        if subject.players and subject.estimate != "wasserstein":
+            return "is for losses whose scores estimate that distance; choose loss=wgan, wgan_gp or wgan_lp"
+        return without_players(subject)
+
+    def __call__(self, view: View) -> dict[str, float]:
+        real = mean_score(view, view.real(self.n_real))
+        fake = view.players().fake_scores(view.fake(self.n_fake).count)
+        return {"held_out_wasserstein": real - float(fake.double().mean())}
+
+
+class DiscriminatorGap:
+    """discriminator_gap: E D(training images) - E D(held-out images), 0 without overfitting.
+
+    discriminator_gap_share: of E D(training images) - E D(samples); 1: images held out look as false as samples.
+    """
+
+    better: ClassVar[dict[str, str]] = {"discriminator_gap_share": "low"}
+
+    def __init__(self, n_real: int | None = None, n_fake: int = 10_000):
+        for name, count in (("n_real", n_real), ("n_fake", n_fake)):
+            require(count is None or count >= 2, f"{name}={count} must be at least 2")
+        self.n_real, self.n_fake = n_real, n_fake
+
+    def unfit(self, subject: Subject) -> str:
+        return without_players(subject)
+
+    def __call__(self, view: View) -> dict[str, float]:
+        held_out = view.real(self.n_real)
+        train = mean_score(view, view.train(held_out.count))
+        fake = float(view.players().fake_scores(view.fake(self.n_fake).count).double().mean())
+        gap = train - mean_score(view, held_out)
+        return {"discriminator_gap": gap, "discriminator_gap_share": gap / abs(train - fake)}
+
+
+class LinearProbe:
+    """linear_probe: accuracy on held-out images of a linear classifier of the discriminator's features.
+
+    The features are what the discriminator's last layer sees; the classifier learns from n_train training images.
+    """
+
+    better: ClassVar[dict[str, str]] = {"linear_probe": "high"}
+
+    def __init__(self, n_real: int | None = None, n_train: int = 10_000):
+        for name, count in (("n_real", n_real), ("n_train", n_train)):
+            require(count is None or count >= 2, f"{name}={count} must be at least 2")
+        self.n_real, self.n_train = n_real, n_train
+
+    def unfit(self, subject: Subject) -> str:
+        if subject.players and not subject.labelled:
+            return "needs labels, which dataset does not have"
+        return without_players(subject)
+
+    def __call__(self, view: View) -> dict[str, float]:
+        train, held_out = view.train(self.n_train), view.real(self.n_real)
+        # a conditional discriminator is told one class for all, or its features would give the answer away
+        seen = [view.players().features(each.images, torch.zeros_like(each.labels)) for each in (train, held_out)]
+        return {"linear_probe": linear_probe(seen[0], train.labels, seen[1], held_out.labels)}

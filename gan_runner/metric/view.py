@@ -1,0 +1,254 @@
+"""What a metric sees: a generator's samples, real images, and features of both, each made once and shared by all."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from gan_runner.errors import ConfigError
+from gan_runner.metric.cache import Cache
+from gan_runner.metric.frechet import Moments, moments
+from gan_runner.spec import ImageSpec
+
+CHUNK = 256  # images that are made, and looked at, together
+
+
+class Chunk(NamedTuple):
+    """Some images in a row, on the CPU."""
+
+    images: Tensor  # (B, C, H, W): uint8 pixels, or float32 points
+    labels: Tensor | None  # (B,) int64
+
+
+class Features(NamedTuple):
+    vectors: Tensor  # (B, D) float32
+    logits: Tensor | None = None  # (B, K) float32, of the extractor's own classes
+
+
+class Extractor(Protocol):
+    """images -> features, one image at a time as far as the numbers go."""
+
+    name: str  # with what they are compared: network and layer
+    digest: str  # of its weights
+    accuracy: float | None  # on test images, where it was trained on the dataset's own labels
+    cheap: bool  # is it as fast as reading what it found before?
+
+    def __call__(self, images: Tensor) -> Features: ...
+
+
+class Game(Protocol):
+    """The players as they are, for what is measured on the discriminator."""
+
+    def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Stored images (N, C, H, W) -> raw scores (N,)."""
+
+    def fake_scores(self, count: int) -> Tensor:
+        """Of samples of the generator that the discriminator answers: the live one."""
+
+    def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """(N, D): what the discriminator's last layer sees."""
+
+    def classify(self, images: Tensor) -> Tensor:
+        """(N, K) logits of the averaged discriminator, where it knows the classes."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a metric may ask before it is used: does it apply at all?"""
+
+    spec: ImageSpec
+    splits: Mapping[str, int]
+    labelled: bool  # has the dataset labels?
+    endless: bool = False  # are training images drawn anew for ever?
+    conditional: bool = False  # does the generator use labels?
+    classifies: bool = False  # is the discriminator a classifier, trained on labels?
+    estimate: str | None = None  # what the loss estimates
+    players: bool = True  # are there a generator and a discriminator, or samples alone?
+    centers: Tensor | None = None  # (K, coordinates) of the modes, where the data are a mixture of Gaussians
+    std: float = 0.0
+    stacked: bool = False  # are the images three digits each, red, green and blue?
+
+    @property
+    def pictures(self) -> bool:
+        return self.spec.value_range is not None and self.spec.height * self.spec.width > 1
+
+
+class Pool:
+    """Images of one origin, from the first on; what was read of them stays."""
+
+    def __init__(
+        self, read: Callable[[int], Chunk], length: int | None = None, cache: Cache | None = None, key: str = ""
+    ):
+        """read(number) -> a chunk of CHUNK images, or of what is left; length: None for as many as one likes.
+
+        cache: for what is learned of real images, which `key` tells apart from others; samples have none.
+        """
+        self.read, self.length, self.cache, self.key = read, length, cache, key
+        self.chunks: list[Chunk] = []
+        self.seen: dict[str, list[Features]] = {}  # by extractor, a chunk each
+        self.moments: dict[tuple[str, int], Moments] = {}
+
+    def number(self, count: int) -> int:
+        """Of chunks."""
+        return -(-count // CHUNK)
+
+    def chunk(self, number: int) -> Chunk:
+        """Of real images none is kept: they are in memory already."""
+        if self.cache is not None:
+            return self.read(number)
+        while len(self.chunks) <= number:
+            self.chunks.append(self.read(len(self.chunks)))
+        return self.chunks[number]
+
+    def images(self, count: int) -> Tensor:
+        return torch.cat([self.chunk(number).images for number in range(self.number(count))])[:count]
+
+    def labels(self, count: int) -> Tensor | None:
+        labels = [self.chunk(number).labels for number in range(self.number(count))]
+        return None if labels[0] is None else torch.cat([each for each in labels if each is not None])[:count]
+
+    def features(self, extractor: Extractor, count: int) -> Features:
+        """Of the first `count`; of real images, what the cache has is not computed."""
+        name, wanted = f"{extractor.name} {extractor.digest}", self.number(count)
+        if len(self.seen.get(name, ())) < wanted:
+            self.seen[name] = self.looked_at(extractor, name, wanted)
+        vectors, logits = zip(*self.seen[name][:wanted], strict=True)
+        known = [each for each in logits if each is not None]
+        return Features(torch.cat(vectors)[:count], torch.cat(known)[:count] if known else None)
+
+    def looked_at(self, extractor: Extractor, name: str, wanted: int) -> list[Features]:
+        """At least the first `wanted` chunks, those first that are known."""
+        if self.cache is None or extractor.cheap:
+            return self.extended(self.seen.get(name, []), extractor, wanted)
+
+        def extend(found: dict[str, Any] | None) -> dict[str, Any] | None:
+            known = [Features(*chunk) for chunk in found["features"]] if found is not None else []
+            if len(known) >= wanted:
+                return None
+            return {"features": [tuple(chunk) for chunk in self.extended(known, extractor, wanted)]}
+
+        content = self.cache.found_or_made("features", f"{self.key} {name}", extend)
+        return [Features(*chunk) for chunk in content["features"]]
+
+    def extended(self, known: list[Features], extractor: Extractor, wanted: int) -> list[Features]:
+        return known + [extractor(self.chunk(number).images) for number in range(len(known), wanted)]
+
+
+@dataclass
+class Judged:
+    """The first `count` images of a pool, as one metric sees them; what it asks for is noted in the stamp."""
+
+    pool: Pool
+    count: int
+    extractor: Callable[[str, str | None], Extractor]
+    stamp: dict[str, Any]
+
+    @property
+    def images(self) -> Tensor:
+        """(count, C, H, W): uint8 pixels, or float32 points."""
+        return self.pool.images(self.count)
+
+    @property
+    def labels(self) -> Tensor:
+        """(count,); a metric that asks for them has said that it needs them."""
+        labels = self.pool.labels(self.count)
+        assert labels is not None
+        return labels
+
+    def found(self, kind: str, weights: str | None = None) -> Extractor:
+        extractor = self.extractor(kind, weights)
+        self.stamp |= {"features": extractor.name, "features_hash": extractor.digest}
+        if extractor.accuracy is not None:
+            self.stamp["features_accuracy"] = extractor.accuracy
+        return extractor
+
+    def features(self, kind: str, weights: str | None = None) -> Tensor:
+        """(count, D) float32."""
+        return self.pool.features(self.found(kind, weights), self.count).vectors
+
+    def logits(self, kind: str, weights: str | None = None) -> Tensor:
+        """(count, K) float32."""
+        logits = self.pool.features(self.found(kind, weights), self.count).logits
+        assert logits is not None  # the metric has said that it needs them
+        return logits
+
+    def moments(self, kind: str, weights: str | None = None) -> Moments:
+        extractor = self.found(kind, weights)
+        key = (f"{extractor.name} {extractor.digest}", self.count)
+        if key not in self.pool.moments:
+            self.pool.moments[key] = moments(self.features(kind, weights))
+        return self.pool.moments[key]
+
+
+@dataclass
+class View:
+    """Of one generator, against one split of the real images."""
+
+    subject: Subject
+    split: str
+    pools: Mapping[str, Pool]  # of real images, by split
+    samples: Pool
+    extractor: Callable[[str, str | None], Extractor]
+    seed: int
+    game: Game | None = None
+    decode: Callable[[Tensor], Tensor] = field(default=lambda images: images)
+    stamp: dict[str, Any] = field(default_factory=dict)  # what the metric at work has asked for
+    warnings: list[str] = field(default_factory=list)
+    pictures: dict[str, tuple[Tensor, int]] = field(default_factory=dict)  # name -> images and columns of a grid
+
+    def real(self, count: int | None = None, split: str | None = None) -> Judged:
+        """The first images of a split, by default of the one that is judged and all of them."""
+        name = split or self.split
+        pool = self.pools[name]
+        assert pool.length is not None
+        if count is not None and count > pool.length:
+            raise ConfigError(
+                f"metric.n_real={count} is more than the {pool.length} images of the {name} split; use null for all."
+            )
+        count = count or pool.length
+        self.stamp |= {"n_real": count, "split": name}
+        return Judged(pool, count, self.extractor, self.stamp)
+
+    def train(self, count: int) -> Judged:
+        """Training images, at most `count`, as a second reference."""
+        pool = self.pools["train"]
+        assert pool.length is not None
+        count = min(count, pool.length)
+        self.stamp |= {"n_train": count}
+        return Judged(pool, count, self.extractor, self.stamp)
+
+    def fake(self, count: int) -> Judged:
+        if self.samples.length is not None and count > self.samples.length:
+            raise ConfigError(
+                f"metric.n_fake={count} is more than the {self.samples.length} samples that there are; use fewer."
+            )
+        self.stamp |= {"n_fake": count}
+        return Judged(self.samples, count, self.extractor, self.stamp)
+
+    def players(self) -> Game:
+        assert self.game is not None  # the metric has said that it needs them
+        return self.game
+
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+    def show(self, name: str, images: Tensor, columns: int) -> None:
+        """A picture for TensorBoard and the run folder."""
+        self.pictures[name] = (images, columns)
+
+
+class Metric(Protocol):
+    """A number, or several, that says how good a generator or a discriminator is. A user's class needs no base.
+
+    It may say in `better` which values are better "low" or "high", so that they can select, and in `unfit` why it does
+    not apply, in the second half of a sentence.
+    """
+
+    def __call__(self, view: View) -> dict[str, float]: ...
+
+
+def better(metrics: Sequence[Metric]) -> dict[str, str]:
+    """Value -> "low" or "high", of all that say so."""
+    return {name: way for metric in metrics for name, way in getattr(metric, "better", {}).items()}
