@@ -1,7 +1,6 @@
 """How good the players are: metrics of a run's networks as they are, as a pure function of their weights."""
 
 import contextlib
-import importlib.metadata
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+import gan_runner
 from gan_runner.dataset.gaussians import Gaussians
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.dataset.stacked_mnist import StackedMNIST
@@ -168,7 +168,7 @@ class Evaluator:
         """origin: what the protocol of every value says of the samples."""
         self.metrics, self.dataset, self.subject, self.cache = metrics, dataset, subject, cache
         self.seed, self.device = seed, device
-        self.origin = {**origin, "seed": seed, "version": importlib.metadata.version("gan-runner")}
+        self.origin = {**origin, "seed": seed, "version": gan_runner.__version__}
         self.extractors: dict[tuple[str, str | None], Extractor] = {}
         self.pools: dict[str, Pool] = {}
         self.warned: set[str] = set()
@@ -207,8 +207,8 @@ class Evaluator:
             except ValueError as error:
                 raise ConfigError(f"metric.{name}: {error}.") from error
             values |= found
-            stamp = {**view.stamp, **settings(metric), **self.origin}
-            protocols |= {value: stamp for value in found}
+            for value in found:
+                protocols[value] = {**view.stamp, **settings(metric), **self.origin}
         for sentence in view.warnings:
             if sentence not in self.warned:
                 log.warning(sentence)

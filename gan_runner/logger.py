@@ -46,13 +46,15 @@ class Logger:
     too late, and whose file names follow the clock, even when it was set back.
     """
 
-    def __init__(self, folder: Path, purge_from: int):
+    def __init__(self, folder: Path, purge_from: int | None):
+        """purge_from: None adds to what there is."""
         self.folder = folder
         self.metrics = folder / "metrics.jsonl"
         self.events = open(folder / event_file(folder), "xb")  # noqa: SIM115 (closed by close)
         self.lines = open(self.metrics, "ab")  # noqa: SIM115 (closed by close)
         self.event(file_version="brain.Event:2")
-        self.supersede(purge_from)
+        if purge_from is not None:
+            self.supersede(purge_from)
 
     def supersede(self, step: int) -> None:
         """From here on, what was logged at or after this step does not count."""

@@ -105,31 +105,39 @@ def batches(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> I
 # ---- the generator of a run folder, from which nothing is executed
 
 
-def load(options: argparse.Namespace) -> tuple[int, Sampler]:
-    """The step of the checkpoint that was asked for, and what draws from its generator."""
-    folder = RunFolder(options.run)
+def opened(path: Path, trusted: list[str]) -> tuple[RunFolder, dict[str, Any]]:
+    """A run folder and its configuration, if it names nothing but what may be built."""
+    folder = RunFolder(path)
     folder.check_inside()
     config = folder.read_config()
     if config is None:
         raise ConfigError(f"{folder.path} is no run folder: it has no config.yaml; name one like outputs/default.")
     check_structure(config)
-    check_trust(config, options.trust, get_object)
+    check_trust(config, trusted, get_object)
+    return folder, config
+
+
+def load(options: argparse.Namespace) -> tuple[int, Sampler]:
+    """The step of the checkpoint that was asked for, and what draws from its generator."""
+    folder, config = opened(options.run, options.trust)
     found: list[tuple[int, Sampler]] = []
 
     def use(read: Checkpoint) -> None:
         found.append((read.state["counters"]["steps"], restore(config, read.state, options.count)))
 
-    if options.checkpoint != "last":
-        use_chosen(folder.checkpoints, options.checkpoint, use)
-    elif not checkpoint.load_latest(folder.checkpoints, use):
-        raise ConfigError(f"{folder.path} has no checkpoint yet; let it train to its first one.")
+    use_chosen(folder.checkpoints, options.checkpoint, use)
     return found[0]
 
 
 def use_chosen(folder: Path, which: str, use: Callable[[Checkpoint], None]) -> None:
+    """which: last, best or a step, as --checkpoint says."""
+    if which == "last":
+        if not checkpoint.load_latest(folder, use):
+            raise ConfigError(f"{folder.parent} has no checkpoint yet; let it train to its first one.")
+        return
     if which != "best" and not which.isdecimal():
         raise ConfigError(f"--checkpoint={which} should be last, best or a step.")
-    path = folder / ("best.pt" if which == "best" else f"step-{int(which):08d}.pt")
+    path = folder / (checkpoint.BEST if which == "best" else f"step-{int(which):08d}.pt")
     there = ", ".join(str(checkpoint.step_of(found)) for found in checkpoint.checkpoints(folder)) or "none"
     if not path.is_file():
         raise ConfigError(f"--checkpoint={which} is not in {folder}; there are steps {there}.")

@@ -177,16 +177,12 @@ class Session:
     def write_texts(self) -> None:
         texts = {"config": yaml.safe_dump(dict(self.config), sort_keys=False), "command": self.origin.command}
         for tag, text in texts.items():
-            self.write_text(tag, text, 0)
+            self.logger.text(tag, quoted(text), 0)
         if self.origin.advice:
             self.logger.text("advice", "\n\n".join(self.origin.advice), 0)
         chosen = f"metric/{self.settings.select_by}" if self.settings.select_by else None
         tags = ("loss/discriminator", "loss/generator", self.run.objective.estimate_tag, chosen)
         self.logger.describe(self.origin.hparams, [tag for tag in tags if tag is not None])
-
-    def write_text(self, tag: str, content: str, step: int) -> None:
-        """As it is, line by line."""
-        self.logger.text(tag, "".join(f"    {line}\n" for line in content.splitlines()), step)
 
     # ---- the loop
 
@@ -362,7 +358,7 @@ class Session:
         protocols = self.judged.setdefault("protocol", {})
         if protocols.get(found.split) != found.protocols:
             protocols[found.split] = found.protocols
-            self.write_text("protocol", yaml.safe_dump(protocols, sort_keys=False), self.run.steps)
+            self.logger.text("protocol", protocol_text(protocols), self.run.steps)
         for name, (images, columns) in found.pictures.items():
             grid = tiled(self.run.real.decode(images), self.run.real.spec, columns)
             self.logger.image(f"samples/{name}", f"{name}-{self.run.steps:08d}", self.run.steps, grid)
@@ -464,6 +460,16 @@ class Session:
                 "environment": self.environment,
             }
         )
+
+
+def quoted(content: str) -> str:
+    """For TensorBoard's Markdown: as it is, line by line."""
+    return "".join(f"    {line}\n" for line in content.splitlines())
+
+
+def protocol_text(protocols: Mapping[str, Any]) -> str:
+    """Of each split and value."""
+    return quoted(yaml.safe_dump(dict(protocols), sort_keys=False))
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:

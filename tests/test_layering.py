@@ -40,11 +40,11 @@ ORDER = (
     ("compat",),
     ("build",),
     ("main", "sample"),
-    ("__main__", "data", "networks"),
+    ("__main__", "data", "evaluate", "networks"),
     ("benchmark",),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
-MAY_USE_HYDRA = ("benchmark", "build", "data", "main", "networks", "sample")
+MAY_USE_HYDRA = ("benchmark", "build", "data", "evaluate", "main", "networks", "sample")
 ALLOWED_BETWEEN_LEAVES = {("environment", "device")}  # the environment is that of the device
 HEAVY = ("torchvision", "sklearn", "matplotlib", "torch_fidelity")
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]

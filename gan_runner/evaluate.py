@@ -1,0 +1,316 @@
+"""The door to metrics after the fact: python -m gan_runner.evaluate outputs/NAME.
+
+Adds them to a run that is not being trained, or scores a folder of images, made by whatever program, against a dataset.
+"""
+
+import argparse
+import copy
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import torch
+import yaml
+from omegaconf import OmegaConf
+from PIL import Image
+
+from gan_runner import checkpoint
+from gan_runner.build import OF_METRICS, build, make_dataset, make_device, make_evaluator
+from gan_runner.checkpoint import Checkpoint
+from gan_runner.errors import ConfigError, nearest
+from gan_runner.evaluator import REPORT, Evaluation, subject_of
+from gan_runner.files import storing
+from gan_runner.folder import RunFolder, differences, flatten, show
+from gan_runner.logger import Logger, tiled
+from gan_runner.main import CONF, find_users_classes
+from gan_runner.metric.view import CHUNK, Chunk, Pool
+from gan_runner.ranks import ALONE, started
+from gan_runner.run import Run
+from gan_runner.sample import opened, use_chosen
+from gan_runner.session import finite, protocol_text
+from gan_runner.spec import ImageSpec
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+def main() -> None:
+    try:
+        if started() > 1:
+            raise ConfigError("torchrun is for python -m gan_runner; start this door without it.")
+        find_users_classes()
+        options = parse(sys.argv[1:])
+        found = score_images(options) if options.images is not None else evaluate(options)
+        if options.out is not None:
+            write(options.out, found)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m gan_runner.evaluate", description="Metrics of a finished run, or of a folder of images."
+    )
+    parser.add_argument("run", type=Path, nargs="?", help="a run folder: outputs/NAME")
+    parser.add_argument("--checkpoint", default="last", help="last (default), best, all or a step")
+    parser.add_argument("--metric", nargs="+", metavar="NAME", help="choices of the group metric (default: the run's)")
+    parser.add_argument("--split", default=REPORT, help="of real images: test (default), validation or train")
+    parser.add_argument("--n-fake", type=int, help="samples for every metric (default: as the run was told)")
+    parser.add_argument("--n-real", type=int, help="real images for every metric (default: as the run was told)")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings such as metric.fid.weights="
+    )
+    parser.add_argument("--images", type=Path, help="score these instead: a folder of images, or an npz file")
+    parser.add_argument("--dataset", help="with --images and without a run: what they are compared with, as mnist")
+    parser.add_argument("--out", type=Path, help="also write the values with their protocols to this json file")
+    parser.add_argument("--trust", action="append", default=[], help="a class of your own that may be built")
+    return parser.parse_args(arguments)
+
+
+# ---- what is asked for
+
+
+def configured(options: argparse.Namespace, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's configuration with the metrics that are asked for, and nothing that changes the run."""
+    wanted = copy.deepcopy({**config, "metric": metrics(options, config["metric"])})
+    wanted["train"] |= {"select_by": None, "patience": None}
+    for setting in options.set:
+        assign(wanted, setting)
+    changed = differences(config, wanted)
+    if changed:
+        raise ConfigError(f"--set would make another run of it: {'; '.join(changed)}.")
+    return wanted
+
+
+def assign(config: dict[str, Any], setting: str) -> None:
+    key, equals, value = setting.partition("=")
+    known = flatten(config)
+    if not equals or key not in known:
+        raise ConfigError(f"--set {setting} is no setting=value of this run{nearest(key, known)}.")
+    *path, last = key.split(".")
+    for part in path:
+        config = config[part]
+    try:
+        config[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {setting} cannot be read as YAML; quote what is special.") from error
+
+
+def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The group `metric`: as the run has it, or what is named, as the run has it or else as it is published."""
+    shared = {name: own[name] for name in OF_METRICS if name in own}
+    nodes = {name: dict(node) for name, node in own.items() if name not in OF_METRICS}
+    if options.metric is not None:
+        known = sorted(path.stem for path in (CONF / "metric").glob("*.yaml"))
+        for name in options.metric:
+            if name not in (*known, *nodes):
+                raise ConfigError(f"--metric {name} is none of {', '.join(known)}{nearest(name, known)}.")
+        asked = [name for name in options.metric if name in known and name not in nodes]
+        published = composed([f"metric=[{','.join(asked)}]", *(f"metric.{k}={show(v)}" for k, v in shared.items())])
+        nodes = {name: nodes[name] if name in nodes else published["metric"][name] for name in options.metric}
+    if not nodes:
+        raise ConfigError("this run has no metrics of its own; name some with --metric, as --metric classifier_fid.")
+    for name in ("n_fake", "n_real"):
+        count = getattr(options, name)
+        if count is not None:
+            shared[name] = count
+            nodes = {key: {**node, name: count} if name in node else node for key, node in nodes.items()}
+    return {**shared, **nodes}
+
+
+def composed(overrides: list[str]) -> dict[str, Any]:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        found = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+# ---- a run
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """Prints and stores what the metrics say of the chosen checkpoints. Returns step -> values and protocols."""
+    if options.run is None:
+        raise ConfigError("name a run folder such as outputs/default, or --images with --dataset.")
+    folder, config = opened(options.run, options.trust)
+    wanted = configured(options, config)
+    results: dict[str, Any] = {}
+    with folder.locked():
+        run = build(wanted)
+        assert run.evaluator is not None  # there are metrics
+        check_split(options.split, run.dataset.splits)
+
+        def judge(found: Checkpoint) -> None:
+            changed = differences(found.config, config)
+            if changed:
+                raise ConfigError(f"{found.path} was made by another configuration: {'; '.join(changed)}.")
+            run.load_state(found.state)
+            evaluation = run.evaluate(options.split)
+            assert evaluation is not None
+            for line in table(f"{folder.path}, step {run.steps}", evaluation):
+                print(line)
+            with storing(folder.path):
+                store(folder, run, evaluation)
+            results[str(run.steps)] = as_json(evaluation)
+
+        for which in every(folder, options.checkpoint):
+            use_chosen(folder.checkpoints, which, judge)
+    return results
+
+
+def check_split(split: str, splits: Mapping[str, int]) -> None:
+    there = [name for name, size in splits.items() if size]
+    if split not in there:
+        raise ConfigError(f"--split={split} is none of the splits that have images: {', '.join(there)}.")
+
+
+def every(folder: RunFolder, which: str) -> list[str]:
+    """The checkpoints that are meant, each step once."""
+    if which != "all":
+        return [which]
+    steps = [str(checkpoint.step_of(path)) for path in checkpoint.checkpoints(folder.checkpoints)]
+    best = folder.read_summary().get("metrics", {}).get("best", {}).get("step")
+    there = (folder.checkpoints / checkpoint.BEST).is_file() and str(best) not in steps
+    return ["best"] * there + steps or ["last"]
+
+
+def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
+    """Beside what was logged in training: nothing is superseded."""
+    logger = Logger(folder.path, None)
+    logger.scalars(run.steps, found.tags(), protocol=found.protocols)
+    logger.text("protocol", protocol_text({found.split: found.protocols}), run.steps)
+    for name, (images, columns) in found.pictures.items():
+        grid = tiled(run.real.decode(images), run.real.spec, columns)
+        logger.image(f"samples/{name}", f"{name}-{run.steps:08d}", run.steps, grid)
+    logger.close()
+    summary = folder.read_summary()
+    judged = summary.setdefault("metrics", {})
+    if run.steps == summary.get("steps"):
+        judged.setdefault("last", {})["step"] = run.steps
+    for which in ("last", "best"):
+        if judged.get(which, {}).get("step") == run.steps:
+            judged[which][found.split] = {**judged[which].get(found.split, {}), **finite(found.values)}
+    protocols = judged.setdefault("protocol", {})
+    protocols[found.split] = {**protocols.get(found.split, {}), **found.protocols}
+    folder.write_summary(summary)
+
+
+# ---- images of whatever origin
+
+
+def score_images(options: argparse.Namespace) -> dict[str, Any]:
+    """Prints what the metrics say of them."""
+    if options.run is not None:
+        _, config = opened(options.run, options.trust)
+    elif options.dataset is not None:
+        overrides = [f"dataset={options.dataset}", *(each for each in options.set if each.startswith("dataset."))]
+        config = composed(overrides)
+    else:
+        raise ConfigError("--images wants something to compare with: a run folder, or --dataset mnist.")
+    config = configured(options, config)
+    device = make_device(config, ALONE)
+    device.configure()
+    dataset = make_dataset(config)
+    check_split(options.split, dataset.splits)
+    images = read_images(options.images, dataset.spec)
+    if options.n_fake is None:
+        for node in (each for each in config["metric"].values() if isinstance(each, dict) and "n_fake" in each):
+            node["n_fake"] = len(images)
+    subject = subject_of(dataset, players=False)
+    origin = {"weights": "images", "precision": "8 bits"}
+    evaluator = make_evaluator(config, dataset, subject, device, origin)
+    assert evaluator is not None  # there are metrics
+    if evaluator.unfit():
+        raise ConfigError(*evaluator.unfit())
+
+    def read(number: int) -> Chunk:
+        return Chunk(images[number * CHUNK : (number + 1) * CHUNK], None)
+
+    found = evaluator(Pool(read, len(images)), None, options.split)
+    for line in table(f"{options.images}, {len(images)} images", found):
+        print(line)
+    return {str(options.images): as_json(found)}
+
+
+def read_images(path: Path, spec: ImageSpec) -> torch.Tensor:
+    """(N, C, H, W) uint8, in the order of their names, of the size and the channels of the dataset."""
+    if spec.value_range is None or spec.channels not in (1, 3):
+        raise ConfigError("--images are pictures, and the dataset has none.")
+    if path.suffix == ".npz":
+        images = [Image.fromarray(image.squeeze()) for image in arrays(path)]
+    else:
+        images = list(files(path))
+    mode = "L" if spec.channels == 1 else "RGB"
+    other = next((image.size for image in images if image.size != (spec.width, spec.height)), None)
+    if other is not None:
+        raise ConfigError(
+            f"--images={path} has images of {other[0]}x{other[1]} pixels, the dataset of {spec.width}x{spec.height}; "
+            f"resize one of them (dataset.size=...), and say how, since it changes the score."
+        )
+    pixels = np.stack([np.asarray(image.convert(mode)).reshape(spec.height, spec.width, -1) for image in images])
+    return torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
+
+
+def arrays(path: Path) -> Any:
+    """(N, H, W, C) uint8: the array `images`, or the only one."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            name = "images" if "images" in found.files else found.files[0]
+            images = found[name]
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise ConfigError(f"--images={path} cannot be read ({error}); give (N, H, W, C) uint8.") from error
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+        raise ConfigError(f"--images={path} holds {images.dtype} {images.shape}; give (N, H, W, C) uint8.")
+    return images
+
+
+def files(path: Path) -> Iterator[Image.Image]:
+    names = sorted(each for each in path.rglob("*") if each.suffix.lower() in PICTURES)
+    if not names:
+        raise ConfigError(f"--images={path} holds no image ({', '.join(PICTURES)}); name a folder of images.")
+    for name in names:
+        try:
+            with Image.open(name) as image:
+                image.load()
+                yield image.copy()
+        except OSError as error:
+            raise ConfigError(f"--images: {name} cannot be read ({error}); mend or remove it.") from error
+
+
+# ---- what is told
+
+
+def table(title: str, found: Evaluation) -> Iterator[str]:
+    """Each value, and what it depends on."""
+    yield f"{title}, {found.split} split"
+    width = max(map(len, found.values))
+    for name, value in found.values.items():
+        stamp = found.protocols[name]
+        counts = [f"{stamp[key]} {key[2:]}" for key in ("n_real", "n_fake", "n_train") if key in stamp]
+        yield f"  {name:<{width}}  {value:>12.6g}   {', '.join([*counts, *looked_at_with(stamp)])}"
+
+
+def looked_at_with(stamp: Mapping[str, Any]) -> list[str]:
+    if "features" not in stamp:
+        return []
+    accuracy = stamp.get("features_accuracy")
+    return [stamp["features"] + (f" ({100 * accuracy:.1f} % right)" if accuracy is not None else "")]
+
+
+def as_json(found: Evaluation) -> dict[str, Any]:
+    return {"split": found.split, "values": finite(found.values), "protocol": found.protocols}
+
+
+def write(out: Path, found: Mapping[str, Any]) -> None:
+    try:
+        out.write_text(json.dumps(found, indent=2) + "\n")
+    except OSError as error:
+        raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from error
+
+
+if __name__ == "__main__":
+    main()
