@@ -29,6 +29,8 @@ from gan_runner.spec import full_precision, to_levels
 
 SELECTION, REPORT = "validation", "test"  # the splits that a checkpoint is chosen on, and that it is reported on
 
+OF_ONE_SPLIT = ("metric/test_error", "metric/validation_error")  # whichever split is judged
+
 log = logging.getLogger(__name__)
 
 
@@ -43,10 +45,10 @@ class Evaluation(NamedTuple):
     def tags(self) -> dict[str, float]:
         """As they are logged: what is said of another split than the one for selection says so."""
         place = "" if self.split == SELECTION else f"{self.split}/"
-        return {f"metric/{place if name not in OF_ONE_SPLIT else ''}{name}": v for name, v in self.values.items()}
-
-
-OF_ONE_SPLIT = ("test_error", "validation_error")
+        plain = {name: f"metric/{name}" for name in self.values}
+        return {
+            tag if tag in OF_ONE_SPLIT else f"metric/{place}{name}": self.values[name] for name, tag in plain.items()
+        }
 
 
 class Selection:

@@ -21,7 +21,7 @@ from gan_runner.checkpoint import Checkpoint
 from gan_runner.console import duration
 from gan_runner.environment import environment
 from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
-from gan_runner.evaluator import REPORT, Evaluation
+from gan_runner.evaluator import OF_ONE_SPLIT, REPORT, Evaluation
 from gan_runner.files import storing
 from gan_runner.folder import RunFolder, config_hash, differences
 from gan_runner.interrupt import Interrupt
@@ -341,6 +341,7 @@ class Session:
 
     def record(self, found: Evaluation, which: str) -> None:
         """which: last, or best for what is no longer the state of the run."""
+        assert self.run.evaluator is not None  # it has found them
         step, values = self.run.steps, found.tags()
         told = self.judged.setdefault(which, {})
         if told.get("step") != step:
@@ -349,6 +350,8 @@ class Session:
         said = "  ".join(f"{tag} {value:.4g}" for tag, value in values.items())
         log.info(textwrap.fill(f"step {step}  {said}", WIDTH, subsequent_indent="  "))
         if which == "last":
+            if found.split == REPORT != self.run.evaluator.selection:  # what is of one split was logged with the other
+                values = {tag: value for tag, value in values.items() if tag not in OF_ONE_SPLIT}
             with self.writing():
                 self.logger.scalars(step, values, protocol=found.protocols)
                 self.show(found)

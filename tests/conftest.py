@@ -95,6 +95,13 @@ def real_data() -> Path | None:
     return next((place for place in places if (place / "MNIST" / "raw" / "train-images-idx3-ubyte").exists()), None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Of all workers, so that a classifier is trained once."""
+    base = tmp_path_factory.getbasetemp()
+    os.environ["GAN_RUNNER_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
+
+
 @pytest.fixture(autouse=True)
 def _steady_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)

@@ -82,6 +82,11 @@ class Seen(NamedTuple):
     metrics: dict[str, float]
 
 
+def metrics_of(run: Run) -> dict[str, float]:
+    found = run.evaluate()
+    return found.values if found is not None else {}
+
+
 def computed(ranks: Ranks, overrides: tuple[str, ...], steps: int) -> Seen:
     run = build(configure(*overrides), ranks)
     gradients: list[dict[str, torch.Tensor]] = []
@@ -95,7 +100,7 @@ def computed(ranks: Ranks, overrides: tuple[str, ...], steps: int) -> Seen:
         player.move = noted.__get__(player)  # type: ignore[method-assign]
     for _ in range(steps):
         run.meter.add(run.step())
-    return Seen(gradients, weights(run), run.meter.read(), run.evaluate())
+    return Seen(gradients, weights(run), run.meter.read(), metrics_of(run))
 
 
 def refusal(ranks: Ranks, overrides: tuple[str, ...]) -> str:

@@ -87,7 +87,7 @@ def test_the_test_error_is_logged_when_asked_and_at_the_end(tmp_path: Path, ever
     last = json.loads((folder.path / "summary.json").read_text())["last"]
     assert last["metric/test_error"] == pytest.approx(events[-1].value)
     assert last["loss/supervised"] > 0
-    assert "step 6  metric/test_error" in (folder.path / "train.log").read_text()
+    assert "step 6  metric/validation_error" in (folder.path / "train.log").read_text()
 
 
 def test_a_test_error_that_a_resume_supersedes_is_taken_again(tmp_path: Path):

@@ -119,10 +119,10 @@ def test_the_unlabelled_images_come_without_labels_and_the_labelled_ones_from_th
 @pytest.mark.parametrize("model", ["ssl_mlp", "mlp"])
 def test_few_labels_teach_the_classes(model: str):
     run = make_run(*FEW, f"model={model}", "train.ema_half_life_images=2000", "optimizer.lr=1e-3")
-    before = run.evaluate()["metric/test_error"]
+    before = run.evaluate().values["test_error"]
     for _ in range(400):
         run.step()
-    after = run.evaluate()["metric/test_error"]
+    after = run.evaluate().values["test_error"]
     assert before > 0.5
     assert 0.0 <= after < 0.25
 
