@@ -15,6 +15,7 @@ from torch import Tensor
 from gan_runner.errors import require
 
 ROWS, COLUMNS = 512, 2048  # of one block of distances: 4 MB in float32, which a cache holds
+BLOCK = 8_000_000  # numbers in one block of points: 32 MB in float32
 GROUP = 32  # columns whose minimum is looked at first
 SPARE = 4  # candidates beyond the k neighbours
 DIFFERENCES = 4_000_000  # numbers in one block of differences: 32 MB in float64
@@ -44,7 +45,7 @@ def nearest(points: Tensor, among: Tensor, k: int = 1, skip_self: bool = False) 
     distances = points.new_empty(len(points), k, dtype=torch.float64)
     indices = torch.empty(len(points), k, dtype=torch.int64, device=points.device)
     middle = among.mean(0)
-    for start, block in blocks(points, ROWS):
+    for start, block in blocks(points, _few(ROWS, points, BLOCK)):
         own = torch.arange(start, start + len(block), device=points.device) if skip_self else None
         found, sure = _nearest_of_block(block, among, middle, k, own)
         if not bool(sure.all()):
@@ -63,8 +64,8 @@ def contained(centers: Tensor, radii: Tensor, points: Tensor, closed: bool) -> C
     around = torch.zeros(len(points), dtype=torch.int64, device=points.device)
     inside = torch.zeros(len(centers), dtype=torch.int64, device=points.device)
     middle = centers.mean(0)
-    for row, block in blocks(points, ROWS):
-        for column, some in blocks(centers, COLUMNS):
+    for row, block in blocks(points, _few(ROWS, points, BLOCK)):
+        for column, some in blocks(centers, _few(COLUMNS, centers, BLOCK)):
             hit = _hits(block, some, radii[column : column + len(some)].double(), middle, closed)
             around[row : row + len(block)] += hit.sum(1, dtype=torch.int32)
             inside[column : column + len(some)] += hit.sum(0, dtype=torch.int32)
@@ -85,18 +86,14 @@ def blocks(rows: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
         yield start, rows[start : start + size]
 
 
-def distance(a: Tensor, b: Tensor) -> Tensor:
-    """(n,) float64, between the rows of a (n, D) and b (n, D), from their differences."""
-    parts = [_distance(a[i : i + size], b[i : i + size]) for size in [_rows(a)] for i in range(0, len(a), size)]
-    return torch.cat(parts) if parts else a.new_zeros(0, dtype=torch.float64)
+def _few(rows: int, points: Tensor, numbers: int) -> int:
+    """At most so many rows of (N, D) points, and so many numbers in all; one row at least."""
+    return max(1, min(rows, numbers // max(1, points.shape[1])))
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
-    return (a.double() - b.double()).square_().sum(1).sqrt_()
-
-
-def _rows(points: Tensor) -> int:
-    return max(1, DIFFERENCES // max(1, points.shape[1]))
+    """(...), between a and b (..., D), from their differences."""
+    return (a.double() - b.double()).square_().sum(-1).sqrt_()
 
 
 def _rounding(points: Tensor) -> float:
@@ -111,13 +108,14 @@ def _nearest_of_block(
     centered = points - middle
     scores, indices = _candidates(centered, among, middle, min(k + SPARE, len(among) - (own is not None)), own)
     count = indices.shape[1]
-    distances = distance(points.repeat_interleave(count, 0), among[indices.flatten()]).view_as(indices)
-    distances, order = distances.sort(dim=1, stable=True)
+    size = _few(ROWS, points, DIFFERENCES // count)
+    pairs = zip(points.split(size), indices.split(size), strict=True)
+    distances, order = torch.cat([_distance(a[:, None], among[b]) for a, b in pairs]).sort(dim=1, stable=True)
     found = Neighbours(distances[:, :k], indices.gather(1, order)[:, :k])
-    size = centered.double().square().sum(1)
-    beyond = 2 * scores[:, -1].double() + size  # squared distance, by the product, that all the others reach
+    norm = centered.double().square().sum(1)
+    beyond = 2 * scores[:, -1].double() + norm  # squared distance, by the product, that all the others reach
     furthest = found.distances[:, -1].square()
-    sure = furthest + 4 * _rounding(points) * (size + furthest) < beyond
+    sure = furthest + 4 * _rounding(points) * (norm + furthest) < beyond
     return found, sure | (count == len(among) - (own is not None))
 
 
@@ -127,7 +125,7 @@ def _candidates(
     """The `count` rows b of `among` of least |b|^2 / 2 - a.b for each a of `centered`: ascending scores, indices."""
     scores = centered.new_full((len(centered), 0), 0.0)
     indices = torch.empty(len(centered), 0, dtype=torch.int64, device=centered.device)
-    for start, block in blocks(among, COLUMNS):
+    for start, block in blocks(among, _few(COLUMNS, among, BLOCK)):
         some = block.to(centered.dtype) - middle
         score = torch.addmm(some.square().sum(1) / 2, centered, some.T, alpha=-1)
         if own is not None:
@@ -165,7 +163,7 @@ def _hits(points: Tensor, centers: Tensor, radii: Tensor, middle: Tensor, closed
     row, column = (excess.abs_() <= tolerance).nonzero(as_tuple=True)
     if points.dtype != torch.float64 and len(row) > hit.numel() // MANY:
         return _hits(points.double(), centers.double(), radii, middle.double(), closed)
-    size = _rows(points)
+    size = _few(DIFFERENCES, points, DIFFERENCES)
     for i, j in zip(row.split(size), column.split(size), strict=True):
         limit = radii[j] * (1 + SAME if closed else 1 - SAME)
         d = _distance(points[i], centers[j])

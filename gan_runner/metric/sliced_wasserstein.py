@@ -9,7 +9,7 @@ from gan_runner.errors import require
 from gan_runner.noise import seed_of
 
 PROJECTIONS = 16_000_000  # numbers in one block of projections: 64 MB in float32
-IMAGES = 512  # taken apart at once
+IMAGES = 64  # taken apart at once
 PATCH = 7  # pixels, of the side of a patch
 SMALLEST = 14  # pixels, of the side of the coarsest level; of a power of two that is 16, as in the paper
 DIRECTIONS = 4 * 128

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from gan_runner.metric import neighbours
-from gan_runner.metric.neighbours import contained, distance, nearest, radii
+from gan_runner.metric.neighbours import contained, nearest, radii
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -75,6 +75,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
     whole = nearest(points, among, 3), contained(among, reach, points, closed=True)
     monkeypatch.setattr(neighbours, "ROWS", 97)
     monkeypatch.setattr(neighbours, "COLUMNS", 101)
+    monkeypatch.setattr(neighbours, "BLOCK", 16 * 59)
     monkeypatch.setattr(neighbours, "DIFFERENCES", 50)
     cut = nearest(points, among, 3), contained(among, radii(among, 4), points, closed=True)
     for one, other in zip(whole[0] + whole[1], cut[0] + cut[1], strict=True):
@@ -105,11 +106,6 @@ def test_a_ball_of_radius_zero_holds_copies_if_closed_and_nothing_if_open():
     rows = normal(100, 32).repeat(3, 1)
     assert contained(rows, radii(rows, 2), rows, closed=True).points_in_ball.eq(3).all()
     assert contained(rows, radii(rows, 2), rows, closed=False).points_in_ball.eq(0).all()
-
-
-def test_distance_is_that_of_the_rows():
-    assert_close(distance(torch.tensor([[0.0, 3.0]]), torch.tensor([[4.0, 0.0]])).item(), 5.0)
-    assert distance(torch.zeros(0, 2), torch.zeros(0, 2)).shape == (0,)
 
 
 @pytest.mark.parametrize(

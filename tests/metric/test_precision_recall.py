@@ -123,3 +123,13 @@ def test_scale_and_place_change_nothing():
     real, fake = SETS["shifted"]
     for moved in (lambda rows: 1000 * rows, lambda rows: rows + 4):
         assert_close(precision_recall(moved(real), moved(fake)), precision_recall(real, fake), rtol=0.01, atol=0.01)
+
+
+def test_a_point_at_the_radius_counts_for_precision_and_recall_and_not_for_density_and_coverage():
+    real, fake = (
+        torch.tensor([[0.0], [1.0]]),
+        torch.tensor([[-1.0], [-2.0]]),
+    )  # radii of 1; one pair 1 apart, others more
+    assert precision_recall(real, fake, k=1) == (0.5, 0.5)
+    assert density_coverage(real, fake, k=1) == (0, 0)
+    assert density_coverage(real, fake + 0.01, k=1) == (0.5, 0.5)
