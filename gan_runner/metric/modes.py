@@ -1,4 +1,4 @@
-"""Which modes of a mixture of Gaussians a generator found."""
+"""Which modes a generator found: of a mixture of Gaussians, of classes, of triples of digits."""
 
 import math
 from typing import NamedTuple
@@ -6,7 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gan_runner.errors import require
+
 SAMPLES = 2500  # points that the published tables judge
+STACKED_SAMPLES = 26_000  # images of stacked MNIST, likewise
 NEAR = 3  # standard deviations
 
 
@@ -14,6 +17,13 @@ class Modes(NamedTuple):
     found: int  # modes with at least one good point
     high_quality: float  # share of good points; 98.89 % for the mixture itself, more if its modes are too narrow
     reverse_kl: float  # nats, from the good points' share of each mode to the uniform one; infinite without a point
+
+
+class ClassModes(NamedTuple):
+    found: int  # classes with at least one sample
+    reverse_kl: float  # nats, from the samples' share of each class to the uniform one; log K if all are of one
+    total_variation: float  # to the uniform share: half the sum of the differences, from 0 to 1 - 1/K
+    share: Tensor  # (K,) float64, of each class
 
 
 def modes(points: Tensor, centers: Tensor, std: float) -> Modes:
@@ -26,6 +36,29 @@ def modes(points: Tensor, centers: Tensor, std: float) -> Modes:
     counts = torch.bincount(good, minlength=len(centers)).double()
     if len(good) == 0:
         return Modes(0, 0.0, math.inf)
-    share = counts / len(good)
-    reverse_kl = torch.special.xlogy(share, share * len(centers)).sum()
-    return Modes(int((counts > 0).sum()), len(good) / len(points), float(reverse_kl))
+    return Modes(int((counts > 0).sum()), len(good) / len(points), _reverse_kl(counts / len(good)))
+
+
+def class_modes(predicted: Tensor, classes: int) -> ClassModes:
+    """Of the classes 0 .. classes - 1 that a classifier saw in N >= 1 samples, (N,) int64. One sample makes a mode.
+
+    n samples of the uniform distribution over K find K (1 - (1 - 1/K)^n) modes, and KL = (K - 1) / (2 n) once n >> K.
+    """
+    require(len(predicted) > 0, "no samples, no modes: use 1 or more")
+    share = torch.bincount(predicted, minlength=classes).double() / len(predicted)
+    require(len(share) == classes, f"class {len(share) - 1} among {classes}: use classes from 0 to {classes - 1}")
+    return ClassModes(int((share > 0).sum()), _reverse_kl(share), float((share - 1 / classes).abs().sum() / 2), share)
+
+
+def stacked_modes(digits: Tensor) -> ClassModes:
+    """Of stacked MNIST: the digits (N, 3) int64 seen in the three channels, a mode for each of the 1000 triples.
+
+    The rule of PacGAN (Lin et al. 2018), who judge 26,000 samples: the uniform distribution itself then has KL = .0192.
+    """
+    require(digits.ndim == 2 and digits.shape[1] == 3, f"digits of shape {tuple(digits.shape)}: use (N, 3)")
+    return class_modes(digits @ digits.new_tensor([100, 10, 1]), 1000)
+
+
+def _reverse_kl(share: Tensor) -> float:
+    """KL(share || uniform) = sum p log(K p), nats, from 0 to log K; 0 log 0 = 0."""
+    return float(torch.special.xlogy(share, share * len(share)).sum())
