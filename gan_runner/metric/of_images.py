@@ -43,7 +43,7 @@ class SlicedWasserstein:
     each height and their mean: sliced_wasserstein_16, ..., sliced_wasserstein_pyramid.
     """
 
-    def __init__(self, n_fake: int = 10_000, directions: int = 512, pyramid: bool = True):
+    def __init__(self, n_fake: int = 10_000, directions: int = 512, pyramid: bool = False):
         require_counts(n_fake=n_fake)
         require(directions >= 1, f"directions={directions} must be at least 1")
         self.n_fake, self.directions, self.pyramid = n_fake, directions, pyramid
