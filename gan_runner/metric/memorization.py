@@ -31,12 +31,12 @@ def nearest_ratio(fake: Tensor, held_out: Tensor) -> float:
     return mean / healthy
 
 
-def cells(train: Tensor, *others: Tensor, count: int = 10, seed: int = 0) -> list[Tensor]:
-    """The k-means cell, 0 .. count - 1, of each row of every one of `others` (N, D), by the centers of `train`."""
+def cell_centers(train: Tensor, count: int = 10, seed: int = 0) -> Tensor:
+    """(count, D), the k-means of the rows (N, D); a row is in the cell of the center that is nearest."""
     from sklearn.cluster import KMeans
 
     means = KMeans(count, n_init=1, random_state=seed).fit(train.cpu().numpy())
-    return [torch.from_numpy(means.predict(rows.cpu().numpy())).long() for rows in others]
+    return torch.from_numpy(means.cluster_centers_).to(train)
 
 
 def copying(
@@ -48,7 +48,7 @@ def copying(
 ) -> float:
     """C_T of Meehan et al. (2020): << 0 (say -3) is copying, >> 0 underfitting, both beside data held out.
 
-    Of the distances of fakes (m,) and held-out rows (n,) to the nearest training row, as `excess` has it; where `cells`
+    Of the distances of fakes (m,) and held-out rows (n,) to the nearest training row, as `excess` has it; where cells
     are given, (m,) and (n,), averaged over them by their share of held-out rows. Cells with fewer than `enough` rows of
     either kind do not count; NaN if none does. (The authors look for the nearest row in the cell alone.)
     """

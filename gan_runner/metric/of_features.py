@@ -142,8 +142,10 @@ class PrecisionRecall(OfFeatures):
         return {self.named("precision"): "high", self.named("recall"): "high"}
 
     def __call__(self, view: View) -> dict[str, float]:
-        real, fake = (images.features(self.features, self.weights) for images in self.sets(view))
-        found = precision_recall(real, fake, self.k)
+        sets = self.sets(view)
+        real, fake = (images.features(self.features, self.weights) for images in sets)
+        radii = [images.distances(self.features, self.weights, self.k)[:, -1] for images in sets]
+        found = precision_recall(real, fake, self.k, *radii)
         return {self.named("precision"): found.precision, self.named("recall"): found.recall}
 
 
@@ -170,6 +172,8 @@ class DensityCoverage(OfFeatures):
         return {self.named("density"): "high", self.named("coverage"): "high"}
 
     def __call__(self, view: View) -> dict[str, float]:
-        real, fake = (images.features(self.features, self.weights) for images in self.sets(view))
-        found = density_coverage(real, fake, self.k)
+        sets = self.sets(view)
+        real, fake = (images.features(self.features, self.weights) for images in sets)
+        radii = sets[0].distances(self.features, self.weights, self.k)[:, -1]
+        found = density_coverage(real, fake, self.k, radii)
         return {self.named("density"): found.density, self.named("coverage"): found.coverage}

@@ -1,5 +1,6 @@
 """Metrics on the images themselves, and on what is recognised in them."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from gan_runner.errors import choose, require
 from gan_runner.metric.conditional import agreement, intra_frechet
 from gan_runner.metric.frechet import frechet_distance
 from gan_runner.metric.memorization import (
-    cells,
+    cell_centers,
     copying,
     memorization_distance,
     mifid,
@@ -21,7 +22,7 @@ from gan_runner.metric.neighbours import nearest
 from gan_runner.metric.of_features import unfit as unfit_features
 from gan_runner.metric.parzen import parzen_log_likelihood
 from gan_runner.metric.sliced_wasserstein import pyramid_sliced_wasserstein, sliced_wasserstein
-from gan_runner.metric.view import Subject, View
+from gan_runner.metric.view import Judged, Subject, View
 
 SHOWN, BESIDE = 16, 5  # samples in the picture of neighbours, and training images beside each
 
@@ -171,27 +172,38 @@ class Memorization:
             view.show("neighbours", rows.flatten(0, 1), rows.shape[1])
         distance = memorization_distance(fake.features(self.features), train.features(self.features))
         frechet = frechet_distance(real.moments(self.features), fake.moments(self.features))
-        return found | {"memorization_distance": distance, "mifid": mifid(frechet, distance)}
+        alike = self.neighbours_alike(real, fake)
+        of_both = {"one_nearest_neighbour": alike, "memorization_distance": distance, "mifid": mifid(frechet, distance)}
+        return found | of_both
 
     def compare(self, view: View, kind: str) -> tuple[dict[str, float], Tensor]:
         """Values in one kind of features, and the rows (16, 5) of training images next to the first samples."""
-        held_out, fake = view.real().features(kind), view.fake(self.n_fake).features(kind)
-        train = view.train(self.n_train).features(kind)
-        to_train = nearest(fake, train).distances[:, 0]
-        held_out_to_train = nearest(held_out, train).distances[:, 0]
-        own_cells, held_out_cells = cells(train, fake, held_out, count=min(self.cells, len(train)))
-        count = min(len(held_out), len(fake))  # as many of either
-        some, others = held_out[:count], fake[:count]
-        within = [nearest(each, each, skip_self=True).distances[:, 0] for each in (some, others)]
-        across = [nearest(a, b).distances[:, 0] for a, b in ((some, others), (others, some))]
+        real, fake, train = view.real(), view.fake(self.n_fake), view.train(self.n_train)
+        features, own = train.features(kind), fake.features(kind)
+        known = real.found_out("memorization", kind, None, lambda: self.beforehand(real, train, kind), train)
+        to_train = nearest(own, features)
+        cells = nearest(own, known["centers"]).indices[:, 0]
         values = {
-            "memorization_ratio": nearest_ratio(to_train, held_out_to_train),
-            "copying": copying(to_train, held_out_to_train, own_cells, held_out_cells),
-            "one_nearest_neighbour": one_nearest_neighbour_accuracy(
-                within[0], across[0], within[1], across[1]
-            ).accuracy,
+            "memorization_ratio": nearest_ratio(to_train.distances[:, 0], known["distances"]),
+            "copying": copying(to_train.distances[:, 0], known["distances"], cells, known["cells"]),
         }
-        return values, nearest(fake[:SHOWN], train, BESIDE).indices
+        return values, nearest(own[:SHOWN], features, min(BESIDE, train.count)).indices
+
+    def beforehand(self, real: Judged, train: Judged, kind: str) -> dict[str, Tensor]:
+        """What held-out and training images alone decide."""
+        held_out, features = real.features(kind), train.features(kind)
+        centers = cell_centers(features, min(self.cells, train.count))
+        cells, distances = nearest(held_out, centers).indices[:, 0], nearest(held_out, features).distances[:, 0]
+        return {"centers": centers, "cells": cells, "distances": distances}
+
+    def neighbours_alike(self, real: Judged, fake: Judged) -> float:
+        """Leave-one-out accuracy, of as many of either."""
+        count = min(real.count, fake.count)
+        sets = [replace(images, count=count) for images in (real, fake)]
+        features = [images.features(self.features) for images in sets]
+        within = [images.distances(self.features)[:, 0] for images in sets]
+        across = [nearest(one, other).distances[:, 0] for one, other in (features, features[::-1])]
+        return one_nearest_neighbour_accuracy(within[0], across[0], within[1], across[1]).accuracy
 
 
 class Conditional:

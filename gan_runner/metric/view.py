@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from gan_runner.errors import ConfigError
-from gan_runner.metric.cache import Cache
+from gan_runner.metric.cache import Cache, Content
 from gan_runner.metric.frechet import Moments, moments
+from gan_runner.metric.neighbours import nearest
 from gan_runner.spec import ImageSpec
 
+NEAREST = 5  # neighbours of an image that are looked for, at least
 CHUNK = 256  # images that are made, and looked at, together
 
 
@@ -88,7 +90,7 @@ class Pool:
         self.read, self.length, self.cache, self.key = read, length, cache, key
         self.chunks: list[Chunk] = []
         self.seen: dict[str, list[Features]] = {}  # by extractor, a chunk each
-        self.moments: dict[tuple[str, int], Moments] = {}
+        self.known: dict[str, Content] = {}  # what was found out about them, by its key
 
     def number(self, count: int) -> int:
         """Of chunks."""
@@ -135,6 +137,18 @@ class Pool:
     def extended(self, known: list[Features], extractor: Extractor, wanted: int) -> list[Features]:
         return known + [extractor(self.chunk(number).images) for number in range(len(known), wanted)]
 
+    def found_out(self, key: str, make: Callable[[], Content]) -> Content:
+        """What depends on these images alone, or with `key` on other real ones; of real images it is cached."""
+        if key not in self.known:
+            if self.cache is None:
+                self.known[key] = make()
+            else:
+                here = f"{self.key} {key}"
+                self.known[key] = self.cache.found_or_made(
+                    "numbers", here, lambda found: make() if found is None else None
+                )
+        return self.known[key]
+
 
 @dataclass
 class Judged:
@@ -175,11 +189,27 @@ class Judged:
         return logits
 
     def moments(self, kind: str, weights: str | None = None) -> Moments:
+        found = self.found_out("moments", kind, weights, lambda: moments(self.features(kind, weights))._asdict())
+        return Moments(**found)
+
+    def distances(self, kind: str, weights: str | None = None, k: int = NEAREST) -> Tensor:
+        """(count, k): to the nearest other images of the set, ascending."""
+        most = max(k, NEAREST)  # so that metrics with several k share one search
+
+        def search() -> Content:
+            features = self.features(kind, weights)
+            return {"distances": nearest(features, features, most, skip_self=True).distances}
+
+        found: Tensor = self.found_out(f"distances {most}", kind, weights, search)["distances"]
+        return found[:, :k]
+
+    def found_out(
+        self, what: str, kind: str, weights: str | None, make: Callable[[], Content], *others: "Judged"
+    ) -> Content:
+        """What depends on features of these images, and of other real ones."""
         extractor = self.found(kind, weights)
-        key = (f"{extractor.name} {extractor.digest}", self.count)
-        if key not in self.pool.moments:
-            self.pool.moments[key] = moments(self.features(kind, weights))
-        return self.pool.moments[key]
+        sets = ", ".join(f"{each.pool.key} {each.count}" for each in (self, *others))
+        return self.pool.found_out(f"{what} of {extractor.name} {extractor.digest} of {sets}", make)
 
 
 @dataclass
