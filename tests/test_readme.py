@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_runner import data, sample
+from gan_runner import data, evaluate, sample
 from tests.conftest import Command, configure, real_data
 from tests.dataset.pictures import encoded, pixels, write_zip
 from tests.test_session import COMMON, OWN
@@ -39,6 +39,14 @@ def test_a_sampling_command_of_the_readme_runs(command: Command, monkeypatch: py
     sample.main()
 
 
+@pytest.mark.parametrize("line", re.findall(r"^python -m gan_runner.evaluate (.*)$", README, re.MULTILINE))
+def test_an_evaluation_of_the_readme_runs(command: Command, door: Command, line: str):
+    assert command(*SHORT).code == 0
+    answer = door(evaluate.main, *shlex.split(line), "--n-fake", 200)
+    assert answer.code == 0, answer.err
+    assert "memorization_ratio" in answer.out
+
+
 @pytest.mark.parametrize("line", re.findall(r"^python -m gan_runner.data (.*)$", README, re.MULTILINE))
 def test_a_dataset_of_the_readme_is_shown(in_tmp: Path, door: Command, monkeypatch: pytest.MonkeyPatch, line: str):
     monkeypatch.setenv("GAN_RUNNER_CACHE", "cache")
@@ -59,12 +67,14 @@ def test_the_tags_of_the_readme_are_those_that_are_logged():
     told = {
         tag for row in table.splitlines() if row.startswith("| `") for tag in re.findall(r"`(.*?)`", row.split("|")[1])
     }
-    logged = COMMON.union(*OWN.values()) | {"samples/fixed", "samples/real", "config", "command", "advice"}
+    logged = COMMON.union(*OWN.values()) | {"samples/fixed", "samples/real", "config", "command", "advice", "protocol"}
     only_sometimes = {
         "schedule/gradient",
         *("schedule/instance_noise", "schedule/ema_half_life_images"),
         *("schedule/momentum/generator", "schedule/betas.1/discriminator"),
-        *("loss/class", "loss/supervised", "loss/unsupervised", "metric/test_error"),
+        *("loss/class", "loss/supervised", "loss/unsupervised"),
+        *("metric/classifier_fid", "metric/test/classifier_fid", "metric/test_error", "metric/validation_error"),
+        "samples/neighbours",
         "augment/probability",
         "toy/density",
         "scale/generator",
@@ -80,8 +90,9 @@ def test_every_setting_of_the_readme_exists():
         configure("loss=semi_supervised"),
         configure("augment=diffaugment"),
         configure("augment=ada"),
+        configure("metric=fid"),
     ]
-    names = re.findall(r"`((?:train|model|loss|augment|optimizer|device|dataset)\.[a-z_.]+)`", README)
+    names = re.findall(r"`((?:train|model|loss|augment|optimizer|device|dataset|metric)\.[a-z_.]+)`", README)
     assert len(names) > 20
     for name in names:
         assert any(has(config, name.split(".")) for config in configs), name
