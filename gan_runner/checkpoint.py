@@ -13,7 +13,7 @@ import torch
 from gan_runner.errors import ConfigError
 from gan_runner.files import write_atomically
 
-FORMAT = 4
+FORMAT = 5
 NAME = re.compile(r"step-(\d{8,})\.pt")
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)
 

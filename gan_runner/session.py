@@ -267,6 +267,7 @@ class Session:
 
     def log(self) -> None:
         values = self.run.meter.read()
+        values |= self.run.measure(values)
         self.check_finite(values)
         elapsed = time.perf_counter() - self.marks[0]
         values |= self.run.observe()
@@ -278,6 +279,19 @@ class Session:
             self.logger.scalars(self.run.steps, values)
         self.last |= values
         self.report(values)
+        self.judge(values)
+
+    def judge(self, values: Mapping[str, float]) -> None:
+        """Verdicts that change. A line at an end off the cadence counts for none: a longer run has no such line."""
+        step = self.run.steps
+        if step % self.settings.log_every:
+            return
+        for verdict in self.run.health.judge(step, values):
+            log.log(
+                logging.WARNING if verdict.alarm and not verdict.over else logging.INFO, "step %d  %s", step, verdict
+            )
+            with self.writing():
+                self.logger.text("verdict", str(verdict), step)
 
     def report(self, values: Mapping[str, float]) -> None:
         """One line of progress, the most wanted first, since a narrow terminal shows only the beginning."""
@@ -369,6 +383,7 @@ class Session:
                 "config_hash": config_hash(self.config),
                 "command": self.origin.command,
                 "last": {tag: value if math.isfinite(value) else None for tag, value in self.last.items()},
+                "verdicts": [verdict.summary() for verdict in run.health.verdicts()],
                 "environment": self.environment,
             }
         )
