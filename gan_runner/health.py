@@ -1,7 +1,7 @@
 """What the log lines of a run say of its health, in words: alarms with what to try, and notes that explain.
 
-A verdict begins when its rule has held in every line of PERSISTENCE steps, and is over when it has held in none of as
-many, so that a young run and a single noisy line say nothing.
+A verdict begins when its rule has held in every line of PERSISTENCE steps or more, and is over when it has held in none
+of as many, so that a young run and a single noisy line say nothing.
 """
 
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 PERSISTENCE = 500  # steps: the default run needs as many until its samples resemble anything
+ROUND = 1000  # steps: on a ring WGAN-GP's players go round, half of the time with the generator ahead, and come home
 LEAST_LINES = 3  # in them: one or two may be chance
 SPACING = 50  # steps that a line stands for at least; shorter ones are joined, since single steps are noise
 FIRST_LINES = 3  # from which a run's own beginning is known
@@ -23,7 +24,7 @@ NO_GRADIENT = 1e-8  # norm: below the eps that Adam and RMSprop add, so that ste
 VANISHED = 1e-5  # of the gradient norm of the beginning
 GREATEST_SCORE = 1e4  # scores that drift together are no harm yet; from here on fp32 and bf16 lose their differences
 GREATEST_GAP = 1e3  # no logit is meant to be as large, and no two images of 256x256x3 in [-1, 1] are farther apart
-GROWTH = 1e3  # of a gradient norm over that of the beginning: of healthy runs it grew tenfold, on points a hundredfold
+GROWTH = 1e3  # of a gradient norm over that of the beginning, or over 1: of healthy runs it grew a hundredfold at most
 GROWN = 10.0  # of the norm of the weights, over that at the start: of healthy runs it doubled
 BY_HEART = 0.5  # of what separates training images from samples separates them from held-out ones (ADA's r_v, 2020)
 CHANCE = 0.5  # deviations: four times what 128 images of either kind leave to chance
@@ -146,8 +147,8 @@ def no_gradient(seen: Seen) -> str | None:
 
 def explosion(seen: Seen) -> str | None:
     large = {"score/real": GREATEST_SCORE, "score/fake": GREATEST_SCORE, "score/gap": GREATEST_GAP}
-    grown = [tag for tag in ("grad_norm/generator", "grad_norm/discriminator") if seen.beginning.get(tag, 0.0) > 0]
-    large |= {tag: GROWTH * seen.beginning[tag] for tag in grown}
+    norms = [tag for tag in ("grad_norm/generator", "grad_norm/discriminator") if tag in seen.beginning]
+    large |= {tag: GROWTH * max(1.0, seen.beginning[tag]) for tag in norms}
     large |= {"health/weight_growth/generator": GROWN, "health/weight_growth/discriminator": GROWN}
     for tag, most in large.items():
         if abs(seen.values.get(tag, 0.0)) > most:
@@ -214,13 +215,14 @@ def rate(seen: Seen, player: str | None, factor: float) -> str:
 class Rule(NamedTuple):
     check: Callable[[Seen], str | None]
     alarm: bool = True
+    steps: int = PERSISTENCE  # for which it must hold
 
 
 RULES = {
     "explosion": Rule(explosion),
     "discriminator_won": Rule(discriminator_won),
-    "generator_won": Rule(generator_won),
-    "negative_estimate": Rule(negative_estimate),
+    "generator_won": Rule(generator_won, steps=ROUND),
+    "negative_estimate": Rule(negative_estimate, steps=ROUND),
     "collapse": Rule(collapse),
     "no_gradient": Rule(no_gradient),
     "learned_by_heart": Rule(learned_by_heart),
@@ -275,7 +277,7 @@ class Health:
             self.streaks.pop(name, None)
             return None
         self.streaks[name] = Streak(streak.start, streak.lines + 1)
-        if seen.steps < PERSISTENCE or streak.lines + 1 < LEAST_LINES:
+        if seen.steps < RULES[name].steps or streak.lines + 1 < LEAST_LINES:
             return None
         del self.streaks[name]
         if sentence is not None:
@@ -305,10 +307,10 @@ class Health:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        own = self.state_dict()
-        names = {*state["streaks"], *(key.split("|")[0] for key in state["standing"])}
-        if state.keys() != own.keys() or not names <= RULES.keys():
-            raise KeyError(f"the parts of health differ: {sorted(state.keys() ^ own.keys() | names - RULES.keys())}")
+        if parts := state.keys() ^ self.state_dict().keys():
+            raise KeyError(f"the parts of health differ: {sorted(parts)}")
+        if names := {*state["streaks"], *(key.split("|")[0] for key in state["standing"])} - RULES.keys():
+            raise KeyError(f"health knows no {sorted(names)}")
         self.pending, self.lines, self.first = (
             [Line(start, step, dict(values)) for start, step, values in state[part]]
             for part in ("pending", "lines", "first")
