@@ -66,6 +66,7 @@ def test_the_tags_of_the_readme_are_those_that_are_logged():
         *("schedule/momentum/generator", "schedule/betas.1/discriminator"),
         *("loss/class", "loss/supervised", "loss/unsupervised", "metric/test_error"),
         "augment/probability",
+        "verdict",
         "toy/density",
         "scale/generator",
         "scale/discriminator",

@@ -29,6 +29,7 @@ COMMON = {
     *("speed/images_per_second", "speed/data_wait_share", "memory/peak_mb"),
     *("health/sample_std", "health/sample_std_ratio", "health/near_duplicates", "health/separation"),
     *("health/overfitting", "health/grad_norm_ratio", "health/ema_distance"),
+    *("health/weight_growth/generator", "health/weight_growth/discriminator"),
 }
 OWN = {
     "gan": {"accuracy/real", "accuracy/fake", "health/accuracy_held_out", "divergence/js_estimate"},
