@@ -27,9 +27,16 @@ LAYOUT = {  # of TensorBoard's custom scalars: category -> chart -> tags, as reg
     "distances": {"Wasserstein": ["Multiline", ["wasserstein/.*"]], "divergence": ["Multiline", ["divergence/.*"]]},
     "health": {
         "scores": ["Multiline", ["score/real", "score/fake"]],
-        "accuracy": ["Multiline", ["accuracy/.*"]],
+        "accuracy": ["Multiline", ["accuracy/.*", "health/accuracy_held_out"]],
         "gradient norm of the weights": ["Multiline", ["grad_norm/.*"]],
         "gradient norm at the penalty's points": ["Multiline", ["gradient_norm/.*"]],
+        "gradient norms, generator over discriminator": ["Multiline", ["health/grad_norm_ratio"]],
+        "real images against samples, and against held-out ones": [
+            "Multiline",
+            ["health/separation", "health/overfitting"],
+        ],
+        "spread of samples": ["Multiline", ["health/sample_std_ratio", "health/near_duplicates"]],
+        "weights": ["Multiline", ["health/clipped_weights", "health/ema_distance"]],
     },
     "speed": {
         "images per second": ["Multiline", ["speed/images_per_second"]],

@@ -22,6 +22,7 @@ from gan_runner.device import Device
 from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, choose, require
 from gan_runner.evaluator import Evaluation, Evaluator, Opponent, Selection, samples_of
+from gan_runner.health import Facts, Health
 from gan_runner.loss.objective import Objective
 from gan_runner.meter import Meter
 from gan_runner.model.latent import Latent
@@ -29,6 +30,7 @@ from gan_runner.noise import Noise, seed_of
 from gan_runner.passes import Batches, sees_single_batches
 from gan_runner.player import Player, evaluating, undisturbed
 from gan_runner.plot import Game
+from gan_runner.probe import Probe
 from gan_runner.protocols import Adaptive, Augmentation, Stateful, Stats
 from gan_runner.sampler import Sampler
 from gan_runner.schedule import Progress, Schedule, check_schedulable
@@ -126,6 +128,7 @@ class Run:
         self.real = dataset.split("train")
         self.sampler = self.sampler_of(ema.network)
         self.meter = Meter()
+        self.health = Health(self.facts())
         self.steps = 0  # generator updates done
         self.warmed = 0  # discriminator updates done before the first of them
         self.rollbacks = 0  # returns to a checkpoint after a divergence
@@ -134,7 +137,34 @@ class Run:
         self.graphs = self.prepare_graphs()
         self.together = self.fakes_together()
         self.unseen = self.held_out_batches()
+        self.probe = self.prepare_probe()
         self.open_streams()
+
+    def facts(self) -> Facts:
+        """What verdicts about this run depend on."""
+        objective, term = self.objective, self.objective.adversarial
+        penalties = [(name, p) for name, p in objective.penalties.items() if not getattr(p, "one_sided", False)]
+        centers = {name: getattr(penalty, "center", 0.0) for name, penalty in penalties}
+        return Facts(
+            sign_decides=term.zero_is_boundary and not objective.semi_supervised,  # there the classes are the aim
+            ranked=getattr(term, "ranked", True),
+            augmented=not isinstance(self.augment, NoAugmentation),
+            centers={name: center for name, center in centers.items() if center > 0},
+        )
+
+    def prepare_probe(self) -> Probe:
+        return Probe(
+            generator=self.generator.network,
+            discriminator=self.discriminator.network,
+            average=self.ema,
+            objective=self.objective,
+            latent=self.latent,
+            augment=self.augment,
+            dataset=self.dataset,
+            device=self.device,
+            batch_size=self.settings.batch_size,
+            seed=self.seed,
+        )
 
     def fakes_together(self) -> int:
         """Of how many discriminator updates the fakes are made in one pass: on a CPU, where it was seen to gain."""
@@ -461,6 +491,11 @@ class Run:
         values |= {"schedule/ema_half_life_images": half_life(progress)} if isinstance(half_life, Schedule) else {}
         return values | {"progress/images": float(self.images)}
 
+    def measure(self, observed: Mapping[str, float]) -> dict[str, float]:
+        """The tags of health, beside what was observed of the steps since the last log line."""
+        key = self.noise("health", self.steps, 0).key
+        return self.probe(key, Progress(self.steps - 1, self.length), observed)
+
     # ---- state
 
     def state(self) -> dict[str, Any]:
@@ -469,6 +504,7 @@ class Run:
             "discriminator": self.discriminator.state_dict(),
             **{name: average.state_dict() for name, average in self.averages().items()},
             "meter": self.meter.state_dict(),
+            "health": self.health.state_dict(),
             "augment": self.augment.state_dict() if isinstance(self.augment, Stateful) else {},
             "objective": {name: term.state_dict() for name, term in self.objective.stateful().items()},
             "selection": self.selection.state_dict(),
@@ -497,6 +533,7 @@ class Run:
         for name, average in self.averages().items():
             average.load_state_dict(state[name])
         self.meter.load_state_dict(state["meter"], self.device.torch)
+        self.health.load_state_dict(state["health"])
         for name, term in self.objective.stateful().items():
             term.load_state_dict(state["objective"][name])
         if isinstance(self.augment, Stateful):

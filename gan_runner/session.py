@@ -288,6 +288,7 @@ class Session:
 
     def log(self) -> None:
         values = self.run.meter.read()
+        values |= self.run.measure(values)
         self.check_finite(values)
         elapsed = time.perf_counter() - self.marks[0]
         values |= self.run.observe()
@@ -299,6 +300,19 @@ class Session:
             self.logger.scalars(self.run.steps, values)
         self.last |= values
         self.report(values)
+        self.judge(values)
+
+    def judge(self, values: Mapping[str, float]) -> None:
+        """Verdicts that change. A line at an end off the cadence counts for none: a longer run has no such line."""
+        step = self.run.steps
+        if step % self.settings.log_every:
+            return
+        for verdict in self.run.health.judge(step, values):
+            log.log(
+                logging.WARNING if verdict.alarm and not verdict.over else logging.INFO, "step %d  %s", step, verdict
+            )
+            with self.writing():
+                self.logger.text("verdict", str(verdict), step)
 
     def report(self, values: Mapping[str, float]) -> None:
         """One line of progress, the most wanted first, since a narrow terminal shows only the beginning."""
@@ -460,6 +474,7 @@ class Session:
                 "last": finite(self.last),
                 "metrics": self.judged,
                 "evaluations_without_gain": run.selection.without_gain,
+                "verdicts": [verdict.summary() for verdict in run.health.verdicts()],
                 "environment": self.environment,
             }
         )

@@ -76,6 +76,7 @@ def test_the_tags_of_the_readme_are_those_that_are_logged():
         *("metric/classifier_fid", "metric/test/classifier_fid", "metric/test_error", "metric/validation_error"),
         "samples/neighbours",
         "augment/probability",
+        "verdict",
         "toy/density",
         "scale/generator",
         "scale/discriminator",

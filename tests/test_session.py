@@ -27,14 +27,17 @@ COMMON = {
     *("loss/discriminator", "loss/generator", "loss/adversarial", "score/real", "score/fake", "score/gap"),
     *("grad_norm/generator", "grad_norm/discriminator", "lr/generator", "lr/discriminator", "progress/images"),
     *("speed/images_per_second", "speed/data_wait_share", "memory/peak_mb"),
+    *("health/sample_std", "health/sample_std_ratio", "health/near_duplicates", "health/separation"),
+    *("health/overfitting", "health/grad_norm_ratio", "health/ema_distance"),
+    *("health/weight_growth/generator", "health/weight_growth/discriminator"),
 }
 OWN = {
-    "gan": {"accuracy/real", "accuracy/fake", "divergence/js_estimate"},
-    "minimax": {"accuracy/real", "accuracy/fake", "divergence/js_estimate"},
-    "wgan": {"wasserstein/estimate", "wasserstein/held_out"},
+    "gan": {"accuracy/real", "accuracy/fake", "health/accuracy_held_out", "divergence/js_estimate"},
+    "minimax": {"accuracy/real", "accuracy/fake", "health/accuracy_held_out", "divergence/js_estimate"},
+    "wgan": {"wasserstein/estimate", "wasserstein/held_out", "health/clipped_weights"},
     "wgan_gp": {"wasserstein/estimate", "wasserstein/held_out", "penalty/gradient", "gradient_norm/gradient"},
     "wgan_div": {"divergence/w_div", "penalty/gradient", "gradient_norm/gradient"},
-    "hinge": {"accuracy/real", "accuracy/fake", "divergence/tv_estimate"},
+    "hinge": {"accuracy/real", "accuracy/fake", "health/accuracy_held_out", "divergence/tv_estimate"},
     "rsgan": {"accuracy/pairwise"},
     "lsgan": set(),
 }

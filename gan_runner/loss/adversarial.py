@@ -166,6 +166,7 @@ class EnergyBased:
     batch_statistics = False
     zero_is_boundary = False
     energy = True
+    ranked = False  # smooth samples are easy to reconstruct, and below the margin their error may be the lower one
     estimate: str | None = None
 
     def __init__(self, margin: float = 1.0):
@@ -190,6 +191,7 @@ class BoundaryEquilibrium:
     batch_statistics = True  # k is of the whole batch
     zero_is_boundary = False
     energy = True
+    ranked = False  # at equilibrium samples have gamma times the error of real images, which is the higher score
     estimate: str | None = None
 
     def __init__(self, gamma: float = 0.5, rate: float = 1e-3):

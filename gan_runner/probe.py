@@ -1,0 +1,170 @@
+"""What is measured of both networks at a log line, beside what the steps between two lines tell."""
+
+import math
+from collections.abc import Mapping
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from gan_runner.augment.augmented import Augmented
+from gan_runner.augment.none import NoAugmentation
+from gan_runner.dataset.images import ImageDataset
+from gan_runner.device import Device
+from gan_runner.ema import EMA
+from gan_runner.loss.constraint import WeightClipping
+from gan_runner.loss.objective import Objective
+from gan_runner.model.latent import Latent
+from gan_runner.noise import Noise, seed_of
+from gan_runner.player import undisturbed
+from gan_runner.protocols import Augmentation
+from gan_runner.schedule import Progress, Schedule
+from gan_runner.spec import Batch, full_precision, scores
+
+Key = tuple[int | str, ...]  # of noise
+
+MOST = 128  # images: with fewer, a share of them says little; with more, the probe would be felt beside the steps
+PIECES = 4  # batches of the training's size, at most, for the same reason where a batch is small
+CLOSE = 0.1  # of the typical distance of real neighbours: in many dimensions no two real images are as near
+
+
+class Probe:
+    """Samples, and scores of training images, of held-out ones and of samples, as a pure function of the weights.
+
+    In training mode and in batches of the training's size, since that is how the players see one another. The real
+    images are the same at every line; the samples take their labels.
+    """
+
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        average: EMA,
+        objective: Objective,
+        latent: Latent,
+        augment: Augmentation,
+        dataset: ImageDataset,
+        device: Device,
+        batch_size: int,
+        seed: int,
+    ):
+        self.generator, self.discriminator, self.average = generator, discriminator, average
+        self.objective, self.latent, self.augment, self.device = objective, latent, augment, device
+        self.real = self.batches(dataset.split("train"), batch_size, seed)
+        held_out = "validation" in dataset.splits and dataset.splits["validation"] > 0
+        self.held_out = self.batches(dataset.split("validation"), batch_size, seed) if held_out else []
+        real = torch.cat([batch.images for batch in self.real])
+        self.real_deviation = float(deviation(real))
+        self.start = {name: float(get_total_norm(weights)) for name, weights in self.weights().items()}
+        self.typical = float(neighbour_distances(real).median())
+
+    def batches(self, split: ImageDataset, batch_size: int, seed: int) -> list[Batch]:
+        """Of a few images, none of them twice, on the device."""
+        size = min(batch_size, MOST, len(split))
+        count = max(1, min(PIECES, MOST // size, len(split) // size))
+        batches = split.batches(size, self.device.torch, 0, seed_of(seed, "health"), "mapped")  # only a few
+        known = not self.objective.semi_supervised
+        return [batch if known else batch._replace(labels=None) for batch in islice(batches, count)]
+
+    @torch.no_grad()
+    def __call__(
+        self, key: tuple[int | str, ...], progress: Progress, observed: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Tag -> value. key: of the noise; observed: the log line so far."""
+        with undisturbed(self.generator), undisturbed(self.discriminator), self.device.autocast():
+            self.device.seed(*key)  # dropout, on every rank alike
+            fake = [self.sample(batch, self.noise(key, "fake", n, batch)) for n, batch in enumerate(self.real)]
+            named = {"real": self.real, "fake": fake, "held_out": self.held_out}
+            scored = {name: self.scores(name, batches, key, progress) for name, batches in named.items() if batches}
+        values = self.of_samples(torch.cat([batch.images for batch in fake])) | self.of_weights()
+        values |= self.of_scores(scored)
+        numbers = dict(zip(values, torch.stack([value.double() for value in values.values()]).tolist(), strict=True))
+        return ratios(numbers | {"real": self.real_deviation}, observed)
+
+    def noise(self, key: Key, name: str, number: int, batch: Batch) -> Noise:
+        return Noise((*key, name, number), len(batch.images), self.device.torch)
+
+    def sample(self, real: Batch, noise: Noise) -> Batch:
+        # forward, not the call: torch.compile would compile once more for it
+        images = self.generator.forward(self.latent.sample(noise.scoped("latent")), real.labels)
+        return Batch(full_precision(images), real.labels)
+
+    def scores(self, name: str, batches: list[Batch], key: Key, progress: Progress) -> Tensor:
+        """(N,), of images as the discriminator sees them."""
+        found = []
+        for number, batch in enumerate(batches):
+            noise = self.noise(key, name, number, batch)
+            network = self.discriminator
+            if not isinstance(self.augment, NoAugmentation):
+                network = Augmented(network, self.augment, noise.scoped("augment"), progress)
+            found.append(scores(network.forward, self.objective.noised(batch, noise.scoped("seen"), progress)))
+        return torch.cat(found)
+
+    def of_samples(self, images: Tensor) -> dict[str, Tensor]:
+        near = neighbour_distances(images) < CLOSE * self.typical
+        return {"health/sample_std": deviation(images), "health/near_duplicates": near.float().mean()}
+
+    def of_scores(self, scored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        values = {"health/separation": standardised(scored["real"], scored["fake"])}
+        if "held_out" in scored:
+            values["health/overfitting"] = standardised(scored["real"], scored["held_out"])
+            if self.objective.adversarial.zero_is_boundary:
+                values["health/accuracy_held_out"] = (scored["held_out"] > 0).float().mean()
+        return values
+
+    def weights(self) -> dict[str, list[Tensor]]:
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        return {name: list(network.parameters()) for name, network in networks.items()}
+
+    def of_weights(self) -> dict[str, Tensor]:
+        values = {
+            f"health/weight_growth/{name}": get_total_norm(weights) / self.start[name]
+            for name, weights in self.weights().items()
+            if self.start[name] > 0
+        }
+        if isinstance(self.average.half_life_images, Schedule) or self.average.half_life_images > 0:
+            averaged, live = self.average.averaged, self.average.live
+            apart = [one - other for one, other in zip(averaged, live, strict=True)]
+            values["health/ema_distance"] = over(get_total_norm(apart), get_total_norm(live))
+        constraint = self.objective.constraint
+        if isinstance(constraint, WeightClipping):
+            weights = list(self.discriminator.parameters())
+            at_bound = torch.stack([(weight.abs() >= constraint.bound).sum() for weight in weights]).sum()
+            values["health/clipped_weights"] = at_bound / sum(weight.numel() for weight in weights)
+        return values
+
+
+def ratios(values: dict[str, float], observed: Mapping[str, float]) -> dict[str, float]:
+    """With those that have no value everywhere: real images may be all the same, gradients overflow or vanish."""
+    real = values.pop("real")
+    if real > 0:
+        values["health/sample_std_ratio"] = values["health/sample_std"] / real
+    norms = [observed.get(f"grad_norm/{player}", math.nan) for player in ("generator", "discriminator")]
+    if all(math.isfinite(norm) for norm in norms) and norms[1] > 0:
+        values["health/grad_norm_ratio"] = norms[0] / norms[1]
+    return values
+
+
+def deviation(images: Tensor) -> Tensor:
+    """Standard deviation over the images, mean over their pixels; 0 of a single image."""
+    return images.flatten(1).std(dim=0, correction=0).mean()
+
+
+def neighbour_distances(images: Tensor) -> Tensor:
+    """(N,): the Euclidean distance of each image from the nearest of the others; infinite where it is alone."""
+    points = images.flatten(1).double()  # the distance is a small difference of large products
+    distances = torch.cdist(points, points)
+    return distances.fill_diagonal_(math.inf).amin(dim=1)
+
+
+def standardised(high: Tensor, low: Tensor) -> Tensor:
+    """Difference of the means in units of the standard deviation within; 0 where all scores are one number."""
+    gap, spread = high.mean() - low.mean(), ((high.var(correction=0) + low.var(correction=0)) / 2).sqrt()
+    return over(gap, spread)
+
+
+def over(part: Tensor, whole: Tensor) -> Tensor:
+    """Their ratio; 0 where both are."""
+    return torch.where(part == 0, 0.0, part / whole.clamp(min=torch.finfo(whole.dtype).tiny))

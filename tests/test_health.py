@@ -1,0 +1,503 @@
+"""Verdicts: each rule on hand-made log lines, and runs that were made to fail beside runs that are well."""
+
+import copy
+import itertools
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from gan_runner.health import RULES, Facts, Health, Verdict
+from gan_runner.loss.adversarial import NonSaturating, Wasserstein
+from gan_runner.probe import deviation, neighbour_distances, standardised
+from gan_runner.run import Run
+from tests.conftest import SMALL, configure, make_run, train_in, weights
+from tests.test_run import SPECTRAL, steps
+
+WELL = {
+    **{"accuracy/real": 0.9, "accuracy/fake": 0.9, "score/real": 1.0, "score/fake": -1.0, "score/gap": 2.0},
+    **{"grad_norm/generator": 1.0, "grad_norm/discriminator": 1.0, "lr/generator": 2e-4, "lr/discriminator": 2e-4},
+    **{"health/separation": 2.0, "health/overfitting": 0.3, "health/accuracy_held_out": 0.8},
+    **{"health/sample_std_ratio": 0.9, "health/near_duplicates": 0.0, "health/clipped_weights": 0.1},
+    **{"health/weight_growth/generator": 1.5, "health/weight_growth/discriminator": 1.5},
+}
+PAIRS = {"accuracy/pairwise": 1.0, "score/gap": 5.1}
+SLOW = {"generator_won", "negative_estimate"}  # which hold for half of the time where players go round
+CENTERED = Facts(centers={"gradient": 1.0})
+
+# What is wrong -> the verdict, the facts, lines where it holds, and lines where it just does not.
+CASES: dict[str, tuple[str, Facts, dict[str, float], dict[str, float]]] = {
+    "every score has the right sign": (
+        *("discriminator_won", Facts(sign_decides=True)),
+        {"accuracy/real": 1.0, "accuracy/fake": 0.9991},
+        {"accuracy/real": 1.0, "accuracy/fake": 0.998},
+    ),
+    "every pair is told apart by a wide gap": ("discriminator_won", Facts(), PAIRS, PAIRS | {"score/gap": 4.9}),
+    "pairs are told apart, but not all": ("discriminator_won", Facts(), PAIRS, PAIRS | {"accuracy/pairwise": 0.998}),
+    "samples score above real images": (
+        *("generator_won", Facts()),
+        {"health/separation": -0.51, "score/gap": -3.0},
+        {"health/separation": -0.49, "score/gap": -3.0},
+    ),
+    "a negative distance": ("negative_estimate", Facts(), {"wasserstein/estimate": -1e-9}, {"wasserstein/estimate": 0}),
+    "near-duplicates": ("collapse", Facts(), {"health/near_duplicates": 0.2}, {"health/near_duplicates": 0.19}),
+    "no spread": ("collapse", Facts(), {"health/sample_std_ratio": 0.25}, {"health/sample_std_ratio": 0.26}),
+    "no gradient": ("no_gradient", Facts(), {"grad_norm/generator": 1e-8}, {"grad_norm/generator": 2e-8}),
+    "scores without bound": ("explosion", Facts(), {"score/fake": -1.1e4}, {"score/fake": -9e3}),
+    "a gap without bound": ("explosion", Facts(), {"score/gap": 1.1e3}, {"score/gap": 9e2}),
+    "weights that grow": (
+        *("explosion", Facts()),
+        {"health/weight_growth/discriminator": 10.1},
+        {"health/weight_growth/discriminator": 9.9},
+    ),
+    "held-out images score as samples do": (
+        *("learned_by_heart", Facts()),
+        {"health/overfitting": 1.01},
+        {"health/overfitting": 0.99},
+    ),
+    "weights at the bound": (
+        *("piled_up", Facts()),
+        {"health/clipped_weights": 0.5},
+        {"health/clipped_weights": 0.49},
+    ),
+    "slopes too gentle": (
+        *("off_center", CENTERED),
+        {"gradient_norm/gradient": 0.49},
+        {"gradient_norm/gradient": 0.51},
+    ),
+    "slopes too steep": ("off_center", CENTERED, {"gradient_norm/gradient": 2.1}, {"gradient_norm/gradient": 1.9}),
+}
+
+
+def fed(health: Health, values: dict[str, float], upto: int, every: int = 50, start: int = 0) -> list[tuple]:
+    """(step, name, over) of every change, in lines that are all alike."""
+    found = []
+    for step in range(start + every, upto + 1, every):
+        found += [(step, verdict.name, verdict.over) for verdict in health.judge(step, WELL | values)]
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_verdict_needs_its_steps_and_as_many_to_be_over(case: str):
+    name, facts, holds, _ = CASES[case]
+    told, needed = Health(facts), 1000 if name in SLOW else 500
+    assert fed(told, holds, upto=needed - 50) == []
+    assert fed(told, holds, upto=1500, start=needed - 50) == [(needed, name, False)]
+    assert [verdict.name for verdict in told.verdicts()] == [name]
+    assert fed(told, {}, upto=3000, start=1500) == [(1500 + needed, name, True)]
+    assert told.verdicts() == []
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_just_below_its_threshold_a_rule_is_silent(case: str):
+    _, facts, _, not_quite = CASES[case]
+    assert fed(Health(facts), not_quite, upto=3000) == []
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_other_line_begins_the_wait_anew(case: str):
+    name, facts, holds, _ = CASES[case]
+    told, needed = Health(facts), 1000 if name in SLOW else 500
+    assert fed(told, holds, upto=400) + fed(told, {}, upto=450, start=400) == []
+    assert fed(told, holds, upto=1500, start=450) == [(450 + needed, name, False)]
+    assert fed(told, {}, upto=1950, start=1500) + fed(told, holds, upto=2000, start=1950) == []
+
+
+def test_every_rule_has_a_case():
+    assert {name for name, *_ in CASES.values()} == RULES.keys() - {"rising"}
+
+
+APART = {
+    "the sign of a score says nothing": (Facts(), {"accuracy/real": 1.0, "accuracy/fake": 1.0}),
+    "an autoencoder's error ranks nothing": (Facts(ranked=False), {"health/separation": -9.0}),
+    "the generator is held on purpose": (Facts(), {"health/near_duplicates": 1.0, "lr/generator": 0.0}),
+    "a penalty without a centre": (Facts(), {"gradient_norm/gradient": 9.0}),
+    "little to tell apart by heart or not": (Facts(), {"health/overfitting": 0.4, "health/separation": 0.1}),
+}
+
+
+@pytest.mark.parametrize("case", APART)
+def test_what_means_nothing_is_no_verdict(case: str):
+    facts, values = APART[case]
+    assert fed(Health(facts), values, upto=2000) == []
+
+
+@pytest.mark.parametrize(("every", "first"), [(1, 500), (7, 504), (50, 500), (100, 500), (200, 600), (400, 1200)])
+def test_five_hundred_steps_and_three_lines_however_often_is_logged(every: int, first: int):
+    dead = {"grad_norm/generator": 0.0}
+    assert fed(Health(Facts()), dead, upto=2000, every=every) == [(first, "no_gradient", False)]
+
+
+def test_of_single_steps_the_mean_counts():
+    """A duplicate in every other step is a share of a half; of lines of fifty steps that is what they say."""
+    told, said = Health(Facts()), []
+    for step in range(1, 1001):
+        said += told.judge(step, WELL | {"health/near_duplicates": float(step % 2)})
+    assert [verdict.name for verdict in said] == ["collapse"]
+    assert "50 % near-duplicates" in said[0].sentence
+
+
+def test_a_gradient_is_measured_against_its_own_beginning():
+    """From 1.0: to 1e-5 it has vanished, to 1e3 it has exploded; a little less is neither."""
+    tag = "grad_norm/generator"
+    for value, said in ((1e-5, ["no_gradient"]), (2e-5, []), (1.1e3, ["explosion"]), (0.9e3, [])):
+        told = Health(Facts())
+        assert fed(told, {tag: 1.0}, upto=150) == []
+        assert [name for _, name, _ in fed(told, {tag: value}, upto=1500, start=150)] == said
+
+
+def test_the_generators_loss_may_rise_under_wgan_which_is_said_once_and_is_no_alarm():
+    told, said = Health(Facts()), []
+    for step in range(50, 3001, 50):
+        rising = step / 1000 if step <= 2000 else 2.0
+        said += told.judge(step, WELL | {"wasserstein/estimate": 1.0, "loss/generator": rising})
+    assert [(verdict.name, verdict.alarm, verdict.over) for verdict in said] == [
+        ("rising", False, False),
+        ("rising", False, True),
+    ]
+    assert "normal for WGAN: read wasserstein/estimate" in str(said[0])
+    falls, flat = Health(Facts()), Health(Facts())
+    for step in range(50, 3001, 50):
+        assert falls.judge(step, WELL | {"wasserstein/estimate": 1.0, "loss/generator": -step / 1000}) == []
+        assert flat.judge(step, WELL | {"wasserstein/estimate": 1.0, "loss/generator": step / 9000}) == []
+
+
+def test_numbers_that_are_not_finite_are_left_out():
+    """Under fp16 a norm may overflow: the scaler's business."""
+    told = Health(Facts())
+    assert fed(told, {"grad_norm/generator": float("inf"), "score/gap": float("nan")}, upto=2000) == []
+    assert json.dumps(told.state_dict(), allow_nan=False)
+
+
+def test_advice_names_other_values_of_settings():
+    (won,) = stands({"accuracy/real": 1.0, "accuracy/fake": 1.0}, Facts(sign_decides=True))
+    assert "optimizer.discriminator.lr=5e-05" in won.sentence
+    (held,) = stands({"health/separation": -2.0, "lr/discriminator": 0.0}, Facts())
+    assert "optimizer.discriminator.lr is 0" in held.sentence
+    (plain,) = stands({"health/overfitting": 2.0}, Facts())
+    (augmented,) = stands({"health/overfitting": 2.0}, Facts(augmented=True))
+    assert "augment=ada" in plain.sentence
+    assert "augment=" not in augmented.sentence
+
+
+def stands(values: dict[str, float], facts: Facts) -> list[Verdict]:
+    told = Health(facts)
+    fed(told, values, upto=1000)
+    return told.verdicts()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_override_that_a_verdict_names_exists(case: str):
+    name, facts, holds, _ = CASES[case]
+    (verdict,) = stands(holds, facts)
+    assert verdict.name == name
+    overrides = re.findall(r"((?:loss|optimizer|augment|model|train)(?:\.\w+)*=[\w.+-]*\w)", verdict.sentence)
+    for override in overrides:
+        where = ("loss=wgan_gp",) if "penalties" in override else ()
+        configure(*where, override)
+    assert overrides or "larger" in verdict.sentence
+
+
+# ---- state
+
+
+def lines_of_trouble() -> list[tuple[int, dict[str, float]]]:
+    """Each case for 1200 steps, then peace, a line every 50 steps."""
+    troubles = itertools.chain.from_iterable(([holds] * 24 + [{}] * 24) for _, _, holds, _ in CASES.values())
+    return [(50 * (n + 1), WELL | values) for n, values in enumerate(troubles)]
+
+
+@pytest.mark.parametrize("cut", range(7, 700, 97))
+def test_a_state_carries_every_verdict_on(cut: int):
+    facts = Facts(sign_decides=True, centers={"gradient": 1.0})
+    lines = lines_of_trouble()
+    whole, first, second = Health(facts), Health(facts), Health(facts)
+    said = [verdict for line in lines for verdict in whole.judge(*line)]
+    again = [verdict for line in lines[:cut] for verdict in first.judge(*line)]
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert second.verdicts() == first.verdicts()
+    again += [verdict for line in lines[cut:] for verdict in second.judge(*line)]
+    assert again == said
+    assert len(said) > 20
+    assert second.state_dict() == whole.state_dict()
+
+
+def test_a_state_stays_small_and_is_loaded_strictly():
+    told = Health(Facts(sign_decides=True))
+    sizes = []
+    for step in range(1, 4001):
+        told.judge(step, WELL)
+        state = told.state_dict()
+        sizes.append((len(state["pending"]), len(state["lines"]), len(state["first"]), len(state["streaks"])))
+    assert max(sizes[:1000]) == max(sizes)
+    assert [max(part) for part in zip(*sizes, strict=True)] == [49, 11, 3, 0]
+    for wrong in ({"lines": []}, {**told.state_dict(), "more": 1}, {**told.state_dict(), "streaks": {"luck": [0, 1]}}):
+        with pytest.raises(KeyError, match="health"):
+            told.load_state_dict(wrong)
+
+
+# ---- what is measured
+
+
+def test_spread_and_neighbours_are_those_of_the_images():
+    images = torch.tensor([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0], [6.0, 8.0]]).view(4, 2, 1, 1)
+    assert_close(neighbour_distances(images), torch.tensor([0.0, 0.0, 5.0, 5.0], dtype=torch.float64))
+    first, second = (torch.tensor(v).std(correction=0) for v in ([0.0, 0, 3, 6], [0.0, 0, 4, 8]))
+    assert_close(deviation(images), (first + second) / 2)
+
+
+def test_scores_are_compared_in_their_own_deviations():
+    drawn = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+    assert standardised(5 * drawn + 10, 5 * drawn).item() == pytest.approx(2, abs=0.02)
+    assert standardised(drawn, drawn).item() == 0
+    assert standardised(torch.ones(4), torch.ones(4)).item() == 0
+
+
+def copies(run: Run, share: float) -> None:
+    """Makes the generator repeat that share of a batch, whatever its noise."""
+    generator, made = run.generator.network, type(run.generator.network).forward
+
+    def forward(z: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = made(generator, z, labels)
+        count = round(share * len(images))
+        return torch.cat([images[:1].expand(count, *images.shape[1:]), images[count:]])
+
+    generator.forward = forward
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_near_duplicates_are_the_share_that_repeats(share: float):
+    run = make_run(*SMALL, "train.generator_batch_size=64", "train.batch_size=64")
+    copies(run, share)
+    assert run.measure({})["health/near_duplicates"] == pytest.approx(share, abs=0.02)
+
+
+def test_a_generator_of_real_images_has_their_spread_and_few_neighbours():
+    """It replays images that the reference does not hold."""
+    run = make_run(*SMALL, "train.batch_size=64")
+    other = run.real.decode(run.real.images[:640]).split(64)
+    shown = iter(other)
+    run.generator.network.forward = lambda z, labels=None: next(shown)
+    values = [run.measure({}) for _ in range(5)]
+    assert sum(v["health/sample_std_ratio"] for v in values) / 5 == pytest.approx(1, abs=0.05)
+    assert all(v["health/near_duplicates"] == 0 for v in values)
+
+
+def test_weights_are_compared_with_their_bound_their_average_and_their_start():
+    run = make_run(*SMALL, "loss=wgan")
+    start = nn.utils.get_total_norm(list(run.discriminator.network.parameters()))
+    steps(run, 3)
+    values = run.measure({"grad_norm/generator": 3.0, "grad_norm/discriminator": 2.0})
+    flat = torch.cat([p.flatten() for p in run.discriminator.network.parameters()])
+    at_bound = (flat.abs() == flat.abs().max()).float().mean()
+    assert values["health/clipped_weights"] == pytest.approx(at_bound.item())
+    assert 0.05 < at_bound < 0.95
+    assert values["health/weight_growth/discriminator"] == pytest.approx((flat.norm() / start).item())
+    live, averaged = (
+        torch.cat([p.flatten() for p in network.parameters()]) for network in (run.generator.network, run.ema.network)
+    )
+    assert values["health/ema_distance"] == pytest.approx(((averaged - live).norm() / live.norm()).item(), rel=1e-5)
+    assert values["health/grad_norm_ratio"] == 1.5
+    assert "health/ema_distance" not in make_run(*SMALL, "train.ema_half_life_images=0").measure({})
+    assert "health/clipped_weights" not in make_run(*SMALL).measure({})
+
+
+LIVELY = {
+    "batch norm and dropout": ("loss=gan", "model.generator.dropout=0.5", "model.discriminator.dropout=0.3"),
+    "spectral norm": ("loss=wgan_gp", SPECTRAL),
+    "augmentation and noise on the images": ("loss=hinge", "augment=ada", "loss.instance_noise=0.1"),
+    "labels in both": ("loss=acgan", "model.generator.conditioning=one_hot"),
+    "few labels": ("loss=semi_supervised", "dataset.labels_per_class=2"),
+    "bf16": ("loss=r3gan", "device.precision=bf16"),
+}
+
+
+@pytest.mark.parametrize("overrides", LIVELY.values(), ids=LIVELY)
+def test_measuring_repeats_and_does_not_disturb_training(overrides: tuple[str, ...]):
+    looked, undisturbed = make_run(*SMALL, *overrides), make_run(*SMALL, *overrides)
+    for _ in range(3):
+        looked.step()
+        assert looked.measure({}) == looked.measure({})
+        undisturbed.step()
+    assert all(torch.tensor(list(looked.measure({}).values())).isfinite())
+    assert_close(weights(looked), weights(undisturbed), rtol=0, atol=0)
+
+
+def test_other_data_are_measured_as_well():
+    ring = make_run("experiment=ring8", *SMALL[:2], "train.batch_size=16", "device=cpu")
+    assert {"health/near_duplicates", "health/sample_std_ratio", "health/overfitting"} <= ring.measure({}).keys()
+    dirac = make_run("experiment=dirac", "device=cpu")
+    dirac.step()
+    assert "health/sample_std_ratio" not in dirac.measure({})  # the real points are one
+    unsplit = make_run(*SMALL, "~dataset", "+dataset._target_=tests.test_run.Unsplit")
+    assert not {"health/overfitting", "health/accuracy_held_out"} & unsplit.measure({}).keys()
+
+
+# ---- runs that were made to fail
+
+
+def judged(run: Run, total: int, every: int = 50) -> list[Verdict]:
+    """Trains as a session does, and returns what was said."""
+    said = []
+    while run.steps < total:
+        run.meter.add(run.step())
+        if run.steps % every == 0:
+            values = run.meter.read()
+            said += run.health.judge(run.steps, values | run.measure(values) | run.observe())
+            run.meter.reset()
+    return said
+
+
+class Constant(nn.Module):
+    """One image, whatever the noise."""
+
+    def __init__(self, spec, latent):
+        super().__init__()
+        self.shape, self.unused = spec.shape, nn.Parameter(torch.zeros(1))
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return torch.zeros(len(z), *self.shape) + 0 * self.unused
+
+
+class FlippedDiscriminator(NonSaturating):
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return super().discriminator(-real, -fake)
+
+
+class FlippedGenerator(NonSaturating):
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        return super().generator(-fake, real)
+
+
+class FlippedEstimate(Wasserstein):
+    """Both players want the opposite, and the estimate is minus a distance."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return real.mean() - fake.mean()
+
+
+def constant() -> list[str]:
+    removed = [f"~model.generator.{key}" for key in configure()["model"]["generator"] if key != "_target_"]
+    return ["model.generator._target_=tests.test_health.Constant", *removed]
+
+
+HERE = "loss.adversarial._target_=tests.test_health"
+FAST = ("optimizer.generator.lr=2e-3", "optimizer.discriminator.lr=2e-3")
+STRONG = ("model.discriminator.widths=[64,64]", "model.discriminator.norm=none")
+NOISES = ("~dataset", "+dataset._target_=tests.test_run.Noises", "train.batch_size=32")
+FAILING = {
+    "a generator that answers nothing": (("loss=gan", *constant()), {"no_gradient", "collapse"}),
+    "a generator without noise": (
+        *[("loss=hinge", "model.latent.distribution=uniform", "model.latent.low=0", "model.latent.high=0")],
+        {"collapse"},
+    ),
+    "a discriminator that does not learn": (
+        ("loss=r3gan", "optimizer.generator.lr=2e-3", "optimizer.discriminator.lr=0"),
+        {"generator_won"},
+    ),
+    "a critic that does not learn": (
+        ("loss=wgan_gp", "loss.n_critic=1", "optimizer.generator.lr=1e-3", "optimizer.discriminator.lr=0"),
+        {"generator_won", "negative_estimate"},
+    ),
+    "a generator that does not learn": (
+        ("loss=gan", "optimizer.generator.lr=0", "optimizer.discriminator.lr=5e-3", *STRONG),
+        {"discriminator_won"},
+    ),
+    "a learning rate without measure": (("loss=hinge", "optimizer.lr=10"), {"explosion"}),
+    "the wrong sign in the discriminator's loss": (
+        ("loss=gan", *FAST, f"{HERE}.FlippedDiscriminator"),
+        {"generator_won"},
+    ),
+    "the wrong sign in the generator's loss": (
+        ("loss=gan", *FAST, *STRONG, f"{HERE}.FlippedGenerator"),
+        {"discriminator_won"},
+    ),
+    "the wrong sign in a critic's loss": (
+        ("loss=wgan_gp", "loss.n_critic=1", *FAST, f"{HERE}.FlippedEstimate"),
+        {"generator_won"},
+    ),
+    "weights that are clipped at once": (("loss=wgan", "loss.n_critic=1", "loss.constraint.bound=1e-4"), {"piled_up"}),
+    "a penalty without weight": (
+        ("loss=wgan_gp", "loss.n_critic=1", "loss.penalties.gradient.weight=1e-6", *FAST),
+        {"off_center"},
+    ),
+    "32 images of noise, learned by heart": (
+        (*NOISES, "loss=gan", "model.discriminator.widths=[128]", *FAST),
+        {"learned_by_heart"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+def test_a_run_that_was_made_to_fail_is_told_so(case: str):
+    overrides, verdicts = FAILING[case]
+    own = [setting.split("=")[0] for setting in overrides]
+    replaced = [o for o in SMALL if o.split("=")[0] not in own]
+    if "tests.test_health.Constant" in " ".join(overrides):
+        replaced.remove(SMALL[0])
+    said = judged(make_run(*replaced, *overrides), 1050)
+    assert verdicts <= {verdict.name for verdict in said if verdict.alarm}, said
+
+
+def test_a_generator_that_died_is_told_so():
+    run = make_run(*SMALL, "loss=gan")
+    with torch.no_grad():
+        for parameter in run.generator.network.parameters():
+            parameter.zero_()
+    assert "collapse" in {verdict.name for verdict in judged(run, 550)}
+
+
+RING = ("experiment=ring8", "model.generator.widths=[64,64]", "model.discriminator.widths=[64,64]", "device=cpu")
+HEALTHY = {
+    "gan": (*SMALL, "loss=gan"),
+    "hinge": (*SMALL, "loss=hinge"),
+    "lsgan": (*SMALL, "loss=lsgan"),
+    "r3gan": (*SMALL, "loss=r3gan"),
+    "few labels": (*SMALL, "loss=semi_supervised", "dataset.labels_per_class=10"),
+    "ring8": (*RING, "loss=gan", "train.batch_size=64"),
+    "an autoencoder": (*SMALL, "loss=ebgan"),
+}
+SLOWER = {
+    "wgan": (*SMALL, "loss=wgan"),
+    "wgan_gp": (*SMALL, "loss=wgan_gp"),
+    "dragan": (*SMALL, "loss=dragan"),
+    "ring8 and wgan_gp": (*RING, "loss=wgan_gp", "train.batch_size=64"),
+}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [*HEALTHY.values(), *(pytest.param(o, marks=pytest.mark.long) for o in SLOWER.values())],
+    ids=[*HEALTHY, *SLOWER],
+)
+def test_a_healthy_run_is_told_no_alarm(overrides: tuple[str, ...]):
+    run = make_run(*overrides)
+    assert [str(verdict) for verdict in judged(run, 1500) if verdict.alarm] == []
+
+
+# ---- where they are said
+
+
+@pytest.mark.parametrize("stop", [350, 520, 760])
+def test_verdicts_are_in_the_log_in_tensorboard_and_in_the_summary(tmp_path: Path, caplog, stop: int):
+    """Also of a run that was cut before, between and after them."""
+    caplog.set_level(logging.INFO, "gan_runner")
+    dead = ("model.latent.distribution=uniform", "model.latent.low=0", "model.latent.high=0", "optimizer.lr=1e-4")
+    overrides = (*SMALL, *dead, "train.log_every=50", "train.sample_every=1000", "train.checkpoint_every=1000")
+    train_in(tmp_path / "run", *overrides, f"train.total_steps={stop}")
+    folder = train_in(tmp_path / "run", *overrides, "train.total_steps=800")
+    (verdict,) = (verdict for verdict in folder.read_summary()["verdicts"] if verdict["name"] == "collapse")
+    assert (verdict["kind"], verdict["since"]) == ("alarm", 0)
+    said = [record for record in caplog.records if "samples collapse" in record.getMessage()]
+    assert [(record.levelname, record.getMessage()) for record in said] == [
+        ("WARNING", f"step 500  alarm: {verdict['sentence']}")
+    ]
+    events = EventAccumulator(str(folder.path), size_guidance={"tensors": 0}).Reload().Tensors("verdict/text_summary")
+    texts = [(event.step, event.tensor_proto.string_val[0].decode()) for event in events]
+    assert [step for step, text in texts if verdict["sentence"] in text] == [500]
