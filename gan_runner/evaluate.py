@@ -224,8 +224,9 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
     origin = {"weights": "images", "precision": "8 bits"}
     evaluator = make_evaluator(config, dataset, subject, device, origin)
     assert evaluator is not None  # there are metrics
-    if evaluator.unfit():
-        raise ConfigError(*evaluator.unfit())
+    unfit = evaluator.unfit(options.split)
+    if unfit:
+        raise ConfigError(*unfit)
 
     def read(number: int) -> Chunk:
         return Chunk(images[number * CHUNK : (number + 1) * CHUNK], None)

@@ -185,10 +185,19 @@ class Evaluator:
         """The split that is judged while training goes on."""
         return SELECTION if self.dataset.splits.get(SELECTION) else REPORT
 
-    def unfit(self) -> list[str]:
-        """A sentence for each metric that does not apply."""
+    def unfit(self, *splits: str) -> list[str]:
+        """A sentence for each metric that does not apply, or wants more real images than one of the splits has."""
         reasons = {name: getattr(metric, "unfit", lambda _: "")(self.subject) for name, metric in self.metrics.items()}
-        return [f"metric.{name} {reason}." for name, reason in reasons.items() if reason]
+        sentences = [f"metric.{name} {reason}." for name, reason in reasons.items() if reason]
+        sizes = {split: self.dataset.splits[split] for split in splits if self.dataset.splits.get(split)}
+        for name, metric in self.metrics.items():
+            wanted = getattr(metric, "n_real", None) or 0
+            sentences += [
+                f"metric.{name}.n_real={wanted} is more than the {size} images of the {split} split; use null for all."
+                for split, size in sizes.items()
+                if wanted > size
+            ][:1]
+        return sentences
 
     def prepare(self) -> None:
         """Loads or trains what the metrics look at images with, and learns what the real ones look like to it."""

@@ -233,11 +233,7 @@ class View:
         name = split or self.split
         pool = self.pools[name]
         assert pool.length is not None
-        if count is not None and count > pool.length:
-            raise ConfigError(
-                f"metric.n_real={count} is more than the {pool.length} images of the {name} split; use null for all."
-            )
-        count = count or pool.length
+        count = min(count or pool.length, pool.length)
         self.stamp |= {"n_real": count, "split": name}
         return Judged(pool, count, self.extractor, self.stamp)
 
