@@ -61,8 +61,8 @@ class Probe:
         self.typical = float(neighbour_distances(real).median())
 
     def batches(self, split: ImageDataset, batch_size: int, seed: int) -> list[Batch]:
-        """Of a few images, none of them twice, on the device."""
-        size = min(batch_size, MOST, len(split))
+        """Of a few images, none of them twice if there are two, which batch norm needs."""
+        size = max(2, min(batch_size, MOST, len(split)))
         count = max(1, min(PIECES, MOST // size, len(split) // size))
         batches = split.batches(size, self.device.torch, 0, seed_of(seed, "health"), "mapped")  # only a few
         known = not self.objective.semi_supervised
