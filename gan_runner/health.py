@@ -17,7 +17,7 @@ FIRST_LINES = 3  # from which a run's own beginning is known
 
 WON = 0.999  # accuracy: the default run comes to 0.99 on its best side and recovers
 SATURATED = 5.0  # gap of a pair: its loss has a hundredth of its slope left; penalties keep the gap of R3GAN below 2
-LOST = -0.5  # separation, in deviations of the scores: 0 where they cannot be told apart, and chance is within 0.2
+LOST = -0.5  # separation, in deviations of the scores: 0 where they cannot be told apart, and chance is within 0.4
 DUPLICATES = 0.2  # share of samples: healthy runs on images have none, of points in the plane a few percent
 COLLAPSED = 0.25  # of the real images' deviation: every healthy run seen had at least half of it
 NO_GRADIENT = 1e-8  # norm: below the eps that Adam and RMSprop add, so that steps vanish as well
@@ -27,7 +27,7 @@ GREATEST_GAP = 1e3  # no logit is meant to be as large, and no two images of 256
 GROWTH = 1e3  # of a gradient norm over that of the beginning, or over 1: of healthy runs it grew a hundredfold at most
 GROWN = 10.0  # of the norm of the weights, over that at the start: of healthy runs it grew by a tenth
 BY_HEART = 0.5  # of what separates training images from samples separates them from held-out ones (ADA's r_v, 2020)
-CHANCE = 0.5  # deviations: four times what 128 images of either kind leave to chance
+CHANCE = 0.5  # deviations: thrice what 64 images of either kind leave to chance
 PILED_UP = 0.5  # share of weights at the bound: of most only the sign is learned any more; WGAN's own runs have a tenth
 SLOPES = (0.5, 2.0)  # of the penalty's centre; WGAN-GP's own runs stay within a tenth of it
 RISE = 0.1  # of the estimate: a rise of the generator's loss that one sees in its curve

@@ -24,7 +24,7 @@ from gan_runner.spec import Batch, full_precision, scores
 
 Key = tuple[int | str, ...]  # of noise
 
-MOST = 128  # images: with fewer, a share of them says little; with more, the probe would be felt beside the steps
+MOST = 64  # images: with fewer, a share of them says little; with more, the probe would be felt beside the steps
 PIECES = 4  # batches of the training's size, at most, for the same reason where a batch is small
 CLOSE = 0.1  # of the typical distance of real neighbours: in many dimensions no two real images are as near
 
