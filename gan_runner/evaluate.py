@@ -6,6 +6,7 @@ Adds them to a run that is not being trained, or scores a folder of images, made
 import argparse
 import copy
 import json
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ def main() -> None:
     try:
         if started() > 1:
             raise ConfigError("torchrun is for python -m gan_runner; start this door without it.")
+        speak()
         find_users_classes()
         options = parse(sys.argv[1:])
         found = score_images(options) if options.images is not None else evaluate(options)
@@ -49,6 +51,13 @@ def main() -> None:
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def speak() -> None:
+    """What takes long, and warnings, on stderr."""
+    log = logging.getLogger("gan_runner")
+    log.addHandler(logging.StreamHandler())
+    log.setLevel(logging.INFO)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -384,6 +384,8 @@ class Session:
         by, step = self.settings.select_by, self.run.steps
         if by is None or self.run.evaluator is None:
             return
+        if by not in found.values:
+            raise ConfigError(f"train.select_by={by} is not told of this dataset; there are {', '.join(found.values)}.")
         way, counts = self.run.evaluator.better[by], self.settings.evaluates(step)
         if self.run.selection.improves(step, found.values[by], way, counts):
             self.judged["best"] = {"select_by": by, **self.judged["last"]}
@@ -405,10 +407,12 @@ class Session:
             self.judged["best"][REPORT] = finite(found.values)
         elif best is not None:
             self.take(self.folder.checkpoints / checkpoint.BEST)
-            found = self.measure(REPORT)
-            assert found is not None
-            self.record(found, "best")
-            self.load()
+            try:
+                found = self.measure(REPORT)
+                assert found is not None
+                self.record(found, "best")
+            finally:
+                self.load()
 
     def real_grid(self) -> None:
         images = self.run.real.images[: self.settings.grid]

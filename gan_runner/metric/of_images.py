@@ -171,7 +171,7 @@ class Memorization:
             found |= {f"{value}_{name}": number for value, number in values.items()}
             beside.append(closest)
         real, fake, train = view.real(), view.fake(self.n_fake), view.train(self.n_train)
-        if view.subject.pictures:
+        if view.subject.pictures and view.subject.spec.channels in (1, 3):
             rows = torch.cat([fake.images[:SHOWN, None], *(train.images[each] for each in beside)], dim=1)
             view.show("neighbours", rows.flatten(0, 1), rows.shape[1])
         distance = memorization_distance(fake.features(self.features), train.features(self.features))
