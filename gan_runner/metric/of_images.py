@@ -21,7 +21,7 @@ from gan_runner.metric.modes import class_modes, modes, stacked_modes
 from gan_runner.metric.neighbours import nearest
 from gan_runner.metric.of_features import unfit as unfit_features
 from gan_runner.metric.parzen import parzen_log_likelihood
-from gan_runner.metric.sliced_wasserstein import pyramid_sliced_wasserstein, sliced_wasserstein
+from gan_runner.metric.sliced_wasserstein import PATCH, pyramid_sliced_wasserstein, sliced_wasserstein
 from gan_runner.metric.view import Judged, Subject, View
 
 SHOWN, BESIDE = 16, 5  # samples in the picture of neighbours, and training images beside each
@@ -50,13 +50,18 @@ class SlicedWasserstein:
         self.n_fake, self.directions, self.pyramid = n_fake, directions, pyramid
         self.better = {"sliced_wasserstein": "low"} | ({"sliced_wasserstein_pyramid": "low"} if pyramid else {})
 
+    def unfit(self, subject: Subject) -> str:
+        if self.pyramid and not (subject.pictures and min(subject.spec.shape[1:]) >= PATCH):
+            return f"has a pyramid of {PATCH}x{PATCH} patches for pictures of that size or more; use pyramid=false"
+        return ""
+
     def __call__(self, view: View) -> dict[str, float]:
         whole = view.real()
         count = min(whole.count, self.n_fake)  # as many of either
         real, fake = view.real(count).images, view.fake(count).images
         distance = sliced_wasserstein(in_unit_range(real), in_unit_range(fake), self.directions, view.seed)
         found = {"sliced_wasserstein": distance}
-        if self.pyramid and view.subject.pictures and min(view.subject.spec.shape[1:]) >= 7:  # the side of a patch
+        if self.pyramid:
             levels = pyramid_sliced_wasserstein(real.float(), fake.float(), view.seed)
             found |= {f"sliced_wasserstein_{height}": value for height, value in levels.items()}
             found["sliced_wasserstein_pyramid"] = sum(levels.values()) / len(levels)
@@ -97,17 +102,19 @@ class Modes:
     there is no high_quality. Of any labelled pictures, its classes as a classifier of the dataset reads them.
     """
 
-    better: ClassVar[dict[str, str]] = {
-        "modes": "high",
-        "high_quality": "high",
-        "reverse_kl": "low",
-        "total_variation": "low",
-    }
-
     def __init__(self, n_fake: int | None = None):
         """n_fake: null for what the published tables judge, and 10,000 elsewhere."""
         require_counts(n_fake=n_fake)
         self.n_fake = n_fake
+
+    def better(self, subject: Subject) -> dict[str, str]:
+        other = {"total_variation": "low"} if subject.centers is None else {"high_quality": "high"}
+        return {"modes": "high", "reverse_kl": "low", **other}
+
+    def features(self, subject: Subject) -> str | None:
+        if subject.centers is not None:
+            return None
+        return "digits" if subject.stacked else "classifier"
 
     def unfit(self, subject: Subject) -> str:
         if subject.centers is None and not subject.labelled:
@@ -165,9 +172,10 @@ class Memorization:
         for kind, name in zip(inputs, ("pixels", "features"), strict=False):
             values, closest = self.compare(view, kind)
             found |= {f"{value}_{name}": number for value, number in values.items()}
+            view.note(*found.keys() - view.stamps.keys())
             beside.append(closest)
         real, fake, train = view.real(), view.fake(self.n_fake), view.train(self.n_train)
-        if view.subject.pictures:
+        if view.subject.pictures and view.subject.spec.channels in (1, 3):
             rows = torch.cat([fake.images[:SHOWN, None], *(train.images[each] for each in beside)], dim=1)
             view.show("neighbours", rows.flatten(0, 1), rows.shape[1])
         distance = memorization_distance(fake.features(self.features), train.features(self.features))
