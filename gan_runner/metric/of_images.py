@@ -82,6 +82,8 @@ class Parzen:
         self.n_fake, self.n_validation = n_fake, n_validation
 
     def unfit(self, subject: Subject) -> str:
+        if not subject.pictures:
+            return "is a likelihood of pixels from 0 to 1, and dataset has points"
         if not (subject.splits.get("validation") and subject.splits.get("test")):
             return "chooses a width on the validation split and reports on the test split, which dataset lacks"
         return ""
