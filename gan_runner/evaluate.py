@@ -17,7 +17,9 @@ import hydra
 import numpy as np
 import torch
 import yaml
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from gan_runner import checkpoint
@@ -28,7 +30,7 @@ from gan_runner.evaluator import REPORT, Evaluation, finite, subject_of
 from gan_runner.files import storing
 from gan_runner.folder import RunFolder, differences, flatten
 from gan_runner.logger import Logger, tiled
-from gan_runner.main import CONF, find_users_classes, quoted
+from gan_runner.main import CONF, find_users_classes, one_sentence, quoted
 from gan_runner.metric.view import CHUNK, Chunk, Pool
 from gan_runner.ranks import ALONE, started
 from gan_runner.run import Run
@@ -126,8 +128,11 @@ def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, An
 
 
 def composed(overrides: list[str]) -> dict[str, Any]:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        found = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            found = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_sentence(error)) from error
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
 

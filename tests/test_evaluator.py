@@ -22,6 +22,7 @@ DOWNLOADED = {"fid", "kid", "inception_score", "precision_recall"}
 HERE = [name for name in ALL if name not in DOWNLOADED]
 PLAYERS = SMALL[2:]
 THIN = ("model.generator.width=8", "model.discriminator.width=8", *PLAYERS)
+TOLD = ("model.generator.conditioning=one_hot", "model.discriminator.conditioning=one_hot")
 
 PLAIN = {"conditional", "held_out_wasserstein", "test_error"}  # that a plain GAN refuses
 NO_LABELS = {"classifier_fid", "classifier_kid", "classifier_precision_recall", "classifier_score"}
@@ -29,10 +30,7 @@ RANDOM = ("dataset=synthetic", "dataset.count=600", "dataset.height=16", "datase
 CASES = {
     "digits and mlp": (SMALL, PLAIN),
     "digits, dcgan and batch norm": (("model=dcgan", *THIN, "model.discriminator.norm=batch"), PLAIN),
-    "digits and classes told": (
-        (*SMALL, "model.generator.conditioning=one_hot", "model.discriminator.conditioning=one_hot"),
-        {"held_out_wasserstein", "test_error"},
-    ),
+    "digits and classes told": ((*SMALL, *TOLD), {"held_out_wasserstein", "test_error"}),
     "digits and projection": (
         ("model=dcgan", *THIN, "model.generator.conditioning=norm", "model.discriminator.conditioning=projection"),
         {"held_out_wasserstein", "test_error"},
@@ -79,9 +77,9 @@ def test_every_metric_applies_or_says_in_a_sentence_why_not(monkeypatch, overrid
 
 LIVELY = {
     "dropout and batch norm": ("model.generator.dropout=0.3", "model.discriminator.norm=batch"),
-    "spectral norm and labels": ("loss=sngan", "model.generator.conditioning=one_hot", "model.discriminator.conditioning=one_hot"),
+    "spectral norm and labels": ("loss=sngan", *TOLD),
     "a semi-supervised pair": ("loss=semi_supervised", "dataset.labels_per_class=5"),
-}  # fmt: skip
+}
 SOME = ("classifier_fid", "memorization", "discriminator_gap", "linear_probe", "sliced_wasserstein", "classifier_kid")
 
 
@@ -92,19 +90,22 @@ def test_taking_metrics_changes_nothing_in_training(overrides: tuple[str, ...]):
         run = make_run(*SMALL, *overrides, *chosen([*SOME, *["test_error"] * ("semi" in overrides[0])]))
         for _ in range(3):
             run.step()
-        before = torch.get_rng_state(), {name: value for name, value in weights(run).items()}
+        state, before = torch.get_rng_state(), live(run)
         if judged:
             modes = [module.training for module in run.discriminator.network.modules()]
             first, again = run.evaluate(), run.evaluate()
             assert first.values == again.values
-            assert torch.equal(torch.get_rng_state(), before[0])
-            live = {name: value for name, value in weights(run).items() if not name.startswith("ema")}
-            assert_close(live, {name: before[1][name] for name in live}, rtol=0, atol=0)
+            assert torch.equal(torch.get_rng_state(), state)
+            assert_close(live(run), before, rtol=0, atol=0)
             assert [module.training for module in run.discriminator.network.modules()] == modes
         stats = [run.step() for _ in range(3)]
-        live = {name: value for name, value in weights(run).items() if not name.startswith("ema")}
-        found.append((live, stats, run.ema.state_dict(), run.discriminator.state_dict()))
+        found.append((live(run), stats, run.ema.state_dict(), run.discriminator.optimizer.state_dict()["state"]))
     assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def live(run: Run) -> dict[str, Tensor]:
+    """Weights and buffers; those of an average are found anew for each use."""
+    return {name: value for name, value in weights(run).items() if not name.startswith("ema")}
 
 
 def test_values_are_a_function_of_the_weights_alone():
@@ -214,9 +215,6 @@ def test_a_generator_of_three_digits_loses_recall_coverage_and_modes_and_keeps_p
     assert few["classifier_fid"] > 2 * all_ten["classifier_fid"]
 
 
-TOLD = ("model.generator.conditioning=one_hot", "model.discriminator.conditioning=one_hot")
-
-
 def test_agreement_of_real_images_is_the_accuracy_of_the_classifier():
     run = make_run(*SMALL, *TOLD, "metric=[conditional]", "metric.n_fake=180")
     test = run.dataset.split("test")
@@ -259,11 +257,10 @@ class Recalls(nn.Module):
 def test_held_out_wasserstein_of_a_linear_discriminator_is_the_distance_of_the_means():
     run = make_run(*SMALL, "loss=wgan_gp", "metric=[held_out_wasserstein]", "metric.n_fake=300", "train.batch_size=50")
     run.discriminator.network = Mean(run.real.spec)
-    for _ in range(3):
-        run.ema.averaged[0].add_(0.1)  # the live generator is meant, not this one
+    run.ema.averaged[0].data.add_(0.1)  # the live generator is meant, not this one
     found = run.evaluate("test")
-    live = run.sampler_of(run.generator.network)
-    fake = torch.cat([live(Noise((0, "sample", n), CHUNK, run.device.torch), None) for n in range(2)])[:300]
+    sampler = run.sampler_of(run.generator.network)
+    fake = torch.cat([sampler(Noise((0, "sample", n), CHUNK, run.device.torch), None) for n in range(2)])[:300]
     real = run.dataset.decode(run.dataset.split("test").images)
     assert found.values["held_out_wasserstein"] == pytest.approx(float(real.mean() - fake.mean()), abs=0.005)  # 8 bits
     assert found.protocols["held_out_wasserstein"]["weights"] == "live"
