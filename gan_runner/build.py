@@ -18,7 +18,7 @@ from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, nearest
-from gan_runner.evaluator import Evaluator, subject_of
+from gan_runner.evaluator import REPORT, SELECTION, Evaluator, subject_of
 from gan_runner.metric.cache import Cache
 from gan_runner.metric.view import Subject
 from gan_runner.player import Player, Scheduled, now
@@ -222,8 +222,8 @@ def check_structure(config: Config) -> None:
         raise ConfigError(*mistakes)
 
 
-def build(config: Config, ranks: Ranks = ALONE) -> Run:
-    """The staged assembly: every stage needs the one before it."""
+def build(config: Config, ranks: Ranks = ALONE, judged: Sequence[str] = (SELECTION, REPORT)) -> Run:
+    """The staged assembly: every stage needs the one before it. judged: the splits that metrics are taken on."""
     check_structure(config)
     settings = construct({"_target_": "gan_runner.run.Settings", **config["train"]}, "train", {})
     device = make_device(config, ranks)
@@ -261,7 +261,7 @@ def build(config: Config, ranks: Ranks = ALONE) -> Run:
         augment=augment,
         ema=ema,
         classifier=classifier,
-        evaluator=make_evaluator(config, dataset, subject, device, origin),
+        evaluator=make_evaluator(config, dataset, subject, device, origin, judged),
         device=device,
         settings=settings,
         seed=config["seed"],
@@ -273,7 +273,12 @@ def build(config: Config, ranks: Ranks = ALONE) -> Run:
 
 
 def make_evaluator(
-    config: Config, dataset: ImageDataset, subject: Subject, device: Device, origin: Mapping[str, Any]
+    config: Config,
+    dataset: ImageDataset,
+    subject: Subject,
+    device: Device,
+    origin: Mapping[str, Any],
+    judged: Sequence[str],
 ) -> Evaluator | None:
     """None where no metric is wanted."""
     shared = {name: config["metric"].get(name) for name in OF_METRICS}
@@ -290,7 +295,8 @@ def make_evaluator(
             device.require_memory(f"metric.{name}.{count}={images}", images * dataset.spec.size)
     if not metrics:
         return None
-    return Evaluator(metrics, dataset, subject, Cache(str(shared["cache_dir"] or "")), seed, device.torch, origin)
+    cache = Cache(str(shared["cache_dir"] or ""))
+    return Evaluator(metrics, dataset, subject, cache, seed, device.torch, origin, judged)
 
 
 def make_device(config: Config, ranks: Ranks) -> Device:

@@ -67,6 +67,14 @@ def keep_as_best(folder: Path, step: int) -> None:
     os.replace(temporary, folder / BEST)
 
 
+def best_step(folder: Path) -> int | None:
+    """Of best.pt; None where there is none that can be read."""
+    try:
+        return int(load(folder / BEST).state["counters"]["steps"])
+    except DAMAGE:
+        return None
+
+
 def set_aside_after(folder: Path, step: int) -> None:
     """Renames what lies past the step that a run goes on from: it could not be used, and must not count as newest."""
     for path in checkpoints(folder):

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_runner.augment.none import NoAugmentation
 from gan_runner.errors import ConfigError, nearest
-from gan_runner.evaluator import REPORT, SELECTION
+from gan_runner.evaluator import SELECTION
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.player import undisturbed
@@ -132,7 +132,7 @@ def the_dataset_has_images(run: Run) -> Iterator[str]:
 
 def metrics_apply(run: Run) -> Iterator[str]:
     if run.evaluator is not None:
-        yield from run.evaluator.unfit(run.evaluator.selection, REPORT)
+        yield from run.evaluator.unfit()
         if not run.dataset.splits.get(run.evaluator.selection):
             yield (
                 "metric needs images that are held out, and dataset has none in its validation and test splits; use "

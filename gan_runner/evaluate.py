@@ -8,6 +8,8 @@ import copy
 import json
 import logging
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,25 +18,28 @@ import hydra
 import numpy as np
 import torch
 import yaml
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from gan_runner import checkpoint
 from gan_runner.build import OF_METRICS, build, make_dataset, make_device, make_evaluator
 from gan_runner.checkpoint import Checkpoint
-from gan_runner.errors import ConfigError, nearest
-from gan_runner.evaluator import REPORT, Evaluation, subject_of
+from gan_runner.errors import ConfigError, NotWritten, nearest
+from gan_runner.evaluator import REPORT, Evaluation, finite, subject_of
 from gan_runner.files import storing
-from gan_runner.folder import RunFolder, differences, flatten, show
+from gan_runner.folder import RunFolder, differences, flatten
 from gan_runner.logger import Logger, tiled
-from gan_runner.main import CONF, find_users_classes
+from gan_runner.main import CONF, find_users_classes, one_sentence, quoted
 from gan_runner.metric.view import CHUNK, Chunk, Pool
 from gan_runner.ranks import ALONE, started
 from gan_runner.run import Run
 from gan_runner.sample import opened, use_chosen
-from gan_runner.session import finite, protocol_text
+from gan_runner.session import protocol_text
 from gan_runner.spec import ImageSpec
 
+UNREADABLE = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, zipfile.BadZipFile, zlib.error)
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
@@ -48,7 +53,7 @@ def main() -> None:
         found = score_images(options) if options.images is not None else evaluate(options)
         if options.out is not None:
             write(options.out, found)
-    except ConfigError as error:
+    except (ConfigError, NotWritten) as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
 
@@ -119,7 +124,7 @@ def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, An
             if name not in (*known, *nodes):
                 raise ConfigError(f"--metric {name} is none of {', '.join(known)}{nearest(name, known)}.")
         asked = [name for name in options.metric if name in known and name not in nodes]
-        published = composed([f"metric=[{','.join(asked)}]", *(f"metric.{k}={show(v)}" for k, v in shared.items())])
+        published = composed([f"metric=[{','.join(asked)}]", *(f"metric.{k}={quoted(v)}" for k, v in shared.items())])
         nodes = {name: nodes[name] if name in nodes else published["metric"][name] for name in options.metric}
     if not nodes:
         raise ConfigError("this run has no metrics of its own; name some with --metric, as --metric classifier_fid.")
@@ -132,8 +137,11 @@ def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, An
 
 
 def composed(overrides: list[str]) -> dict[str, Any]:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        found = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            found = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_sentence(error)) from error
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
 
@@ -149,25 +157,24 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     wanted = configured(options, config)
     results: dict[str, Any] = {}
     with folder.locked():
-        run = build(wanted)
-        assert run.evaluator is not None  # there are metrics
+        run = build(wanted, judged=[options.split])
         check_split(options.split, run.dataset.splits)
 
-        def judge(found: Checkpoint) -> None:
+        def restore(found: Checkpoint) -> None:
             changed = differences(found.config, config)
             if changed:
                 raise ConfigError(f"{found.path} was made by another configuration: {'; '.join(changed)}.")
             run.load_state(found.state)
+
+        for which in every(folder, options.checkpoint):
+            use_chosen(folder.checkpoints, which, restore)
             evaluation = run.evaluate(options.split)
-            assert evaluation is not None
+            assert evaluation is not None  # there are metrics
             for line in table(f"{folder.path}, step {run.steps}", evaluation):
                 print(line)
             with storing(folder.path):
                 store(folder, run, evaluation)
             results[str(run.steps)] = as_json(evaluation)
-
-        for which in every(folder, options.checkpoint):
-            use_chosen(folder.checkpoints, which, judge)
     return results
 
 
@@ -198,13 +205,17 @@ def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
     logger.close()
     summary = folder.read_summary()
     judged = summary.setdefault("metrics", {})
+    known = judged.setdefault("protocol", {}).setdefault(found.split, {})
+    other = [name for name, stamp in found.protocols.items() if known.get(name, stamp) != stamp]
+    if other:
+        print(f"  (not in summary.json, which has them by another protocol: {', '.join(other)})")
+    values = {name: value for name, value in finite(found.values).items() if name not in other}
+    known |= {name: found.protocols[name] for name in values}
     if run.steps == summary.get("steps"):
         judged.setdefault("last", {})["step"] = run.steps
     for which in ("last", "best"):
         if judged.get(which, {}).get("step") == run.steps:
-            judged[which][found.split] = {**judged[which].get(found.split, {}), **finite(found.values)}
-    protocols = judged.setdefault("protocol", {})
-    protocols[found.split] = {**protocols.get(found.split, {}), **found.protocols}
+            judged[which][found.split] = {**judged[which].get(found.split, {}), **values}
     folder.write_summary(summary)
 
 
@@ -231,11 +242,10 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
             node["n_fake"] = len(images)
     subject = subject_of(dataset, players=False)
     origin = {"weights": "images", "precision": "8 bits"}
-    evaluator = make_evaluator(config, dataset, subject, device, origin)
+    evaluator = make_evaluator(config, dataset, subject, device, origin, [options.split])
     assert evaluator is not None  # there are metrics
-    unfit = evaluator.unfit(options.split)
-    if unfit:
-        raise ConfigError(*unfit)
+    if evaluator.unfit():
+        raise ConfigError(*evaluator.unfit())
 
     def read(number: int) -> Chunk:
         return Chunk(images[number * CHUNK : (number + 1) * CHUNK], None)
@@ -251,7 +261,7 @@ def read_images(path: Path, spec: ImageSpec) -> torch.Tensor:
     if spec.value_range is None or spec.channels not in (1, 3):
         raise ConfigError("--images are pictures, and the dataset has none.")
     if path.suffix == ".npz":
-        images = [Image.fromarray(image.squeeze()) for image in arrays(path)]
+        images = [Image.fromarray(image[..., 0] if image.shape[2] == 1 else image) for image in arrays(path)]
     else:
         images = list(files(path))
     mode = "L" if spec.channels == 1 else "RGB"
@@ -271,9 +281,9 @@ def arrays(path: Path) -> Any:
         with np.load(path, allow_pickle=False) as found:
             name = "images" if "images" in found.files else found.files[0]
             images = found[name]
-    except (OSError, ValueError, IndexError, KeyError) as error:
+    except UNREADABLE as error:
         raise ConfigError(f"--images={path} cannot be read ({error}); give (N, H, W, C) uint8.") from error
-    if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or images.shape[3] not in (1, 3):
         raise ConfigError(f"--images={path} holds {images.dtype} {images.shape}; give (N, H, W, C) uint8.")
     return images
 
@@ -287,7 +297,7 @@ def files(path: Path) -> Iterator[Image.Image]:
             with Image.open(name) as image:
                 image.load()
                 yield image.copy()
-        except OSError as error:
+        except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
             raise ConfigError(f"--images: {name} cannot be read ({error}); mend or remove it.") from error
 
 
@@ -297,7 +307,7 @@ def files(path: Path) -> Iterator[Image.Image]:
 def table(title: str, found: Evaluation) -> Iterator[str]:
     """Each value, and what it depends on."""
     yield f"{title}, {found.split} split"
-    width = max(map(len, found.values))
+    width = max(map(len, found.values), default=0)
     for name, value in found.values.items():
         stamp = found.protocols[name]
         counts = [f"{stamp[key]} {key[2:]}" for key in ("n_real", "n_fake", "n_train") if key in stamp]

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from gan_runner.metric.cache import Cache
 from gan_runner.metric.classifier import Classifier
 from gan_runner.metric.fidelity import SOURCES, Fidelity
 from gan_runner.metric.pixels import Pixels
-from gan_runner.metric.view import CHUNK, Chunk, Extractor, Game, Metric, Pool, Subject, View, better
+from gan_runner.metric.view import CHUNK, Chunk, Extractor, Game, Metric, Pool, Subject, View, said, too_many
 from gan_runner.noise import seed_of
 from gan_runner.player import undisturbed
 from gan_runner.sampler import Sampler
@@ -51,24 +51,37 @@ class Evaluation(NamedTuple):
         }
 
 
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """As JSON can hold them."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
 class Selection:
     """The best evaluation so far by one value, and how many since then were no better."""
 
     def __init__(self) -> None:
-        self.step: int | None = None
-        self.value: float | None = None
+        self.by: dict[str, Any] = {}  # the name of the value, and its protocol
+        self.best: dict[str, Any] | None = None  # step, and split -> values
         self.judged: int | None = None  # the step of the last evaluation
         self.without_gain = 0
 
-    def improves(self, step: int, value: float, way: str, counts: bool) -> bool:
+    @property
+    def step(self) -> int | None:
+        return self.best["step"] if self.best is not None else None
+
+    def improves(self, step: int, found: Evaluation, name: str, way: str, counts: bool) -> bool:
         """way: "low" or "high" is better. counts: towards patience, as evaluations off the cadence do not."""
+        by = {"select_by": name, **found.protocols[name]}
+        if by != self.by:  # a value that cannot be compared with those before
+            vars(self).update(vars(Selection()) | {"by": by})
         if step == self.judged:  # again, after a resume
             return False
         self.judged = step
-        sign = 1 if way == "high" else -1
-        better = math.isfinite(value) and (self.value is None or sign * value > sign * self.value)
+        sign, value = 1 if way == "high" else -1, found.values[name]
+        better = math.isfinite(value) and (self.best is None or sign * value > sign * self.best[found.split][name])
         if better:
-            self.step, self.value, self.without_gain = step, value, 0
+            self.best = {"select_by": name, "step": step, found.split: finite(found.values)}
+            self.without_gain = 0
         else:
             self.without_gain += counts
         return better
@@ -166,10 +179,11 @@ class Evaluator:
         seed: int,
         device: torch.device,
         origin: Mapping[str, Any],
+        splits: Sequence[str],
     ):
-        """origin: what the protocol of every value says of the samples."""
+        """origin: what the protocol of every value says of the samples. splits: those that are to be judged."""
         self.metrics, self.dataset, self.subject, self.cache = metrics, dataset, subject, cache
-        self.seed, self.device = seed, device
+        self.seed, self.device, self.splits = seed, device, splits
         self.origin = {**origin, "seed": seed, "version": gan_runner.__version__}
         self.extractors: dict[tuple[str, str | None], Extractor] = {}
         self.pools: dict[str, Pool] = {}
@@ -178,32 +192,32 @@ class Evaluator:
     @property
     def better(self) -> dict[str, str]:
         """Value -> "low" or "high", of all values that can select."""
-        return better(list(self.metrics.values()))
+        ways = [said(metric, "better", self.subject, {}) for metric in self.metrics.values()]
+        return {name: way for known in ways for name, way in known.items()}
 
     @property
     def selection(self) -> str:
         """The split that is judged while training goes on."""
         return SELECTION if self.dataset.splits.get(SELECTION) else REPORT
 
-    def unfit(self, *splits: str) -> list[str]:
-        """A sentence for each metric that does not apply, or wants more real images than one of the splits has."""
-        reasons = {name: getattr(metric, "unfit", lambda _: "")(self.subject) for name, metric in self.metrics.items()}
+    def unfit(self) -> list[str]:
+        """A sentence for each metric that does not apply, and each number that is too large."""
+        reasons = {name: said(metric, "unfit", self.subject, "") for name, metric in self.metrics.items()}
         sentences = [f"metric.{name} {reason}." for name, reason in reasons.items() if reason]
-        sizes = {split: self.dataset.splits[split] for split in splits if self.dataset.splits.get(split)}
-        for name, metric in self.metrics.items():
-            wanted = getattr(metric, "n_real", None) or 0
-            sentences += [
-                f"metric.{name}.n_real={wanted} is more than the {size} images of the {split} split; use null for all."
-                for split, size in sizes.items()
-                if wanted > size
-            ][:1]
+        wanted = {
+            count for metric in self.metrics.values() if isinstance(count := getattr(metric, "n_real", None), int)
+        }
+        for split in self.splits:
+            there = self.dataset.splits.get(split)
+            sentences += [too_many(count, split, there) for count in sorted(wanted) if there and count > there]
         return sentences
 
     def prepare(self) -> None:
-        """Loads or trains what the metrics look at images with, and learns what the real ones look like to it."""
+        """Loads or trains what the metrics look at images with."""
         for metric in self.metrics.values():
-            if getattr(metric, "features", None) is not None:
-                self.extractor(metric.features, getattr(metric, "weights", None))  # type: ignore[attr-defined]
+            kind = said(metric, "features", self.subject, None)
+            if kind is not None:
+                self.extractor(kind, getattr(metric, "weights", None))
 
     def __call__(self, samples: Pool, game: Game | None, split: str) -> Evaluation:
         for name in self.dataset.splits:
@@ -212,14 +226,17 @@ class Evaluator:
         values: dict[str, float] = {}
         protocols: dict[str, dict[str, Any]] = {}
         for name, metric in self.metrics.items():
-            view.stamp = {}
+            view.stamp, view.stamps = {}, {}
             try:
-                found = metric(view)
+                found = {value: float(number) for value, number in metric(view).items()}
             except ValueError as error:
                 raise ConfigError(f"metric.{name}: {error}.") from error
+            twice = sorted(found.keys() & values.keys())
+            if twice:
+                raise ConfigError(f"metric.{name} gives {twice[0]}, as another metric does; take one of them.")
             values |= found
             for value in found:
-                protocols[value] = {**view.stamp, **settings(metric), **self.origin}
+                protocols[value] = {**self.origin, **settings(metric), **view.stamps.get(value, view.stamp)}
         for sentence in view.warnings:
             if sentence not in self.warned:
                 log.warning(sentence)

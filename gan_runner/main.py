@@ -182,7 +182,8 @@ def objective(folder: RunFolder, config: Mapping[str, Any]) -> float | None:
     best = folder.read_summary().get("metrics", {}).get("best", {})
     if best.get("select_by") != by:
         raise ConfigError(
-            f"train.select_by={by} was not set when {folder.path} was trained; start it over with train.fresh=true."
+            f"train.select_by={by} chose nothing in {folder.path}: it was not set when that was trained, or was never "
+            f"a number; start it over with train.fresh=true."
         )
     return float(best["validation"][by])
 

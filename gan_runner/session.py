@@ -21,7 +21,7 @@ from gan_runner.checkpoint import Checkpoint
 from gan_runner.console import duration
 from gan_runner.environment import environment
 from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
-from gan_runner.evaluator import OF_ONE_SPLIT, REPORT, Evaluation
+from gan_runner.evaluator import OF_ONE_SPLIT, REPORT, Evaluation, Selection, finite
 from gan_runner.files import storing
 from gan_runner.folder import RunFolder, config_hash, differences
 from gan_runner.interrupt import Interrupt
@@ -109,6 +109,7 @@ class Session:
             log.warning("the process before ended without a word (killed?); what it did after its checkpoint is redone")
         log.info("going on from step %d", self.run.steps)
         self.last, self.judged = summary.get("last", {}), summary.get("metrics", {})
+        self.tell_best()
         before = {key: summary.get("environment", {}).get(key) for key in COMPARED}
         changed = [
             f"{key} {was} -> {self.environment[key]}" for key, was in before.items() if was != self.environment[key]
@@ -122,10 +123,20 @@ class Session:
             found = self.ranks.first and checkpoint.load_latest(self.folder.checkpoints, self.restore)
             if found:
                 checkpoint.set_aside_after(self.folder.checkpoints, self.run.steps)
+                self.match_best()
         self.hand_on()
         (any_found,) = self.ranks.highest(found)
         self.saved = self.run.steps if any_found else None
         return bool(any_found)
+
+    def match_best(self) -> None:
+        """best.pt is what this state knows as the best: a process may have ended between the two."""
+        selection, folder = self.run.selection, self.folder.checkpoints
+        if selection.step == self.run.steps:
+            checkpoint.keep_as_best(folder, self.run.steps)
+        elif selection.step is not None and checkpoint.best_step(folder) != selection.step:
+            log.warning("%s is not that of step %d; the best is chosen anew", folder / checkpoint.BEST, selection.step)
+            self.run.selection = Selection()
 
     def take(self, path: Path) -> None:
         """The state of one checkpoint."""
@@ -336,7 +347,10 @@ class Session:
 
     def evaluate(self) -> None:
         """Metrics on the split for selection, and the best checkpoint so far. Not counted as time of training."""
+        if self.run.evaluator is None:
+            return
         began = time.perf_counter()
+        self.check_health()
         found = self.measure()
         if found is not None:
             self.record(found, "last")
@@ -373,8 +387,9 @@ class Session:
 
     def show(self, found: Evaluation) -> None:
         protocols = self.judged.setdefault("protocol", {})
-        if protocols.get(found.split) != found.protocols:
-            protocols[found.split] = found.protocols
+        known = protocols.get(found.split, {})
+        protocols[found.split] = {**known, **found.protocols}
+        if protocols[found.split] != known:
             self.logger.text("protocol", protocol_text(protocols), self.run.steps)
         for name, (images, columns) in found.pictures.items():
             grid = tiled(self.run.real.decode(images), self.run.real.spec, columns)
@@ -385,15 +400,24 @@ class Session:
         if by is None or self.run.evaluator is None:
             return
         if by not in found.values:
-            raise ConfigError(f"train.select_by={by} is not told of this dataset; there are {', '.join(found.values)}.")
+            raise ConfigError(f"train.select_by={by} was not among the values found: {', '.join(found.values)}.")
         way, counts = self.run.evaluator.better[by], self.settings.evaluates(step)
-        if self.run.selection.improves(step, found.values[by], way, counts):
-            self.judged["best"] = {"select_by": by, **self.judged["last"]}
+        improved = self.run.selection.improves(step, found, by, way, counts)
+        self.tell_best()
+        if improved:
             self.saved = None  # what is saved of this step does not know that it is the best
             self.save()
             with self.writing():
                 if self.ranks.first:
                     checkpoint.keep_as_best(self.folder.checkpoints, step)
+
+    def tell_best(self) -> None:
+        """In the summary as well, unless it is there."""
+        best = self.run.selection.best
+        if best is None:
+            self.judged.pop("best", None)
+        elif self.judged.get("best", {}).get("step") != best["step"]:
+            self.judged["best"] = dict(best)
 
     def judge_apart(self) -> None:
         """What the last and the best networks are worth on the split that chose nothing."""
@@ -498,8 +522,3 @@ def protocol_text(protocols: Mapping[str, Any]) -> str:
             names.setdefault(yaml.safe_dump(stamp, sort_keys=False), []).append(name)
         told[split] = {", ".join(sharing): yaml.safe_load(stamp) for stamp, sharing in names.items()}
     return quoted(yaml.safe_dump(told, sort_keys=False, width=1000))
-
-
-def finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """As JSON can hold them."""
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -21,7 +21,7 @@ from gan_runner.metric.modes import class_modes, modes, stacked_modes
 from gan_runner.metric.neighbours import nearest
 from gan_runner.metric.of_features import unfit as unfit_features
 from gan_runner.metric.parzen import parzen_log_likelihood
-from gan_runner.metric.sliced_wasserstein import pyramid_sliced_wasserstein, sliced_wasserstein
+from gan_runner.metric.sliced_wasserstein import PATCH, pyramid_sliced_wasserstein, sliced_wasserstein
 from gan_runner.metric.view import Judged, Subject, View
 
 SHOWN, BESIDE = 16, 5  # samples in the picture of neighbours, and training images beside each
@@ -50,13 +50,18 @@ class SlicedWasserstein:
         self.n_fake, self.directions, self.pyramid = n_fake, directions, pyramid
         self.better = {"sliced_wasserstein": "low"} | ({"sliced_wasserstein_pyramid": "low"} if pyramid else {})
 
+    def unfit(self, subject: Subject) -> str:
+        if self.pyramid and not (subject.pictures and min(subject.spec.shape[1:]) >= PATCH):
+            return f"has a pyramid of {PATCH}x{PATCH} patches for pictures of that size or more; use pyramid=false"
+        return ""
+
     def __call__(self, view: View) -> dict[str, float]:
         whole = view.real()
         count = min(whole.count, self.n_fake)  # as many of either
         real, fake = view.real(count).images, view.fake(count).images
         distance = sliced_wasserstein(in_unit_range(real), in_unit_range(fake), self.directions, view.seed)
         found = {"sliced_wasserstein": distance}
-        if self.pyramid and view.subject.pictures and min(view.subject.spec.shape[1:]) >= 7:  # the side of a patch
+        if self.pyramid:
             levels = pyramid_sliced_wasserstein(real.float(), fake.float(), view.seed)
             found |= {f"sliced_wasserstein_{height}": value for height, value in levels.items()}
             found["sliced_wasserstein_pyramid"] = sum(levels.values()) / len(levels)
@@ -77,6 +82,8 @@ class Parzen:
         self.n_fake, self.n_validation = n_fake, n_validation
 
     def unfit(self, subject: Subject) -> str:
+        if not subject.pictures:
+            return "is a likelihood of pixels from 0 to 1, and dataset has points"
         if not (subject.splits.get("validation") and subject.splits.get("test")):
             return "chooses a width on the validation split and reports on the test split, which dataset lacks"
         return ""
@@ -98,18 +105,20 @@ class Modes:
     counts with `least_share` of its fair share of samples, since a classifier errs.
     """
 
-    better: ClassVar[dict[str, str]] = {
-        "modes": "high",
-        "high_quality": "high",
-        "reverse_kl": "low",
-        "total_variation": "low",
-    }
-
     def __init__(self, n_fake: int | None = None, least_share: float = 0.25):
         """n_fake: null for what the published tables judge, and 10,000 elsewhere."""
         require_counts(n_fake=n_fake)
         require(0 <= least_share <= 1, f"least_share={least_share} is a share, from 0 to 1")
         self.n_fake, self.least_share = n_fake, least_share
+
+    def better(self, subject: Subject) -> dict[str, str]:
+        other = {"total_variation": "low"} if subject.centers is None else {"high_quality": "high"}
+        return {"modes": "high", "reverse_kl": "low", **other}
+
+    def features(self, subject: Subject) -> str | None:
+        if subject.centers is not None:
+            return None
+        return "digits" if subject.stacked else "classifier"
 
     def unfit(self, subject: Subject) -> str:
         if subject.centers is None and not subject.labelled:
@@ -169,6 +178,7 @@ class Memorization:
         for kind, name in zip(inputs, ("pixels", "features"), strict=False):
             values, closest = self.compare(view, kind)
             found |= {f"{value}_{name}": number for value, number in values.items()}
+            view.note(*found.keys() - view.stamps.keys())
             beside.append(closest)
         real, fake, train = view.real(), view.fake(self.n_fake), view.train(self.n_train)
         if view.subject.pictures and view.subject.spec.channels in (1, 3):

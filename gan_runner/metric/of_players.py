@@ -1,5 +1,6 @@
 """Metrics on the discriminator: what it has learned, and what it has learned by heart."""
 
+import math
 from typing import ClassVar
 
 import torch
@@ -28,20 +29,22 @@ class ErrorRate:
     better: ClassVar[dict[str, str]] = {"validation_error": "low"}
 
     def unfit(self, subject: Subject) -> str:
-        if not subject.classifies or not subject.players:
+        if subject.players and not subject.classifies:
             return "is for discriminators that learn the classes; choose loss=semi_supervised"
         if not subject.splits.get("test"):
             return (
                 "is taken on the test split, in which dataset has no image; of image_folder: dataset.held_out above 0"
             )
-        return ""
+        return without_players(subject)
 
     def __call__(self, view: View) -> dict[str, float]:
         splits = [name for name in ("validation", "test") if view.subject.splits.get(name)]
-        return {f"{name}_error": self.error(view.real(split=name), view) for name in splits}
+        return {f"{name}_error": self.error(name, view) for name in splits}
 
-    def error(self, images: Judged, view: View) -> float:
-        return error_rate([(view.players().classify(images.images), images.labels)])
+    def error(self, split: str, view: View) -> float:
+        images, game = view.real(split=split), view.players(averaged=True)
+        view.note(f"{split}_error")
+        return error_rate([(game.classify(images.images), images.labels)])
 
 
 class HeldOutWasserstein:
@@ -87,7 +90,8 @@ class DiscriminatorGap:
         train = mean_score(view, view.train(held_out.count))
         fake = float(view.players().fake_scores(view.fake(self.n_fake).count).double().mean())
         gap = train - mean_score(view, held_out)
-        return {"discriminator_gap": gap, "discriminator_gap_share": gap / abs(train - fake)}
+        share = gap / abs(train - fake) if train != fake else math.nan
+        return {"discriminator_gap": gap, "discriminator_gap_share": share}
 
 
 class LinearProbe:

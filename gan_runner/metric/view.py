@@ -1,6 +1,6 @@
 """What a metric sees: a generator's samples, real images, and features of both, each made once and shared by all."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -194,7 +194,7 @@ class Judged:
 
     def distances(self, kind: str, weights: str | None = None, k: int = NEAREST) -> Tensor:
         """(count, k): to the nearest other images of the set, ascending."""
-        most = max(k, NEAREST)  # so that metrics with several k share one search
+        most = max(k, min(NEAREST, self.count - 1))  # so that metrics with several k share one search
 
         def search() -> Content:
             features = self.features(kind, weights)
@@ -225,6 +225,7 @@ class View:
     game: Game | None = None
     decode: Callable[[Tensor], Tensor] = field(default=lambda images: images)
     stamp: dict[str, Any] = field(default_factory=dict)  # what the metric at work has asked for
+    stamps: dict[str, dict[str, Any]] = field(default_factory=dict)  # of single values, where it asked several things
     warnings: list[str] = field(default_factory=list)
     pictures: dict[str, tuple[Tensor, int]] = field(default_factory=dict)  # name -> images and columns of a grid
 
@@ -233,7 +234,9 @@ class View:
         name = split or self.split
         pool = self.pools[name]
         assert pool.length is not None
-        count = min(count or pool.length, pool.length)
+        if count is not None and count > pool.length:
+            raise ConfigError(too_many(count, name, pool.length))
+        count = count or pool.length
         self.stamp |= {"n_real": count, "split": name}
         return Judged(pool, count, self.extractor, self.stamp)
 
@@ -253,9 +256,14 @@ class View:
         self.stamp |= {"n_fake": count}
         return Judged(self.samples, count, self.extractor, self.stamp)
 
-    def players(self) -> Game:
+    def players(self, averaged: bool = False) -> Game:
         assert self.game is not None  # the metric has said that it needs them
+        self.stamp |= {} if averaged else {"weights": "live"}  # as they play
         return self.game
+
+    def note(self, *values: str) -> None:
+        """What was asked for last is what these values depend on, whatever is asked for after them."""
+        self.stamps |= {value: dict(self.stamp) for value in values}
 
     def warn(self, sentence: str) -> None:
         self.warnings.append(sentence)
@@ -268,13 +276,19 @@ class View:
 class Metric(Protocol):
     """A number, or several, that says how good a generator or a discriminator is. A user's class needs no base.
 
-    It may say in `better` which values are better "low" or "high", so that they can select, and in `unfit` why it does
-    not apply, in the second half of a sentence.
+    It may say in `better` which values are better "low" or "high", so that they can select, in `unfit` why it does not
+    apply, in the second half of a sentence, and in `features` what it looks at images with; each an attribute, or a
+    method that is given the subject.
     """
 
     def __call__(self, view: View) -> dict[str, float]: ...
 
 
-def better(metrics: Sequence[Metric]) -> dict[str, str]:
-    """Value -> "low" or "high", of all that say so."""
-    return {name: way for metric in metrics for name, way in getattr(metric, "better", {}).items()}
+def too_many(count: int, split: str, there: int) -> str:
+    return f"metric.n_real={count} is more than the {there} images of the {split} split; use null for all."
+
+
+def said(metric: Metric, name: str, subject: Subject, otherwise: Any) -> Any:
+    """What a metric says of itself, if it says it."""
+    found = getattr(metric, name, otherwise)
+    return found(subject) if callable(found) else found
