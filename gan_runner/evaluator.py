@@ -256,7 +256,8 @@ class Evaluator:
         if kind == "auto":
             kind = "classifier" if self.subject.labelled and self.subject.pictures else "pixels"
         if (kind, weights) not in self.extractors:
-            self.extractors[kind, weights] = self.made(kind, weights)
+            with torch.random.fork_rng(devices=[]):  # which the first weights of a network are drawn from
+                self.extractors[kind, weights] = self.made(kind, weights)
         return self.extractors[kind, weights]
 
     def made(self, kind: str, weights: str | None) -> Extractor:

@@ -27,7 +27,7 @@ SOURCES = {
     "clip": Source("clip-vit-b-32", "clip", None, "clip-vit-b-32.pt"),
     "dinov2": Source("dinov2-vit-b-14", "dinov2", None, "dinov2_vitb14_pretrain.pth"),
 }
-FAILURES = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
+FAILURES = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
 
 
 class Fidelity:
