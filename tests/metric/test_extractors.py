@@ -249,6 +249,13 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: Any, kind: str):
     assert SOURCES[kind].file in sentence
 
 
+def test_a_network_whose_program_is_downloaded_as_well_says_so(offline: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"takes dinov2-vit-b-14 from torch\.hub alone; use null"):
+        Fidelity("dinov2", str(tmp_path / "weights.pth"), CPU)
+    with pytest.raises(ConfigError, match=f"github.com/facebookresearch/dinov2 into {offline.parent}"):
+        Fidelity("dinov2", None, CPU)
+
+
 def test_code_in_a_file_of_weights_is_not_run(tmp_path: Path):
     torch.save(Touch(tmp_path / "touched"), tmp_path / "weights.pth")
     with pytest.raises(ConfigError):
