@@ -228,7 +228,7 @@ class Evaluator:
         for name, metric in self.metrics.items():
             view.stamp, view.stamps = {}, {}
             try:
-                found = {value: float(number) for value, number in metric(view).items()}
+                found = numbers(metric(view))
             except ValueError as error:
                 raise ConfigError(f"metric.{name}: {error}.") from error
             twice = sorted(found.keys() & values.keys())
@@ -268,6 +268,13 @@ class Evaluator:
         labelled = self.dataset.digits if isinstance(self.dataset, StackedMNIST) and kind == "digits" else self.dataset
         test = next(labelled.split(n) for n in (REPORT, SELECTION, "train") if labelled.splits.get(n))
         return Classifier(labelled.split("train"), test, self.cache, self.device)
+
+
+def numbers(found: Any) -> dict[str, float]:
+    """What a metric returns, if it is what it should be."""
+    if not isinstance(found, Mapping):
+        raise ValueError(f"it returns {type(found).__name__}, and should return a dictionary of numbers by their names")
+    return {str(name): float(number) for name, number in found.items()}
 
 
 def settings(metric: Metric) -> dict[str, Any]:
