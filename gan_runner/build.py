@@ -290,6 +290,9 @@ def make_evaluator(
     for name, metric in metrics.items():
         if not callable(metric):
             raise ConfigError(f"metric.{name}: {type(metric).__name__} is no metric: it lacks __call__(view).")
+        for count in ("n_real", "n_fake"):
+            images = getattr(metric, count, None) or 0
+            device.require_memory(f"metric.{name}.{count}={images}", images * dataset.spec.size)
     if not metrics:
         return None
     cache = Cache(str(shared["cache_dir"] or ""))

@@ -4,8 +4,10 @@ Adds them to a run that is not being trained, or scores a folder of images, made
 """
 
 import argparse
+import contextlib
 import copy
 import json
+import logging
 import sys
 import zipfile
 import zlib
@@ -47,13 +49,26 @@ def main() -> None:
         if started() > 1:
             raise ConfigError("torchrun is for python -m gan_runner; start this door without it.")
         find_users_classes()
-        options = parse(sys.argv[1:])
-        found = score_images(options) if options.images is not None else evaluate(options)
-        if options.out is not None:
-            write(options.out, found)
+        with speaking():
+            options = parse(sys.argv[1:])
+            found = score_images(options) if options.images is not None else evaluate(options)
+            if options.out is not None:
+                write(options.out, found)
     except (ConfigError, NotWritten) as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+@contextlib.contextmanager
+def speaking() -> Iterator[None]:
+    """What takes long, and warnings, are told on stderr."""
+    log, voice = logging.getLogger("gan_runner"), logging.StreamHandler()
+    log.addHandler(voice)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(voice)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -24,7 +24,7 @@ from gan_runner.spec import Batch, full_precision, scores
 
 Key = tuple[int | str, ...]  # of noise
 
-MOST = 128  # images: with fewer, a share of them says little; with more, the probe would be felt beside the steps
+MOST = 64  # images: with fewer, a share of them says little; with more, the probe would be felt beside the steps
 PIECES = 4  # batches of the training's size, at most, for the same reason where a batch is small
 CLOSE = 0.1  # of the typical distance of real neighbours: in many dimensions no two real images are as near
 
@@ -61,8 +61,8 @@ class Probe:
         self.typical = float(neighbour_distances(real).median())
 
     def batches(self, split: ImageDataset, batch_size: int, seed: int) -> list[Batch]:
-        """Of a few images, none of them twice, on the device."""
-        size = min(batch_size, MOST, len(split))
+        """Of a few images, none of them twice if there are two, which batch norm needs."""
+        size = max(2, min(batch_size, MOST, len(split)))
         count = max(1, min(PIECES, MOST // size, len(split) // size))
         batches = split.batches(size, self.device.torch, 0, seed_of(seed, "health"), "mapped")  # only a few
         known = not self.objective.semi_supervised

@@ -431,10 +431,12 @@ class Session:
             self.judged["best"][REPORT] = finite(found.values)
         elif best is not None:
             self.take(self.folder.checkpoints / checkpoint.BEST)
-            found = self.measure(REPORT)
-            assert found is not None
-            self.record(found, "best")
-            self.load()
+            try:
+                found = self.measure(REPORT)
+                assert found is not None
+                self.record(found, "best")
+            finally:
+                self.load()
 
     def real_grid(self) -> None:
         images = self.run.real.images[: self.settings.grid]
@@ -512,5 +514,11 @@ def quoted(content: str) -> str:
 
 
 def protocol_text(protocols: Mapping[str, Any]) -> str:
-    """Of each split and value."""
-    return quoted(yaml.safe_dump(dict(protocols), sort_keys=False))
+    """Of each split, under the names of the values that share it."""
+    told: dict[str, Any] = {}
+    for split, stamps in protocols.items():
+        names: dict[str, list[str]] = {}
+        for name, stamp in stamps.items():
+            names.setdefault(yaml.safe_dump(stamp, sort_keys=False), []).append(name)
+        told[split] = {", ".join(sharing): yaml.safe_load(stamp) for stamp, sharing in names.items()}
+    return quoted(yaml.safe_dump(told, sort_keys=False, width=1000))

@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from gan_runner.evaluator import samples_of
 from gan_runner.run import Run
-from tests.conftest import SMALL, train_in
+from tests.conftest import SMALL, make_run, train_in
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,6 +53,25 @@ def test_the_first_step_is_done_within_eight_seconds_of_the_command(tmp_path: Pa
     seconds, _ = train_anew(tmp_path, "train.total_steps=1", "train.fresh=true")
     print(f"a run of one step: {seconds:.1f} s")  # noqa: T201
     assert seconds < 8
+
+
+@pytest.mark.long
+def test_ten_thousand_samples_are_judged_within_thirty_seconds(real_mnist: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = ("classifier_fid", "classifier_kid", "classifier_score", "classifier_precision_recall", "density_coverage")
+    monkeypatch.setenv("GAN_RUNNER_DATA", str(real_mnist))
+    torch.set_num_threads(2)
+    run = make_run("dataset=mnist", "device=cpu", f"metric=[{','.join((*asked, 'memorization'))}]")
+    assert run.evaluator is not None
+    samples = samples_of(run.sampler, 0)
+    samples.images(10_000)
+    run.evaluator(samples, None, "validation")  # finds out about the real images, once for good
+    samples = samples_of(run.sampler, 0)
+    samples.images(10_000)
+    started = time.perf_counter()
+    run.evaluator(samples, None, "validation")
+    seconds = time.perf_counter() - started
+    print(f"metrics of 10,000 samples: {seconds:.1f} s")  # noqa: T201
+    assert seconds < 30
 
 
 @pytest.mark.long

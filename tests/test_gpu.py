@@ -167,3 +167,20 @@ def test_housekeeping_is_cheap_on_a_gpu(tmp_path: Path, monkeypatch: pytest.Monk
     loop = summary["seconds"] / 3000
     print(f"\nthe default run: {1e3 * step:.2f} ms a step, {100 * (loop / step - 1):.1f} % of housekeeping")  # noqa: T201
     assert loop < 1.2 * step
+
+
+def test_metrics_on_a_gpu_are_those_on_a_cpu_and_change_nothing():
+    asked = ("metric=[classifier_fid,density_coverage,linear_probe,discriminator_gap]", "metric.n_fake=512")
+    run = make_run(*GPU, "model=dcgan", "device.precision=fp32", *asked)
+    for _ in range(3):
+        run.step()
+    before, on_gpu = weights(run), run.evaluate()
+    assert_close(weights(run), before, rtol=0, atol=0)
+    other = make_run(*SMALL, "model=dcgan", "device.precision=fp32", *asked)
+    other.load_state(run.state())
+    on_cpu = other.evaluate()
+    assert on_gpu is not None
+    assert on_cpu is not None
+    assert on_gpu.protocols == on_cpu.protocols
+    for name, value in on_cpu.values.items():
+        assert on_gpu.values[name] == pytest.approx(value, rel=0.02, abs=0.02), name

@@ -329,6 +329,13 @@ def test_measuring_repeats_and_does_not_disturb_training(overrides: tuple[str, .
     assert_close(weights(looked), weights(undisturbed), rtol=0, atol=0)
 
 
+def test_a_single_held_out_image_is_enough():
+    few = ("dataset=synthetic", "dataset.count=10", "model.discriminator.norm=batch", "train.batch_size=4", *SMALL[:2])
+    run = make_run(*few, "device=cpu", "loss=gan")
+    assert run.dataset.splits["validation"] == 1
+    assert 0 <= run.measure({})["health/accuracy_held_out"] <= 1
+
+
 def test_other_data_are_measured_as_well():
     ring = make_run("experiment=ring8", *SMALL[:2], "train.batch_size=16", "device=cpu")
     assert {"health/near_duplicates", "health/sample_std_ratio", "health/overfitting"} <= ring.measure({}).keys()

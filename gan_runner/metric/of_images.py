@@ -101,13 +101,15 @@ class Modes:
 
     Of a mixture of Gaussians: a sample is good within three deviations of the nearest centre, a mode found with one
     good sample; 2500 samples. Of stacked MNIST: the triple of digits that a classifier of MNIST reads; 26,000 samples;
-    there is no high_quality. Of any labelled pictures, its classes as a classifier of the dataset reads them.
+    there is no high_quality. Of other labelled pictures, its classes as a classifier of the dataset reads them; one
+    counts with `least_share` of its fair share of samples, since a classifier errs.
     """
 
-    def __init__(self, n_fake: int | None = None):
+    def __init__(self, n_fake: int | None = None, least_share: float = 0.25):
         """n_fake: null for what the published tables judge, and 10,000 elsewhere."""
         require_counts(n_fake=n_fake)
-        self.n_fake = n_fake
+        require(0 <= least_share <= 1, f"least_share={least_share} is a share, from 0 to 1")
+        self.n_fake, self.least_share = n_fake, least_share
 
     def better(self, subject: Subject) -> dict[str, str]:
         other = {"total_variation": "low"} if subject.centers is None else {"high_quality": "high"}
@@ -137,6 +139,8 @@ class Modes:
         else:
             fake = view.fake(self.n_fake or 10_000)
             of_classes = class_modes(fake.logits("classifier").argmax(1), subject.spec.num_classes)
+            often = of_classes.share * subject.spec.num_classes >= self.least_share
+            of_classes = of_classes._replace(found=int(often.sum()))
         return {
             "modes": of_classes.found,
             "reverse_kl": of_classes.reverse_kl,
