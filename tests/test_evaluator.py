@@ -203,14 +203,15 @@ def test_a_generator_of_three_digits_loses_recall_coverage_and_modes_and_keeps_p
     held_out = run.dataset.split("validation")
     three = held_out.images[held_out.labels < 3]
     counts = f"metric.n_fake={len(three)}", f"metric.modes.n_fake={len(three)}"
-    other = make_run(*SMALL, f"metric=[{','.join(OF_SAMPLES)}]", *counts)
+    often = "metric.modes.least_share=0.5"  # two of the 39: one may be misread
+    other = make_run(*SMALL, f"metric=[{','.join(OF_SAMPLES)}]", *counts, often)
     few, all_ten = (judged(other, images).values for images in (three, held_out.images[: len(three)]))
     assert few["classifier_precision"] == pytest.approx(all_ten["classifier_precision"], abs=0.1)
     assert few["density"] > 0.7
     assert few["classifier_recall"] < all_ten["classifier_recall"] - 0.3
     assert few["coverage"] < all_ten["coverage"] - 0.3
-    assert few["modes"] <= 4  # one digit that is misread
-    assert all_ten["modes"] == 10
+    assert few["modes"] == 3
+    assert all_ten["modes"] >= 9  # one that is rare among so few
     assert few["reverse_kl"] == pytest.approx(math.log(10 / 3), abs=0.15)
     assert few["classifier_fid"] > 2 * all_ten["classifier_fid"]
 
