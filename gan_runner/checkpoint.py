@@ -18,7 +18,7 @@ from gan_runner.files import write_atomically
 FORMAT = 5
 BEST = "best.pt"
 NAME = re.compile(r"step-(\d{8,})\.pt")
-DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)
+DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 log = logging.getLogger(__name__)
 

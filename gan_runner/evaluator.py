@@ -228,7 +228,7 @@ class Evaluator:
         for name, metric in self.metrics.items():
             view.stamp, view.stamps = {}, {}
             try:
-                found = {value: float(number) for value, number in metric(view).items()}
+                found = numbers(metric(view))
             except ValueError as error:
                 raise ConfigError(f"metric.{name}: {error}.") from error
             twice = sorted(found.keys() & values.keys())
@@ -256,7 +256,8 @@ class Evaluator:
         if kind == "auto":
             kind = "classifier" if self.subject.labelled and self.subject.pictures else "pixels"
         if (kind, weights) not in self.extractors:
-            self.extractors[kind, weights] = self.made(kind, weights)
+            with torch.random.fork_rng(devices=[]):  # which the first weights of a network are drawn from
+                self.extractors[kind, weights] = self.made(kind, weights)
         return self.extractors[kind, weights]
 
     def made(self, kind: str, weights: str | None) -> Extractor:
@@ -267,6 +268,13 @@ class Evaluator:
         labelled = self.dataset.digits if isinstance(self.dataset, StackedMNIST) and kind == "digits" else self.dataset
         test = next(labelled.split(n) for n in (REPORT, SELECTION, "train") if labelled.splits.get(n))
         return Classifier(labelled.split("train"), test, self.cache, self.device)
+
+
+def numbers(found: Any) -> dict[str, float]:
+    """What a metric returns, if it is what it should be."""
+    if not isinstance(found, Mapping):
+        raise ValueError(f"it returns {type(found).__name__}, and should return a dictionary of numbers by their names")
+    return {str(name): float(number) for name, number in found.items()}
 
 
 def settings(metric: Metric) -> dict[str, Any]:

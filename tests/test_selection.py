@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from gan_runner import checkpoint, session
 from gan_runner.checkpoint import keep_as_best
-from gan_runner.errors import ConfigError
+from gan_runner.errors import ConfigError, Diverged
 from gan_runner.folder import RunFolder
 from gan_runner.main import is_finished, objective
 from gan_runner.metric.view import View
@@ -216,6 +216,31 @@ class Never:
 def never() -> tuple[str, ...]:
     own = "+metric.own={_target_:tests.test_selection.Never}"
     return (*SMALL, *EVERY, own, "train.select_by=never")
+
+
+def test_weights_that_are_no_numbers_are_a_divergence_and_not_a_mistake_in_a_metric(tmp_path: Path, monkeypatch):
+    original = session.Run.step
+
+    def poisoned(run: Any) -> Any:
+        stats = original(run)
+        if run.steps == 4:
+            next(run.generator.network.parameters()).data.fill_(float("nan"))
+        return stats
+
+    monkeypatch.setattr(session.Run, "step", poisoned)
+    overrides = (*SMALL, "metric=[memorization]", "metric.n_fake=50", "train.evaluate_every=4", "train.total_steps=8")
+    with pytest.raises(Diverged, match="weights is nan at step 4"):
+        train_in(tmp_path / "run", *overrides)
+    monkeypatch.undo()
+
+
+def test_another_number_of_samples_begins_the_selection_anew(tmp_path: Path):
+    """Few of them make a Frechet distance larger, so that the values before are not to be beaten."""
+    overrides = (*SMALL, *EVERY, "metric=[pixel_fid]", "train.select_by=pixel_fid")
+    train_in(tmp_path / "run", *overrides, "metric.n_fake=500", "train.total_steps=4")
+    folder = train_in(tmp_path / "run", *overrides, "metric.n_fake=30", "train.total_steps=6")
+    assert told(folder)["best"]["step"] == best_step(folder) == 6
+    assert told(folder)["protocol"]["validation"]["pixel_fid"]["n_fake"] == 30
 
 
 # ---- time, sweeps, ranks

@@ -16,7 +16,7 @@ from gan_runner import lock
 from gan_runner.errors import ConfigError
 from gan_runner.files import write_atomically
 
-DAMAGE = (EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)
+DAMAGE = (EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 PATIENCE = 0.2  # seconds between two looks at what another process makes
 FILE = "content.pt"
 

@@ -19,15 +19,16 @@ class Source(NamedTuple):
     layer: str
     logits: str | None
     file: str
+    repository: str | None = None  # of torch.hub, for a network whose program is downloaded as well
 
 
 SOURCES = {
     "inception": Source("inception-v3-compat", "2048", "logits_unbiased", "weights-inception-2015-12-05-6726825d.pth"),
     "vgg16": Source("vgg16", "fc2_relu", None, "vgg16-397923af.pth"),
     "clip": Source("clip-vit-b-32", "clip", None, "clip-vit-b-32.pt"),
-    "dinov2": Source("dinov2-vit-b-14", "dinov2", None, "dinov2_vitb14_pretrain.pth"),
+    "dinov2": Source("dinov2-vit-b-14", "dinov2", None, "dinov2_vitb14_pretrain.pth", "facebookresearch/dinov2"),
 }
-FAILURES = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
+FAILURES = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
 
 
 class Fidelity:
@@ -53,6 +54,11 @@ class Fidelity:
 def load(kind: str, source: Source, weights: str | None) -> Any:
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY as NETWORKS
 
+    if weights is not None and source.repository is not None:
+        raise ConfigError(
+            f"metric weights={weights} cannot be read: torch-fidelity takes {source.name} from torch.hub alone; use "
+            f"null."
+        )
     layers = [source.layer] + ([source.logits] if source.logits else [])
     try:
         if weights is not None and kind != "clip":  # which is a program: torch-fidelity's own loading must do
@@ -66,10 +72,13 @@ def load(kind: str, source: Source, weights: str | None) -> Any:
                 f"metric weights={weights} are not those of {source.name} ({reason}); name the file {source.file} as "
                 f"torch-fidelity downloads it, or use null for its own download."
             ) from error
+        hub, named = torch.hub.get_dir(), "name it with the metric's weights="
+        if source.repository is not None:
+            named = f"https://github.com/{source.repository} into {hub}/{source.repository.replace('/', '_')}_main"
         raise ConfigError(
             f"metric features={kind}: the weights of {source.name} are not on this machine and were not downloaded "
-            f"({reason}); put {source.file} into {torch.hub.get_dir()}/checkpoints, name it with the metric's "
-            f"weights=, or use a classifier_ or pixel_ metric, which need no download."
+            f"({reason}); put {source.file} into {hub}/checkpoints, {named}, or use a classifier_ or pixel_ metric, "
+            f"which need no download."
         ) from error
 
 

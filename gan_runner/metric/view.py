@@ -166,9 +166,10 @@ class Judged:
 
     @property
     def labels(self) -> Tensor:
-        """(count,); a metric that asks for them has said that it needs them."""
+        """(count,); ValueError where there are none."""
         labels = self.pool.labels(self.count)
-        assert labels is not None
+        if labels is None:
+            raise ValueError("it asks for labels of images that have none")
         return labels
 
     def found(self, kind: str, weights: str | None = None) -> Extractor:
@@ -183,16 +184,17 @@ class Judged:
         return self.pool.features(self.found(kind, weights), self.count).vectors
 
     def logits(self, kind: str, weights: str | None = None) -> Tensor:
-        """(count, K) float32."""
+        """(count, K) float32; ValueError where there are none."""
         logits = self.pool.features(self.found(kind, weights), self.count).logits
-        assert logits is not None  # the metric has said that it needs them
+        if logits is None:
+            raise ValueError(f"it asks for logits of {kind}, which names no classes")
         return logits
 
     def moments(self, kind: str, weights: str | None = None) -> Moments:
         found = self.found_out("moments", kind, weights, lambda: moments(self.features(kind, weights))._asdict())
         return Moments(**found)
 
-    def distances(self, kind: str, weights: str | None = None, k: int = NEAREST) -> Tensor:
+    def distances(self, kind: str, weights: str | None = None, k: int = 1) -> Tensor:
         """(count, k): to the nearest other images of the set, ascending."""
         most = max(k, min(NEAREST, self.count - 1))  # so that metrics with several k share one search
 
@@ -257,7 +259,8 @@ class View:
         return Judged(self.samples, count, self.extractor, self.stamp)
 
     def players(self, averaged: bool = False) -> Game:
-        assert self.game is not None  # the metric has said that it needs them
+        if self.game is None:
+            raise ValueError("it asks the discriminator, and there are samples alone")
         self.stamp |= {} if averaged else {"weights": "live"}  # as they play
         return self.game
 
