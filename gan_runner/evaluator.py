@@ -253,8 +253,7 @@ class Evaluator:
         return Pool(read, len(part.images), self.cache, part.fingerprint)
 
     def extractor(self, kind: str, weights: str | None = None) -> Extractor:
-        if kind == "auto":
-            kind = "classifier" if self.subject.labelled and self.subject.pictures else "pixels"
+        kind = self.subject.kind(kind)
         if (kind, weights) not in self.extractors:
             with torch.random.fork_rng(devices=[]):  # which the first weights of a network are drawn from
                 self.extractors[kind, weights] = self.made(kind, weights)

@@ -19,6 +19,7 @@ from gan_runner.metric.memorization import (
 )
 from gan_runner.metric.modes import class_modes, modes, stacked_modes
 from gan_runner.metric.neighbours import nearest
+from gan_runner.metric.of_features import PREFIXES
 from gan_runner.metric.of_features import unfit as unfit_features
 from gan_runner.metric.parzen import parzen_log_likelihood
 from gan_runner.metric.sliced_wasserstein import PATCH, pyramid_sliced_wasserstein, sliced_wasserstein
@@ -153,18 +154,23 @@ class Memorization:
 
     memorization_ratio_*: mean distance to the nearest training image, over that of held-out images; 1 is healthy,
     far below it copied. copying_*: the z-score C_T of Meehan et al. 2020, below -3 copied, above 3 underfitting.
-    mifid: Frechet distance over the cosine distance to training features (Bai et al. 2021), lower is better.
+    classifier_mifid, or pixel_mifid: Frechet distance over the cosine distance to training features (Bai et al. 2021).
     one_nearest_neighbour: leave-one-out accuracy, 0.5 is ideal (Lopez-Paz & Oquab 2017).
     A picture shows samples beside their nearest training images.
     """
-
-    better: ClassVar[dict[str, str]] = {"mifid": "low"}
 
     def __init__(self, features: str = "auto", n_fake: int = 10_000, n_train: int = 50_000, cells: int = 10):
         require_counts(n_fake=n_fake, n_train=n_train)
         choose("features", features, {"auto": None, "classifier": None, "pixels": None})
         require(cells >= 1, f"cells={cells} must be at least 1")
         self.features, self.n_fake, self.n_train, self.cells = features, n_fake, n_train, cells
+
+    def mifid(self, subject: Subject) -> str:
+        """Its name says whose features it is of, since it is published with Inception's."""
+        return f"{PREFIXES[subject.kind(self.features)]}mifid"
+
+    def better(self, subject: Subject) -> dict[str, str]:
+        return {self.mifid(subject): "low"}
 
     def unfit(self, subject: Subject) -> str:
         if subject.endless:
@@ -187,8 +193,8 @@ class Memorization:
         distance = memorization_distance(fake.features(self.features), train.features(self.features))
         frechet = frechet_distance(real.moments(self.features), fake.moments(self.features))
         alike = self.neighbours_alike(real, fake)
-        of_both = {"one_nearest_neighbour": alike, "memorization_distance": distance, "mifid": mifid(frechet, distance)}
-        return found | of_both
+        found |= {"one_nearest_neighbour": alike, "memorization_distance": distance}
+        return found | {self.mifid(view.subject): mifid(frechet, distance)}
 
     def compare(self, view: View, kind: str) -> tuple[dict[str, float], Tensor]:
         """Values in one kind of features, and the rows (16, 5) of training images next to the first samples."""

@@ -76,6 +76,11 @@ class Subject:
     def pictures(self) -> bool:
         return self.spec.value_range is not None and self.spec.height * self.spec.width > 1
 
+    def kind(self, features: str) -> str:
+        """auto: those of a classifier of the dataset where there can be one, else pixels."""
+        usual = "classifier" if self.labelled and self.pictures else "pixels"
+        return usual if features == "auto" else features
+
 
 class Pool:
     """Images of one origin, from the first on; what was read of them stays."""

@@ -234,12 +234,12 @@ def test_live_weights_other_splits_and_several_features_are_told_apart():
     names = "metric=[test_error,memorization,discriminator_gap,linear_probe]"
     stamps = make_run(*SMALL, *few, names, "metric.n_fake=50").evaluate("validation").protocols
     assert (stamps["test_error"]["split"], stamps["validation_error"]["split"]) == ("test", "validation")
-    assert {stamps[name]["weights"] for name in ("test_error", "validation_error", "mifid")} == {"ema"}
+    assert {stamps[name]["weights"] for name in ("test_error", "validation_error", "classifier_mifid")} == {"ema"}
     assert {stamps[name]["weights"] for name in ("discriminator_gap", "linear_probe")} == {"live"}
     assert stamps["memorization_ratio_pixels"]["features"] == "pixels 1x8x8"
     assert "features_accuracy" not in stamps["copying_pixels"]
-    for name in ("memorization_ratio_features", "mifid", "memorization_distance", "one_nearest_neighbour"):
+    for name in ("memorization_ratio_features", "classifier_mifid", "memorization_distance", "one_nearest_neighbour"):
         assert stamps[name]["features"] == "classifier of the dataset"
-    assert stamps["mifid"]["n_train"] == 1437
+    assert stamps["classifier_mifid"]["n_train"] == 1437
     off = make_run(*SMALL, "metric=[pixel_fid]", "metric.n_fake=50", "train.ema_half_life_images=0")
     assert off.evaluate().protocols["pixel_fid"]["weights"] == "live"
