@@ -28,6 +28,7 @@ SOURCES = {
     "clip": Source("clip-vit-b-32", "clip", None, "clip-vit-b-32.pt"),
     "dinov2": Source("dinov2-vit-b-14", "dinov2", None, "dinov2_vitb14_pretrain.pth", "facebookresearch/dinov2"),
 }
+TABLES = ("inception", "vgg16")  # whose files hold nothing but tensors; a configuration may come from a stranger
 FAILURES = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
 
 
@@ -54,14 +55,14 @@ class Fidelity:
 def load(kind: str, source: Source, weights: str | None) -> Any:
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY as NETWORKS
 
-    if weights is not None and source.repository is not None:
+    if weights is not None and kind not in TABLES:
         raise ConfigError(
-            f"metric weights={weights} cannot be read: torch-fidelity takes {source.name} from torch.hub alone; use "
-            f"null."
+            f"metric weights={weights} cannot be read: {source.name} is a program, and taken from torch-fidelity's own "
+            f"download alone; use null."
         )
     layers = [source.layer] + ([source.logits] if source.logits else [])
     try:
-        if weights is not None and kind != "clip":  # which is a program: torch-fidelity's own loading must do
+        if weights is not None:
             torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)  # nothing is executed by it
         path = None if weights is None else str(Path(weights).expanduser())
         return NETWORKS[source.name](source.name, layers, feature_extractor_weights_path=path, verbose=False).eval()
@@ -72,12 +73,16 @@ def load(kind: str, source: Source, weights: str | None) -> Any:
                 f"metric weights={weights} are not those of {source.name} ({reason}); name the file {source.file} as "
                 f"torch-fidelity downloads it, or use null for its own download."
             ) from error
-        hub, named = torch.hub.get_dir(), "name it with the metric's weights="
+        hub, others = torch.hub.get_dir(), ""
+        if kind in TABLES:
+            others = ", or name it with the metric's weights="
         if source.repository is not None:
-            named = f"https://github.com/{source.repository} into {hub}/{source.repository.replace('/', '_')}_main"
+            others = (
+                f", and https://github.com/{source.repository} into {hub}/{source.repository.replace('/', '_')}_main"
+            )
         raise ConfigError(
             f"metric features={kind}: the weights of {source.name} are not on this machine and were not downloaded "
-            f"({reason}); put {source.file} into {hub}/checkpoints, {named}, or use a classifier_ or pixel_ metric, "
+            f"({reason}); put {source.file} into {hub}/checkpoints{others}; or use a classifier_ or pixel_ metric, "
             f"which need no download."
         ) from error
 

@@ -250,8 +250,9 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: Any, kind: str):
 
 
 def test_a_network_whose_program_is_downloaded_as_well_says_so(offline: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"takes dinov2-vit-b-14 from torch\.hub alone; use null"):
-        Fidelity("dinov2", str(tmp_path / "weights.pth"), CPU)
+    for kind in ("clip", "dinov2"):
+        with pytest.raises(ConfigError, match="is a program, and taken from torch-fidelity's own download alone"):
+            Fidelity(kind, str(tmp_path / "weights.pth"), CPU)
     with pytest.raises(ConfigError, match=f"github.com/facebookresearch/dinov2 into {offline.parent}"):
         Fidelity("dinov2", None, CPU)
 
