@@ -12,14 +12,16 @@ from gan_runner.comparison.ranking import Comparison, Row, unlike, varying
 from gan_runner.comparison.records import Curve, Record
 from gan_runner.comparison.tables import clean, differing, remarks, table
 
-SIDE = 528  # pixels: larger grids of samples are made smaller
+SIDE = 528  # pixels that a large grid of samples is made smaller to
+LARGE = 60_000  # bytes
 MOST_FILMS = 12  # rows whose samples are shown over steps
 FRAMES = 5  # of them
 STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 24px auto; padding: 0 20px;
   max-width: 1320px; }
 h1 { font-size: 22px; margin: 0 0 12px } h2 { font-size: 17px; margin: 30px 0 8px }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
+.scroll { overflow: auto; max-height: 640px } .main { max-height: none }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: 4px 10px; border-bottom: 1px solid #e3e3e3; white-space: nowrap }
 th { background: #f4f5f7; position: sticky; top: 0 } tbody tr:hover { background: #f6f9ff }
 tr.best td { font-weight: 600 } tr.apart td { border-top: 2px solid #888 } tr.unranked td { color: #777 }
@@ -34,12 +36,12 @@ ul.notes { margin: 10px 0; padding-left: 20px } .quiet { color: #666; font-size:
 .legend { columns: 260px; list-style: none; padding: 0; margin: 8px 0; font-size: 13px }
 .legend li { padding: 1px 4px; break-inside: avoid; cursor: default } .legend li:hover { background: #eef3ff }
 .legend svg { width: 42px; height: 10px; vertical-align: middle; margin-right: 6px }
-.cards { display: flex; flex-wrap: wrap; gap: 14px } figure { margin: 0; width: 232px }
+.cards { display: flex; flex-wrap: wrap; gap: 14px } figure { margin: 0; width: 248px }
 figcaption { font-size: 12px; overflow-wrap: anywhere; margin-bottom: 3px }
-img { width: 100%; image-rendering: pixelated; display: block }
-.films td { padding: 4px; vertical-align: bottom; white-space: normal }
+img { width: 100%; display: block }
+.films { overflow-x: auto } .films td { padding: 4px; vertical-align: bottom; white-space: normal }
 .films td:first-child { max-width: 170px; overflow-wrap: anywhere }
-.films img { width: 196px } .films .quiet { font-size: 11px }
+.films img { width: 220px } .films .quiet { font-size: 11px }
 """
 
 
@@ -47,17 +49,17 @@ def page(
     found: Comparison, curves: Mapping[Path, Mapping[str, Curve]], tags: Sequence[str], axis: str
 ) -> Iterator[str]:
     """curves: of each run by its folder."""
-    title = f"{len(found.records)} runs, {len(found.rows)} configurations"
+    title = f"{len(found.records)} runs in {len(found.rows)} rows"
     yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield f'<link rel="icon" href="data:,"><style>{STYLE}{"".join(brought_out(len(found.rows)))}</style></head><body>'
     yield f"<h1>{title}</h1>"
     yield from main_table(found)
     yield '<ul class="notes">' + "".join(f"<li>{html(sentence)}</li>" for sentence in remarks(found)) + "</ul>"
     yield from differences(found)
-    yield from protocols(found)
     yield from pictures_of_curves(found, curves, tags, axis)
     yield from side_by_side(found.rows)
     yield from verdicts(found.rows)
+    yield from protocols(found)
     yield "</body></html>"
 
 
@@ -74,7 +76,7 @@ def brought_out(rows: int) -> Iterator[str]:
 
 def html_table(heads: Iterable[str], rows: Iterable[tuple[str, Sequence[str]]], name: str = "") -> Iterator[str]:
     """rows: the class of each, and its cells."""
-    yield f'<div class="scroll"><table class="{name}"><thead><tr>'
+    yield f'<div class="scroll {name}"><table><thead><tr>'
     yield "".join(f"<th>{html(head)}</th>" for head in heads)
     yield "</tr></thead><tbody>"
     for kind, cells in rows:
@@ -90,16 +92,17 @@ def main_table(found: Comparison) -> Iterator[str]:
     for number, row in enumerate(found.rows):
         kind = "best" if row.rank == 1 else "unranked" if row.rank is None else ""
         kinds.append(kind + (" apart" if number and row.part != found.rows[number - 1].part else ""))
-    yield from html_table(heads, zip(kinds, rows, strict=True))
+    yield from html_table(heads, zip(kinds, rows, strict=True), "main")
 
 
 def differences(found: Comparison) -> Iterator[str]:
+    """All that varies, where the table has not all of it."""
     keys = varying(found.records)
-    if keys:
+    if not set(keys) <= set(found.columns):
         yield "<h2>What differs</h2>"
         rows = (("", [row.label, *(shortened(value) for value in differing(row, keys))]) for row in found.rows)
         yield from html_table(["", *keys], rows)
-        yield '<p class="quiet">All other settings that change the result are equal.</p>'
+    yield '<p class="quiet">All other settings that change the result are equal.</p>'
 
 
 def shortened(value: str) -> str:
@@ -134,13 +137,13 @@ def pictures_of_curves(
             drawn.append(chart(f"frame{number}", tag, axis, bands))
     if not drawn:
         return
-    yield f'<h2>Curves</h2><div class="charts">{"".join(drawn)}</div><ul class="legend">'
+    yield '<h2>Curves</h2><ul class="legend">'
     for number, row in enumerate(found.rows):
         swatch = f'<svg viewBox="0 0 42 10"><line x1="0" x2="42" y1="5" y2="5" stroke-width="3" {style(number)}/></svg>'
         yield f'<li class="k{number}">{swatch}{html(row.label)}</li>'
-    yield "</ul>"
+    yield f'</ul><div class="charts">{"".join(drawn)}</div>'
     yield (
-        '<p class="quiet">Mean of the runs that count, one standard deviation shaded; dotted and ended by &#215;: runs '
+        '<p class="quiet">The mean of completed runs, one standard deviation shaded; dotted and ended by &#215;: runs '
         "that are not completed. The mouse on a name or a curve brings it out.</p>"
     )
 
@@ -175,7 +178,7 @@ def side_by_side(rows: Sequence[Row]) -> Iterator[str]:
         yield "<h2>Samples over steps</h2>"
         if len(films) < len(shown):
             yield f"<p class='quiet'>Of the first {len(films)} rows.</p>"
-        yield "<div class='scroll'><table class='films'>"
+        yield "<div class='films'><table>"
         for label, steps in films:
             frames = (
                 f"<td>{image(steps[step])}<span class='quiet'>step {step}</span></td>" for step in evenly(list(steps))
@@ -206,18 +209,23 @@ def figure(caption: str, path: Path) -> str:
 
 
 def image(path: Path) -> str:
-    """The picture within the page: gray as PNG, color as JPEG, which is smaller."""
+    """The picture within the page: as it is where it is small, else made smaller, in color as JPEG."""
     from PIL import Image
 
     try:
-        with Image.open(path, formats=["PNG"]) as found:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as found:
+            found.load()
             picture = found.convert("L" if found.mode == "L" else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return f"<span class='quiet'>{html(path.name)} is damaged: {html(error)}</span>"
-    picture.thumbnail((SIDE, 2 * SIDE))
-    kind, kept = ("png", io.BytesIO()) if picture.mode == "L" else ("jpeg", io.BytesIO())
-    picture.save(kept, kind, optimize=True)
-    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(kept.getvalue()).decode()}">'
+    kind = "png"
+    if len(content) > LARGE:
+        kind, kept = "png" if picture.mode == "L" else "jpeg", io.BytesIO()
+        picture.thumbnail((SIDE, 2 * SIDE))
+        picture.save(kept, kind)
+        content = kept.getvalue()
+    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
 
 
 # ---- what was said of the runs

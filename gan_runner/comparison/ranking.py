@@ -21,6 +21,7 @@ BETTER = {
 FEATURES = ("classifier_", "pixel_", "inception_", "vgg16_", "clip_", "dinov2_")  # that a value is named after
 TRAINING_ONLY = ("dataset.labels_per_class", "dataset.flip")  # settings of data that leave the judged images alone
 SIGNIFICANT = 0.05
+MOST_TOLD = 8  # rows in one sentence
 FEWEST = 3  # seeds, below which a test says nothing
 
 
@@ -71,7 +72,7 @@ class Objective:
 
     def protocol(self, record: Record) -> dict[str, str] | None:
         """How the value came about, flat, with the data it was judged on; None where that is not known."""
-        data = {k: show(v) for k, v in record.settings.items() if k.startswith("dataset.") and k not in TRAINING_ONLY}
+        data = {k: v for k, v in record.shown.items() if k.startswith("dataset.") and k not in TRAINING_ONLY}
         if self.is_tag:
             return data
         stamp = mapping(mapping(mapping(record.judged.get("protocol")).get(self.split)).get(self.name))
@@ -218,13 +219,13 @@ def grouped(
 
 def configuration(record: Record) -> str:
     """All but the seed."""
-    return show({key: value for key, value in record.settings.items() if key != "seed"})
+    return str(record.shown)
 
 
 def varying(records: Sequence[Record]) -> list[str]:
     """Settings that differ between configurations."""
-    keys = dict.fromkeys(key for record in records for key in record.settings)
-    return [key for key in keys if key != "seed" and len({show(r.settings.get(key, ...)) for r in records}) > 1]
+    keys = dict.fromkeys(key for record in records for key in record.shown)
+    return [key for key in keys if len({record.shown.get(key) for record in records}) > 1]
 
 
 def columns_of(records: Sequence[Record]) -> list[str]:
@@ -265,8 +266,8 @@ def name_rows(found: Comparison) -> None:
     """By the settings in the columns, else by the folder."""
     short = short_names(found.columns)
     for row in found.rows:
-        pairs = [f"{short[key]}={value}" for key, value in row.settings.items() if value != "-"]
-        row.label = " ".join(pairs) if len(found.columns) > 1 else next(iter(row.settings.values()), "")
+        told = {key: value for key, value in row.settings.items() if value != "-"}
+        row.label = " ".join(value if key in CHOICES else f"{short[key]}={value}" for key, value in told.items())
         row.label = row.label or row.runs[0].path.name
     for label, count in Counter(row.label for row in found.rows).items():
         if count > 1:
@@ -341,7 +342,7 @@ def judge(rows: Sequence[Row], which: str) -> None:
     for done, place in enumerate(sorted(tested, key=lambda each: tested[each])):
         highest = min(1.0, max(highest, tested[place] * (len(tested) - done)))
         sure = highest < SIGNIFICANT
-        others[place].against = f"worse, p = {p_text(highest)}" if sure else f"within the spread, p = {p_text(highest)}"
+        others[place].against = f"worse, p = {p_text(highest)}" if sure else f"within spread, p = {p_text(highest)}"
 
 
 def p_text(p: float) -> str:
@@ -376,10 +377,10 @@ def unlike(found: Comparison) -> list[str]:
 
 
 def note_lengths(found: Comparison) -> None:
-    steps = [value for row in found.rows for value in row.spread(lambda run: run.number("images")).values]
-    if steps and min(steps) < max(steps) and found.objective is not None:
-        low, high = (f"{value:,.0f}" for value in (min(steps), max(steps)))
-        found.notes.append(f"the runs are not of one length: {low} to {high} images")
+    ranked = [row for row in found.rows if row.rank is not None]
+    images = [value for row in ranked for value in row.spread(lambda run: run.number("images")).values]
+    if images and min(images) < max(images):
+        found.notes.append(f"the runs are not of one length: {min(images):,.0f} to {max(images):,.0f} images")
 
 
 def note_pools(found: Comparison) -> None:
@@ -392,24 +393,25 @@ def note_pools(found: Comparison) -> None:
 
 
 def conclusions(found: Comparison) -> list[str]:
-    """The last column in words, for all rows that share them."""
+    """The last column in words."""
     said = []
-    for rows in found.parts():
-        if rows[0].rank is None or len(rows) == 1:
+    for first, *others in found.parts():
+        if first.rank is None or not others:
             continue
-        best = f"{rows[0].label}"
-        spread = [row.label for row in rows if row.against.startswith("within")]
-        worse = [row.label for row in rows if row.against.startswith("worse")]
-        few = [row.label for row in rows if row.against.startswith(("n =", "no spread"))]
+        kinds = ("worse", "within", ("n =", "no spread"))
+        worse, within, few = ([row.label for row in others if row.against.startswith(kind)] for kind in kinds)
         if worse:
-            said.append(f"worse than {best} beyond the spread of the seeds: {', '.join(worse)}")
-        if spread:
-            said.append(f"the difference from {best} is within the spread of the seeds: {', '.join(spread)}")
+            said.append(f"worse than {first.label} beyond the spread of the seeds: {some(worse)}")
+        if within:
+            said.append(f"the difference from {first.label} is within the spread of the seeds: {some(within)}")
         if few:
-            said.append(f"too few seeds to say anything of the difference from {best}: {', '.join(few)}")
-        tests = len(worse) + len(spread)
-        if tests:
-            said.append(
-                f"by Welch's t-test at {SIGNIFICANT}, with Holm's correction for {tests} comparison{'s' * (tests > 1)}"
-            )
+            said.append(f"too few seeds to say anything of the difference from {first.label}: {some(few)}")
+        if tests := len(worse + within):
+            count = f"{tests} comparison{'s' * (tests > 1)}"
+            said.append(f"by Welch's t-test at {SIGNIFICANT}, with Holm's correction for {count}")
     return said
+
+
+def some(labels: Sequence[str]) -> str:
+    rest = len(labels) - MOST_TOLD
+    return ", ".join(labels[:MOST_TOLD]) + (f" and {rest} more" if rest > 0 else "")

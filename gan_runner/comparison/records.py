@@ -45,6 +45,11 @@ class Record:
         return identity(self.config)
 
     @cached_property
+    def shown(self) -> dict[str, str]:
+        """Its settings but the seed, as they are typed."""
+        return {key: show(value) for key, value in self.settings.items() if key != "seed"}
+
+    @cached_property
     def flat(self) -> dict[str, Any]:
         return flatten(self.config)
 
@@ -103,8 +108,7 @@ def mapping(found: Any) -> dict[str, Any]:
 
 
 def number(found: Any) -> float | None:
-    known = isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
-    return float(found) if known else None
+    return float(found) if type(found) in (int, float) and math.isfinite(found) else None
 
 
 # ---- folders
@@ -207,10 +211,9 @@ def curves(record: Record, tags: Iterable[str], axis: str, tell: Tell) -> dict[s
     """Tag -> values over steps, images or seconds, from metrics.jsonl."""
     wanted: dict[str, dict[float, float]] = {tag: {} for tag in tags}
     places = {0.0: (0.0, 0.0)}  # step -> images, seconds
-    for line in lines(record.path / "metrics.jsonl", tell):
-        step = float(line["step"])
-        if number(line.get("progress/images")) is not None:
-            places[step] = place(line, places)
+    for step, line in lines(record.path / "metrics.jsonl", tell):
+        if axis != "steps" and number(line.get("progress/images")) is not None:
+            places[step] = place(line, *places[next(reversed(places))])
         for tag, values in wanted.items():
             value = number(line.get(tag))
             if value is not None:
@@ -218,20 +221,19 @@ def curves(record: Record, tags: Iterable[str], axis: str, tell: Tell) -> dict[s
     if axis != "steps" and len(places) == 1:
         tell(f"{record.path / 'metrics.jsonl'} has no progress/images; this run has no curves over {axis}.")
         return {}
-    known = np.array(sorted(places))
-    along = {"images": np.array([places[s][0] for s in known]), "seconds": np.array([places[s][1] for s in known])}
+    known = sorted(places)
+    along = [places[step][axis == "seconds"] for step in known]
     found: dict[str, Curve] = {}
     for tag, values in wanted.items():
-        steps = np.array(sorted(values))
-        x = steps if axis == "steps" else np.interp(steps, known, along[axis])
-        if len(steps):
+        if values:
+            steps = np.array(sorted(values))
+            x = steps if axis == "steps" else np.interp(steps, known, along)
             found[tag] = x, np.array([values[step] for step in steps])
     return found
 
 
-def place(line: dict[str, Any], before: dict[float, tuple[float, float]]) -> tuple[float, float]:
+def place(line: dict[str, Any], images_before: float, seconds_before: float) -> tuple[float, float]:
     """Images and seconds at a log line: `progress/seconds`, or what the images since the line before took."""
-    images_before, seconds_before = before[next(reversed(before))]
     images, seconds = float(line["progress/images"]), number(line.get("progress/seconds"))
     if seconds is None:
         rate = number(line.get("speed/images_per_second"))
@@ -239,19 +241,21 @@ def place(line: dict[str, Any], before: dict[float, tuple[float, float]]) -> tup
     return images, seconds
 
 
-def lines(path: Path, tell: Tell) -> Iterator[dict[str, Any]]:
+def lines(path: Path, tell: Tell) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Step and content of each."""
     damaged = 0
     try:
-        with open(path, "rb") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             for text in file:
                 try:
                     line = json.loads(text)
-                    damaged += not isinstance(line, dict) or number(line.get("step")) is None
                 except ValueError:
+                    line = None
+                step = number(line.get("step")) if isinstance(line, dict) else None
+                if step is None:
                     damaged += 1
-                    continue
-                if isinstance(line, dict) and number(line.get("step")) is not None:
-                    yield line
+                else:
+                    yield step, line
     except OSError as error:
         tell(f"{path} cannot be read ({error.strerror}); this run has no curves.")
     if damaged:

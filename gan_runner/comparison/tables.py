@@ -40,7 +40,8 @@ def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
         which for which in ("best", "last") if any(row.values.get(which, Spread(())).values for row in found.rows)
     ]
     settings = [short[key] for key in found.columns] or ["run"]
-    heads = ["#", *settings, *(f"{name} {which}" for which in whiches)]
+    named = [which if number else f"{name} {which}" for number, which in enumerate(whiches)]
+    heads = ["#", *settings, *named]
     heads += ["n", "steps", "seconds", "images/s", "peak MB", "device", "status", "against the best"]
     return heads, [cells(row, found.columns, whiches) for row in found.rows]
 
@@ -156,7 +157,7 @@ def remarks(found: Comparison) -> Iterator[str]:
 
 def markdown(found: Comparison) -> Iterator[str]:
     heads, rows = table(found)
-    yield f"# {len(found.records)} runs, {len(found.rows)} rows\n"
+    yield f"# {len(found.records)} runs in {len(found.rows)} rows\n"
     yield from markdown_table(heads, rows)
     yield from (f"- {clean(sentence)}" for sentence in remarks(found))
     keys = varying(found.records)
@@ -182,7 +183,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Itera
 
 def differing(row: Row, keys: Sequence[str]) -> list[str]:
     """The values of settings in a row, several where it pools configurations."""
-    return [", ".join(dict.fromkeys(show(run.settings.get(key, "-")) for run in row.runs)) for key in keys]
+    return [", ".join(dict.fromkeys(run.shown.get(key, "-") for run in row.runs)) for key in keys]
 
 
 def comma_separated(found: Comparison) -> str:
