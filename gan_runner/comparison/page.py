@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from gan_runner.comparison.chart import Band, chart, style
-from gan_runner.comparison.ranking import Comparison, Row, unlike, varying
+from gan_runner.comparison.ranking import Comparison, Row, all_that_varies, shortened, unlike, varying
 from gan_runner.comparison.records import Curve, Record
 from gan_runner.comparison.tables import clean, differing, remarks, table
 
@@ -18,11 +18,12 @@ MOST_FILMS = 12  # rows whose samples are shown over steps
 FRAMES = 5  # of them
 STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 24px auto; padding: 0 20px;
-  max-width: 1320px; }
+  max-width: 1326px; }
 h1 { font-size: 22px; margin: 0 0 12px } h2 { font-size: 17px; margin: 30px 0 8px }
-.scroll { overflow: auto; max-height: 640px } .main { max-height: none }
+.scroll { overflow: auto; max-height: 640px } 
+.main { max-height: none } .main td:last-child { white-space: normal; min-width: 130px }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: 4px 10px; border-bottom: 1px solid #e3e3e3; white-space: nowrap }
+th, td { text-align: left; padding: 4px 8px; border-bottom: 1px solid #e3e3e3; white-space: nowrap }
 th { background: #f4f5f7; position: sticky; top: 0 } tbody tr:hover { background: #f6f9ff }
 tr.best td { font-weight: 600 } tr.apart td { border-top: 2px solid #888 } tr.unranked td { color: #777 }
 td.long { white-space: normal; min-width: 420px }
@@ -49,15 +50,15 @@ def page(
     found: Comparison, curves: Mapping[Path, Mapping[str, Curve]], tags: Sequence[str], axis: str
 ) -> Iterator[str]:
     """curves: of each run by its folder."""
-    title = f"{len(found.records)} runs in {len(found.rows)} rows"
+    title = found.title
     yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield f'<link rel="icon" href="data:,"><style>{STYLE}{"".join(brought_out(len(found.rows)))}</style></head><body>'
     yield f"<h1>{title}</h1>"
     yield from main_table(found)
     yield '<ul class="notes">' + "".join(f"<li>{html(sentence)}</li>" for sentence in remarks(found)) + "</ul>"
-    yield from differences(found)
     yield from pictures_of_curves(found, curves, tags, axis)
     yield from side_by_side(found.rows)
+    yield from differences(found)
     yield from verdicts(found.rows)
     yield from protocols(found)
     yield "</body></html>"
@@ -96,18 +97,12 @@ def main_table(found: Comparison) -> Iterator[str]:
 
 
 def differences(found: Comparison) -> Iterator[str]:
-    """All that varies, where the table has not all of it."""
-    keys = varying(found.records)
-    if not set(keys) <= set(found.columns):
+    keys = all_that_varies(found)
+    if keys:
         yield "<h2>What differs</h2>"
         rows = (("", [row.label, *(shortened(value) for value in differing(row, keys))]) for row in found.rows)
         yield from html_table(["", *keys], rows)
     yield '<p class="quiet">All other settings that change the result are equal.</p>'
-
-
-def shortened(value: str) -> str:
-    """A class without its modules."""
-    return value.rsplit(".", 1)[-1] if value.startswith(("gan_runner.", "torch.")) else value
 
 
 def protocols(found: Comparison) -> Iterator[str]:

@@ -46,8 +46,8 @@ class Spread(NamedTuple):
             return "-"
         if not self.std:
             return f"{self.mean:.4g}"
-        digits = 1 - math.floor(math.log10(self.std))
-        if digits < 0 or digits > 5:
+        digits = max(0, 1 - math.floor(math.log10(self.std)))
+        if digits > 5 or abs(self.mean) >= 1e6:
             return f"{self.mean:.4g} ± {self.std:.2g}"
         return f"{self.mean:.{digits}f} ± {self.std:.{digits}f}"
 
@@ -114,6 +114,11 @@ class Comparison:
     rows: list[Row]
     sorted_by: dict[int, str] = field(default_factory=dict)  # part -> best or last
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        runs, rows = len(self.records), len(self.rows)
+        return f"{runs} run{'s' * (runs != 1)} in {rows} row{'s' * (rows != 1)}"
 
     def parts(self) -> list[list[Row]]:
         return [[row for row in self.rows if row.part == part] for part in sorted({row.part for row in self.rows})]
@@ -213,8 +218,13 @@ def grouped(
         groups = defaultdict(list)
         for record in records:
             groups[configuration(record)].append(record)
-    told = [({key: runs[0].setting(key) or "-" for key in keys}, runs) for runs in groups.values()]
+    told = [({key: shortened(runs[0].setting(key) or "-") for key in keys}, runs) for runs in groups.values()]
     return keys, told
+
+
+def shortened(value: str) -> str:
+    """A class without its modules."""
+    return value.rsplit(".", 1)[-1] if value.startswith(("gan_runner.", "torch.")) else value
 
 
 def configuration(record: Record) -> str:
@@ -226,6 +236,12 @@ def varying(records: Sequence[Record]) -> list[str]:
     """Settings that differ between configurations."""
     keys = dict.fromkeys(key for record in records for key in record.shown)
     return [key for key in keys if len({record.shown.get(key) for record in records}) > 1]
+
+
+def all_that_varies(found: Comparison) -> list[str]:
+    """Settings, where the columns of the table are not all of them."""
+    keys = varying(found.records)
+    return [] if set(keys) <= set(found.columns) else keys
 
 
 def columns_of(records: Sequence[Record]) -> list[str]:
@@ -263,16 +279,26 @@ def rows_of(settings: dict[str, str], runs: Sequence[Record], objective: Objecti
 
 
 def name_rows(found: Comparison) -> None:
-    """By the settings in the columns, else by the folder."""
+    """By as few columns as tell rows apart, the first before the last; without columns by the folder."""
+    keys = list(found.columns)
+    for key in reversed(found.columns):
+        fewer = [each for each in keys if each != key]
+        if fewer and kinds(found.rows, fewer) == kinds(found.rows, keys):
+            keys = fewer
     short = short_names(found.columns)
     for row in found.rows:
-        told = {key: value for key, value in row.settings.items() if value != "-"}
+        told = {key: row.settings[key] for key in keys if row.settings[key] != "-"}
         row.label = " ".join(value if key in CHOICES else f"{short[key]}={value}" for key, value in told.items())
         row.label = row.label or row.runs[0].path.name
     for label, count in Counter(row.label for row in found.rows).items():
         if count > 1:
             for number_, row in enumerate(row for row in found.rows if row.label == label):
                 row.label = f"{label} #{number_ + 1}"
+
+
+def kinds(rows: Sequence[Row], keys: Sequence[str]) -> int:
+    """How many rows these columns tell apart."""
+    return len({tuple(row.settings[key] for key in keys) for row in rows})
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
@@ -342,7 +368,7 @@ def judge(rows: Sequence[Row], which: str) -> None:
     for done, place in enumerate(sorted(tested, key=lambda each: tested[each])):
         highest = min(1.0, max(highest, tested[place] * (len(tested) - done)))
         sure = highest < SIGNIFICANT
-        others[place].against = f"worse, p = {p_text(highest)}" if sure else f"within spread, p = {p_text(highest)}"
+        others[place].against = f"worse (p={p_text(highest)})" if sure else f"within spread (p={p_text(highest)})"
 
 
 def p_text(p: float) -> str:

@@ -5,7 +5,16 @@ import io
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from gan_runner.comparison.ranking import Comparison, Row, Spread, conclusions, short_names, unlike, varying
+from gan_runner.comparison.ranking import (
+    Comparison,
+    Row,
+    Spread,
+    all_that_varies,
+    conclusions,
+    short_names,
+    unlike,
+    varying,
+)
 from gan_runner.comparison.records import Record, mapping
 from gan_runner.folder import show
 
@@ -157,10 +166,10 @@ def remarks(found: Comparison) -> Iterator[str]:
 
 def markdown(found: Comparison) -> Iterator[str]:
     heads, rows = table(found)
-    yield f"# {len(found.records)} runs in {len(found.rows)} rows\n"
+    yield f"# {found.title}\n"
     yield from markdown_table(heads, rows)
     yield from (f"- {clean(sentence)}" for sentence in remarks(found))
-    keys = varying(found.records)
+    keys = all_that_varies(found)
     if keys:
         yield "\n## What differs\n"
         yield from markdown_table(["", *keys], [[row.label, *differing(row, keys)] for row in found.rows])
