@@ -26,7 +26,7 @@ def main() -> None:
         found = compare(records, options.by, options.select, options.split)
         for line in terminal(found):
             print(line)
-        print("\nwritten:", *write(found, options))
+        print("\nwritten:", *(clean(path) for path in write(found, options)))
     except ConfigError as error:
         print(clean(error), file=sys.stderr)
         sys.exit(error.exit_code)

@@ -304,8 +304,9 @@ def test_runs_without_any_metric_are_shown_unranked(compare, write):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["outputs", "--select", "fid"], "--select fid: no run has this value (split validation); there are class"),
+        (["outputs", "--select", "fid"], "--select fid: no run has it; there are classifier_fid, loss/generator."),
         (["outputs", "--select", "fid:up"], "should end in :low or :high"),
+        (["outputs", "--select", "classifier_fid", "--split", "train"], "no run has it on the train split; there are"),
         (["outputs", "--by", "lozz"], "--by lozz is no group and no setting"),
         (["outputs", "--where", "sed=1"], "--where sed=1 is no setting=value of these runs (did you mean 'seed'?)"),
         (["outputs", "--where", "seed=7"], "--where seed=7 leaves no run; seed is 0."),
@@ -355,6 +356,8 @@ DAMAGE = {
         2,
     ),
     "no event": (lambda path: replace(path, "events*", "x" * 99), "is damaged (cut short", 2),
+    "numbers without end": (lambda path: replace(path, "summary.json", f'{{"steps": 1{"0" * 400}}}'), "", 2),
+    "depth without end": (lambda path: replace(path, "metrics.jsonl", "[" * 99999), "1 line is damaged", 2),
     "a link out": (lambda path: (path / "checkpoints").symlink_to("/"), "leads out of the run folder", 1),
 }
 
@@ -369,6 +372,16 @@ def test_what_is_damaged_costs_one_sentence_and_the_rest_is_compared(compare, wr
     assert answer.err.count("\n") == bool(words)
     assert len(lines_of("outputs/compare.csv")) == count
     assert not Path("bad").exists()
+
+
+def test_a_picture_from_elsewhere_is_not_shown(compare, write):
+    path = write("a", 1.0) / "samples"
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save("private.png")
+    for picture in path.iterdir():
+        picture.unlink()
+        picture.symlink_to(Path("private.png").absolute())
+    assert compare("outputs").code == 0
+    assert "<img" not in Path("outputs/compare.html").read_text()
 
 
 def test_a_damaged_picture_is_named_in_the_page(compare, write):
@@ -505,9 +518,9 @@ def test_samples_are_those_of_one_seed_and_a_verdict_stands_below(compare, write
 
 
 def test_the_terminal_is_at_most_120_columns_wide_and_says_what_has_no_room(compare, write):
-    for number in range(3):
+    for number, status in itertools.product(range(3), ("completed", "diverged", "interrupted", "failed")):
         keys = {f"model.generator.setting_{key}": f"{'long' * 9}{number}" for key in "abcdefgh"}
-        write(f"run{number}", float(number), config=keys)
+        write(f"{number}{status}", number * 1e5, config=keys, status=status, seed=len(status))
     out = compare("outputs").out.split("\nwritten:")[0]
     assert max(map(len, out.splitlines())) <= 120
     assert re.search(r"no room for .*setting_h", out)

@@ -15,6 +15,7 @@ POINTS = 150  # of a curve; longer ones are averaged in as many bins
 WIDE, HIGH = 600, 330
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 28, 40
 TAIL = 0.01  # share of values at either end that may lie outside the frame
+LOGARITHMIC = 30  # ratio of values above which an axis is
 MOST_SHADED = 12  # rows; of more the shade appears under the mouse
 
 
@@ -88,8 +89,11 @@ def y_axis(values: np.ndarray) -> tuple[Axis, int]:
     low, high = np.quantile(values, [TAIL, 1 - TAIL])
     if values.max() - values.min() < 2 * (high - low):
         low, high = values.min(), values.max()
-    log = bool(low > 0 and high / low > 30)
-    if not log:
+    log = bool(low > 0 and high / low > LOGARITHMIC)
+    if log:
+        pad = (high / low) ** 0.04
+        low, high = low / pad, high * pad
+    else:
         pad = 0.05 * (high - low) or abs(high) * 0.05 or 1.0
         low, high = low - pad, high + pad
     outside = 100 * float(((values < low) | (values > high)).mean())
@@ -108,7 +112,7 @@ def chart(identifier: str, tag: str, axis_name: str, bands: Sequence[Band]) -> s
     title = escape(tag) + (", log scale" if vertical.log else "") + (f", {outside} % outside" if outside else "")
     parts = [
         f'<svg viewBox="0 0 {WIDE} {HIGH}" class="chart{" many" if len(bands) > MOST_SHADED else ""}" role="img">',
-        f'<clipPath id="{identifier}"><rect x="{LEFT}" y="{TOP}" width="{WIDE - LEFT - RIGHT}" '
+        f'<clipPath id="{identifier}"><rect x="{LEFT}" y="{TOP}" width="{WIDE - LEFT}" '
         f'height="{HIGH - TOP - BOTTOM}"/></clipPath>',
         f'<text x="{LEFT}" y="18" class="title">{title}</text>',
         *frame(x_axis, vertical, axis_name),

@@ -20,7 +20,7 @@ STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 24px auto; padding: 0 20px;
   max-width: 1326px; }
 h1 { font-size: 22px; margin: 0 0 12px } h2 { font-size: 17px; margin: 30px 0 8px }
-.scroll { overflow: auto; max-height: 640px } 
+.scroll { overflow: auto; max-height: 640px }
 .main { max-height: none } .main td:last-child { white-space: normal; min-width: 130px }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: 4px 8px; border-bottom: 1px solid #e3e3e3; white-space: nowrap }
@@ -191,7 +191,7 @@ def noise(shown: Sequence[tuple[Row, Record]], seed: object) -> str:
     latents = {key for key in varying([run for _, run in shown]) if key.startswith("model.latent")}
     if latents:
         return f"All of seed {seed}, but not of the same noise: {', '.join(sorted(latents))} differs."
-    return f"The same noise everywhere, that of seed {seed}; the averaged generator."
+    return f"The same noise everywhere, that of seed {seed}."
 
 
 def evenly(steps: list[int]) -> list[int]:

@@ -47,7 +47,7 @@ class Spread(NamedTuple):
         if not self.std:
             return f"{self.mean:.4g}"
         digits = max(0, 1 - math.floor(math.log10(self.std)))
-        if digits > 5 or abs(self.mean) >= 1e6:
+        if digits > 5 or max(abs(self.mean), self.std) >= 1e6:
             return f"{self.mean:.4g} ± {self.std:.2g}"
         return f"{self.mean:.{digits}f} ± {self.std:.{digits}f}"
 
@@ -147,8 +147,8 @@ def choose_objective(
     chosen = split or next((each for each in ("test", "validation") if each in splits), "validation")
     found = Objective(name, better or direction(name), chosen)
     if asked and all(found.value(record, which) is None for record in records for which in ("best", "last")):
-        known = sorted({v for r in records for v in known_values(r)})
-        raise ConfigError(f"--select {asked}: no run has this value (split {chosen}); there are {', '.join(known)}.")
+        known = ", ".join(sorted({value for record in records for value in known_values(record)}))
+        raise ConfigError(f"--select {name}: no run has it{f' on the {split} split' * bool(split)}; there are {known}.")
     if found.better is None:
         notes.append(f"not ranked: whether {name} is better low or high is not known; say --select {name}:low or :high")
     return found

@@ -1,7 +1,6 @@
 """What the files of run folders say. They may come from anyone: nothing is executed, nothing is taken to be whole."""
 
 import json
-import math
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -19,13 +18,14 @@ from gan_runner.folder import RunFolder, config_hash, flatten, identity, show
 
 OWN = ("README.md", "compare.md", "compare.csv", "compare.html")  # files of outputs/ that `outputs/*` names as well
 FIRST_EVENTS = 20  # records of an event file, among which a run describes itself
+LARGEST = 1e100  # values beyond it are no numbers: their squares would not be finite
 DEPTH = 3  # folders below one that is no run, in which runs are looked for
 
 Tell = Callable[[str], None]  # takes a sentence on what is left out
 Curve = tuple[np.ndarray, np.ndarray]  # x and y
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """One run."""
 
@@ -99,7 +99,8 @@ class Record:
 
     def samples(self) -> dict[int, Path]:
         """Grids of the same noise, by step."""
-        paths = {path.stem.removeprefix("step-"): path for path in (self.path / "samples").glob("step-*.png")}
+        found = (path for path in (self.path / "samples").glob("step-*.png") if not path.is_symlink())
+        paths = {path.stem.removeprefix("step-"): path for path in found}
         return {int(step): paths[step] for step in sorted(paths) if step.isdecimal()}
 
 
@@ -108,7 +109,8 @@ def mapping(found: Any) -> dict[str, Any]:
 
 
 def number(found: Any) -> float | None:
-    return float(found) if type(found) in (int, float) and math.isfinite(found) else None
+    """Finite, as anything that can be drawn."""
+    return float(found) if type(found) in (int, float) and -LARGEST < found < LARGEST else None
 
 
 # ---- folders
@@ -148,7 +150,7 @@ def read(path: Path, tell: Tell) -> Record | None:
         folder.check_inside()
         config = folder.read_config()
         summary, status = folder.read_summary(), folder.status()
-    except (ConfigError, OSError) as error:
+    except (ConfigError, OSError, RecursionError) as error:
         tell(f"{path} is left out: {error}")
         return None
     if config is None:
@@ -249,7 +251,7 @@ def lines(path: Path, tell: Tell) -> Iterator[tuple[float, dict[str, Any]]]:
             for text in file:
                 try:
                     line = json.loads(text)
-                except ValueError:
+                except (ValueError, RecursionError):
                     line = None
                 step = number(line.get("step")) if isinstance(line, dict) else None
                 if step is None:

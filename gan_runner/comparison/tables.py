@@ -102,34 +102,40 @@ def line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def narrowed(heads: list[str], rows: list[list[str]], settings: int) -> tuple[list[str], list[list[str]], list[str]]:
-    """Fewer and narrower columns, and sentences on what is not there."""
-    heads, rows, said = list(heads), [list(row) for row in rows], []
-    for head in ("device", "status", "against the best"):  # what all rows share takes no column
-        place = heads.index(head)
-        shared = {row[place] for row in rows}
-        if len(shared) == 1 and (head != "against the best" or shared == {""}):
-            said += [f"all: {head} {shared.pop()}"] * (head != "against the best")
-            remove(heads, rows, place)
-    hidden = []
+    """Fewer and narrower columns, and sentences on what is not there. settings: columns of them, after the rank."""
+    heads, rows, said, hidden = list(heads), [list(row) for row in rows], [], []
+    for head in ("device", "status"):  # what all rows share takes no column
+        shared = {row[place(heads, head)] for row in rows}
+        if len(shared) == 1:
+            said.append(f"all: {head} {shared.pop()}")
+            remove(heads, rows, place(heads, head))
     for head in ("device", "peak MB", "images/s"):
-        if too_wide(heads, rows) and head in heads:
+        if too_wide(heads, rows) and head in heads[settings + 1 :]:
             hidden.append(head)
-            remove(heads, rows, heads.index(head))
-    last = settings
-    while too_wide(heads, rows) and last >= 1:  # first cut long values, then drop columns from the right
-        width = max(len(cell) for cell in (heads[last], *(row[last] for row in rows)))
-        room = max(NARROWEST, width - too_wide(heads, rows))
-        heads[last] = cut(heads[last], room)
-        for row in rows:
-            row[last] = cut(row[last], room)
-        last -= 1
+            remove(heads, rows, place(heads, head))
+    for column in range(settings, 0, -1):
+        narrow(heads, rows, column)
     while too_wide(heads, rows) and settings > 1:
         hidden.append(heads[settings])
         remove(heads, rows, settings)
         settings -= 1
-    if hidden:
-        said.append(f"no room for {', '.join(hidden)}: see compare.md")
-    return heads, rows, said
+    for head in ("status", "against the best"):
+        if head in heads[settings + 1 :]:
+            narrow(heads, rows, place(heads, head))
+    return heads, rows, said + [f"no room for {', '.join(hidden)}: see compare.md"] * bool(hidden)
+
+
+def place(heads: Sequence[str], head: str) -> int:
+    """Of the last with this name: a setting may be called so, too."""
+    return len(heads) - 1 - heads[::-1].index(head)
+
+
+def narrow(heads: list[str], rows: list[list[str]], column: int) -> None:
+    """Cuts what is long in a column, where the table is too wide."""
+    width = max(len(cells[column]) for cells in (heads, *rows))
+    room = max(NARROWEST, width - too_wide(heads, rows))
+    for cells in (heads, *rows):
+        cells[column] = cut(cells[column], room)
 
 
 def remove(heads: list[str], rows: list[list[str]], place: int) -> None:
