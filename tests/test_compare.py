@@ -23,7 +23,8 @@ from gan_runner import lock
 from gan_runner.build import OF_METRICS, make
 from gan_runner.compare import main
 from gan_runner.comparison.chart import COLORS, DASHES, spread, style
-from gan_runner.comparison.ranking import direction, welch
+from gan_runner.comparison.objective import direction
+from gan_runner.comparison.ranking import welch
 from gan_runner.comparison.records import Record, curves, read
 from gan_runner.logger import Logger
 from gan_runner.main import CONF
@@ -291,6 +292,25 @@ def test_another_value_or_a_tag_can_be_sorted_by(compare, write):
     answer = compare("outputs", "--select", "loss/generator")
     assert [row[0] for row in rows(answer)] == ["-", "-"]
     assert "say --select loss/generator:low or :high" in answer.out
+
+
+def test_a_metric_by_its_tag_keeps_its_protocol(compare, write):
+    write("a", 1.0, last={"metric/test/classifier_fid": 1.0})
+    write("b", 2.0, loss="hinge", stamp={**STAMP, "n_fake": 200}, last={"metric/test/classifier_fid": 2.0})
+    answer = compare("outputs", "--select", "metric/test/classifier_fid")
+    assert [row[0] for row in rows(answer)] == ["1", "1"]
+    assert "n_fake: 1000, 200\n" in answer.out
+
+
+def test_what_most_runs_select_by_decides_else_a_metric_that_they_have(compare, write):
+    for seed, metric in enumerate(("classifier_fid", "parzen", "classifier_fid")):
+        write(f"a{seed}", 1.0 + seed, seed=seed, metric=metric)
+    out = compare("outputs").out
+    assert "sorted by the best classifier_fid (test), low is better" in out
+    assert "the runs select by classifier_fid and parzen; --select" in out
+    write("b", 1.0, loss="hinge", config={"train.select_by": None})
+    out = compare("outputs", "--where", "loss=hinge").out
+    assert "no run selects by a metric; sorted by classifier_fid" in out
 
 
 def test_runs_without_any_metric_are_shown_unranked(compare, write):

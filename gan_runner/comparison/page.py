@@ -8,8 +8,9 @@ from html import escape
 from pathlib import Path
 
 from gan_runner.comparison.chart import Band, chart, style
-from gan_runner.comparison.ranking import Comparison, Row, all_that_varies, shortened, unlike, varying
+from gan_runner.comparison.ranking import Comparison, all_that_varies, unlike
 from gan_runner.comparison.records import Curve, Record
+from gan_runner.comparison.rows import Row, shortened, varying
 from gan_runner.comparison.tables import clean, differing, remarks, table
 
 SIDE = 528  # pixels that a large grid of samples is made smaller to

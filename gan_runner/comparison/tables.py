@@ -5,17 +5,9 @@ import io
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from gan_runner.comparison.ranking import (
-    Comparison,
-    Row,
-    Spread,
-    all_that_varies,
-    conclusions,
-    short_names,
-    unlike,
-    varying,
-)
+from gan_runner.comparison.ranking import Comparison, all_that_varies, conclusions, unlike
 from gan_runner.comparison.records import Record, mapping
+from gan_runner.comparison.rows import Row, Spread, short_names, varying
 from gan_runner.folder import show
 
 WIDTH = 120  # columns of the terminal
