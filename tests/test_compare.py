@@ -59,9 +59,10 @@ def write_in(
     config: dict[str, Any] | None = None,
     stamp: dict[str, Any] = STAMP,
     metric: str = "classifier_fid",
+    typed: bool = True,
     **summary: Any,
 ) -> Path:
-    """A run folder as training leaves it; config: settings by dotted key."""
+    """A run folder as training leaves it; config: settings by dotted key, typed or brought by a choice."""
     path = outputs / name
     path.mkdir(parents=True)
     settings = {"seed": seed, "loss": {"kind": loss.upper()}, "train": {"select_by": metric}, "dataset": {"size": 8}}
@@ -80,7 +81,7 @@ def write_in(
     told |= {"peak_memory_mb": 500.0, "environment": {"device": "a CPU"}, "last": {"loss/generator": 1.0}}
     (path / "summary.json").write_text(json.dumps({**told, "metrics": judged, **summary}))
     logger = Logger(path, 0)
-    logger.describe({"loss": loss, "model": "mlp", **(config or {})}, [])
+    logger.describe({"loss": loss, "model": "mlp", **(config or {} if typed else {})}, [])
     logger.close()
     log(path, [step * steps // 4 for step in range(1, 5)])
     (path / "samples").mkdir()
@@ -163,6 +164,21 @@ def test_a_loss_is_one_column_whatever_it_brings_and_what_was_typed_is_another(c
     assert answer.out.split("\n")[0].split()[:3] == ["#", "loss", "lr"]
     assert len(rows(answer)) == 4
     assert "loss.n_critic" in Path("outputs/compare.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("losses", "typed", "columns"),
+    [
+        (("gan", "hinge"), True, ["loss", "lr"]),
+        (("gan", "hinge"), False, ["loss", "classifier_fid"]),
+        (("gan", "gan"), False, ["lr", "classifier_fid"]),
+    ],
+    ids=["typed", "brought by the loss", "not explained by a choice"],
+)
+def test_a_setting_is_a_column_where_it_was_typed_or_nothing_explains_it(compare, write, losses, typed, columns):
+    for number, loss in enumerate(losses):
+        write(f"run{number}", 1.0, loss=loss, config={"optimizer.lr": number / 10}, typed=typed)
+    assert compare("outputs").out.split()[1:3] == columns
 
 
 def test_a_group_pools_what_is_alike_in_it_and_says_so(compare, write):
@@ -276,6 +292,15 @@ def test_the_test_is_welchs_and_several_comparisons_are_corrected(compare, write
     assert [row[-1] for row in rows(answer)][1:] == [f"within spread (p={once:.2f})", f"worse (p={twice:.1g})"]
     assert "the difference from gan is within the spread of the seeds: hinge\n" in answer.out
     assert "Holm's correction for 2 comparisons" in answer.out
+
+
+def test_a_correction_never_makes_a_larger_p_the_smaller_one(compare, write, monkeypatch: pytest.MonkeyPatch):
+    found = {2.0: 0.02, 3.0: 0.03, 4.0: 0.9}
+    monkeypatch.setattr("gan_runner.comparison.ranking.welch", lambda one, other: found[other[0]])
+    for seed, (value, loss) in itertools.product(range(3), enumerate(("gan", "hinge", "wgan", "lsgan"), 1)):
+        write(f"{loss}{seed}", float(value), loss=loss, seed=seed)
+    words = [row[-1] for row in rows(compare("outputs"))]
+    assert words == ["best", *["within spread (p=0.06)"] * 2, "within spread (p=0.90)"]
 
 
 # ---- the objective

@@ -178,7 +178,7 @@ def conclusions(found: Comparison) -> list[str]:
         if within:
             said.append(f"the difference from {first.label} is within the spread of the seeds: {some(within)}")
         if few:
-            said.append(f"too few seeds to say anything of the difference from {first.label}: {some(few)}")
+            said.append(f"nothing can be said of the difference from {first.label}, for want of seeds: {some(few)}")
         if tests := len(worse + within):
             count = f"{tests} comparison{'s' * (tests > 1)}"
             said.append(f"by Welch's t-test at {SIGNIFICANT}, with Holm's correction for {count}")

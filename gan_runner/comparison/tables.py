@@ -3,7 +3,7 @@
 import csv
 import io
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gan_runner.comparison.ranking import Comparison, all_that_varies, conclusions, unlike
 from gan_runner.comparison.records import Record, mapping
@@ -171,12 +171,11 @@ def markdown(found: Comparison) -> Iterator[str]:
     if keys:
         yield "\n## What differs\n"
         yield from markdown_table(["", *keys], [[row.label, *differing(row, keys)] for row in found.rows])
-    said = [(row, run, each) for row in found.rows for run in row.runs for each in run.verdicts()]
+    said = [(run.path.name, each) for row in found.rows for run in row.runs for each in run.verdicts()]
     if said:
         yield "\n## Verdicts that stand\n"
         yield from (
-            f"- {clean(run.path.name)}, {clean(each.get('kind', ''))}: {clean(each.get('sentence', ''))}"
-            for _, run, each in said
+            f"- {clean(name)}, {clean(each.get('kind', ''))}: {clean(each.get('sentence', ''))}" for name, each in said
         )
 
 
@@ -195,7 +194,8 @@ def differing(row: Row, keys: Sequence[str]) -> list[str]:
 
 def comma_separated(found: Comparison) -> str:
     """One line a run, with every value that it has."""
-    lines = [values_of(row, run, found) for row in found.rows for run in row.runs]
+    keys = dict.fromkeys([*found.columns, *varying(found.records)])
+    lines = [values_of(row, run, keys) for row in found.rows for run in row.runs]
     heads = dict.fromkeys(key for each in lines for key in each)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(heads), lineterminator="\n")
@@ -204,11 +204,11 @@ def comma_separated(found: Comparison) -> str:
     return text.getvalue()
 
 
-def values_of(row: Row, run: Record, found: Comparison) -> dict[str, object]:
+def values_of(row: Row, run: Record, keys: Iterable[str]) -> dict[str, object]:
     values: dict[str, object] = {"folder": run.path, "row": row.label, "rank": row.rank or ""}
     values |= {"counted": run in row.counted, "status": run.status, "seed": run.seed, "hash": run.hash}
     values |= {key: run.summary.get(key, "") for key in COSTS} | {key: run.environment(key) for key in ENVIRONMENT}
-    values |= {key: run.setting(key) for key in dict.fromkeys([*found.columns, *varying(found.records)])}
+    values |= {key: run.setting(key) for key in keys}
     for which in ("best", "last"):
         judged = mapping(run.judged.get(which))
         for split, found_values in judged.items():
