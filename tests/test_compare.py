@@ -215,6 +215,16 @@ def test_one_configuration_and_seed_counts_once(compare, write):
     assert rows(answer)[0][2:5] == ["2.50 ± 0.71", "2.50 ± 0.71", "2"]
 
 
+def test_folders_are_named_by_path_by_pattern_or_by_what_holds_them_and_count_once(compare, write):
+    for name in ("study/a", "study/b[1]", "b1", ".old/c"):
+        write(name, 1.0, config={"train.name": name})
+    for arguments in (["outputs"], ["outputs/*"], ["outputs/study", "outputs/b1", "outputs/study/a"]):
+        assert compare(*arguments).err == ""
+        assert len(lines_of("outputs/compare.csv")) == 3
+    assert compare("outputs/study/b[1]").code == 0
+    assert [line["folder"] for line in lines_of("outputs/study/compare.csv")] == ["outputs/study/b[1]"]
+
+
 # ---- what may not be compared
 
 

@@ -120,7 +120,8 @@ def run_folders(arguments: Iterable[str], tell: Tell) -> list[Path]:
     """Those that are named, or that are in a folder that is named, each once."""
     found: dict[Path, Path] = {}
     for argument in arguments:
-        for path in sorted(map(Path, glob(argument))) or [Path(argument)]:
+        matching = [] if Path(argument).exists() else sorted(glob(argument))
+        for path in map(Path, matching or [argument]):
             if path.is_dir():
                 runs = list(below(path, DEPTH, tell))
                 if not runs:
