@@ -22,7 +22,7 @@ from scipy import stats
 from gan_runner import lock
 from gan_runner.build import OF_METRICS, make
 from gan_runner.compare import main
-from gan_runner.comparison.chart import COLORS, DASHES, spread, style
+from gan_runner.comparison.chart import COLORS, DASHES, Band, chart, spread, style
 from gan_runner.comparison.objective import direction
 from gan_runner.comparison.ranking import welch
 from gan_runner.comparison.records import Record, curves, read
@@ -497,6 +497,28 @@ def test_a_long_curve_keeps_its_mean():
     x, mean, _ = spread([(np.arange(3000), y)])
     assert len(x) == 150
     assert mean.mean() == pytest.approx(y.mean())
+
+
+@pytest.mark.parametrize(
+    "curves_",
+    [
+        [([5.0], [1.0])],
+        [([0.0], [0.0])],
+        [([100.0], [1.0]), ([200.0], [2.0])],
+        [([1.0, 2.0], [3.0, 3.0]), ([1.0, 2.0], [3.0, 3.0])],
+        [([1.0, 2.0], [1e-90, 1e90])],
+        [([1.0, 2.0], [-1e99, 1e99]), ([1.0, 2.0], [0.0, 1e-99])],
+    ],
+    ids=["one point", "nothing at all", "seeds of other lengths", "a constant", "many decades", "far apart"],
+)
+@pytest.mark.parametrize("completed", [True, False])
+def test_whatever_was_logged_can_be_drawn(curves_, completed: bool):
+    drawn = [(np.array(x), np.array(y)) for x, y in curves_]
+    text = chart("a", "loss/<b>", "steps", [Band(0, "x", drawn, []) if completed else Band(0, "x", [], drawn)])
+    assert not Tags(text).open
+    assert not re.search(r"nan|inf", text)
+    assert text.count("<polyline") == (1 if completed else len(drawn))
+    assert text.count('class="tick"') < 30
 
 
 def test_fifty_lines_look_different():

@@ -45,16 +45,21 @@ def thinned(curve: Curve) -> Curve:
 
 
 def spread(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, mean and standard deviation where all curves have values, between their points on straight lines."""
+    """x, mean and standard deviation where all curves have values, between their points on straight lines.
+
+    Where there is no such place, as of single points: the mean of those that have values, and no deviation.
+    """
     thin = [thinned(curve) for curve in curves]
     low, high = max(x[0] for x, _ in thin), min(x[-1] for x, _ in thin)
     grid = np.unique(np.concatenate([x for x, _ in thin]))
-    grid = grid[(grid >= low) & (grid <= high)]
-    if len(grid) > POINTS:
-        grid = np.linspace(low, high, POINTS)
-    values = np.array([np.interp(grid, x, y) for x, y in thin])
-    deviation = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-    return grid, values.mean(axis=0), deviation
+    if low <= high:
+        grid = grid[(grid >= low) & (grid <= high)]
+        if len(grid) > POINTS:
+            grid = np.linspace(low, high, POINTS)
+    values = np.array([np.interp(grid, x, y, left=np.nan, right=np.nan) for x, y in thin])
+    several = low <= high and len(values) > 1
+    deviation = values.std(axis=0, ddof=1) if several else np.zeros(len(grid))
+    return grid, np.nanmean(values, axis=0), deviation
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,9 @@ class Axis:
 
     def ticks(self) -> list[float]:
         if self.log:
-            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            found = [m * 10.0**d for d in decades for m in ((1, 2, 5) if len(decades) < 5 else (1,))]
+            first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+            between = (1, 2, 5) if last - first < 4 else (1,)
+            found = [m * 10.0**d for d in range(first, last + 1, 1 + (last - first) // 8) for m in between]
         else:
             raw = (self.high - self.low) / 5
             unit = 10.0 ** math.floor(math.log10(raw))
