@@ -181,6 +181,12 @@ def test_a_setting_is_a_column_where_it_was_typed_or_nothing_explains_it(compare
     assert compare("outputs").out.split()[1:3] == columns
 
 
+def test_a_choice_that_is_not_recorded_is_left_open(compare, write):
+    write("a", 1.0, loss="gan")
+    next(write("b", 2.0, loss="hinge").glob("events*")).unlink()
+    assert [row[:3] for row in rows(compare("outputs"))] == [["1", "mlp", "gan"], ["2", "-", "-"]]
+
+
 def test_a_group_pools_what_is_alike_in_it_and_says_so(compare, write):
     for seed in (0, 1):
         for lr in (0.1, 0.2):

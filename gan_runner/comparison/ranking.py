@@ -11,7 +11,7 @@ from gan_runner.comparison.rows import Row, Spread, configuration, grouped, name
 from gan_runner.folder import show
 
 SIGNIFICANT = 0.05
-MOST_TOLD = 8  # rows in one sentence
+MOST_TOLD = 8  # names in one sentence
 FEWEST = 3  # seeds, below which a test says nothing
 
 

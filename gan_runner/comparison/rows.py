@@ -13,6 +13,7 @@ from gan_runner.errors import ConfigError
 from gan_runner.folder import show
 
 CHOICES = ("model", "loss", "dataset", "augment", "optimizer", "experiment")  # groups whose choice is a column
+MOST_COLUMNS = 12  # of settings; what differs beyond them stands in a table of its own
 
 
 class Spread(NamedTuple):
@@ -71,22 +72,21 @@ def spread_of(records: Iterable[Record], read: Callable[[Record], float | None])
 def grouped(
     records: Sequence[Record], by: Sequence[str]
 ) -> tuple[list[str], list[tuple[dict[str, str], list[Record]]]]:
-    """Columns, and runs by their values in them."""
-    if by:
-        keys = list(by)
-        groups: dict[Any, list[Record]] = defaultdict(list)
-        for record in records:
-            groups[tuple(record.setting(key) for key in keys)].append(record)
-        for key in keys:
-            if all(record.setting(key) is None for record in records):
-                raise ConfigError(f"--by {key} is no group and no setting of these runs.")
-    else:
-        keys = columns_of(records)
-        groups = defaultdict(list)
-        for record in records:
-            groups[configuration(record)].append(record)
-    told = [({key: shortened(runs[0].setting(key) or "-") for key in keys}, runs) for runs in groups.values()]
-    return keys, told
+    """Columns, and runs by their values in them; without `by`, runs by their configuration."""
+    for key in by:
+        if all(record.setting(key) is None for record in records):
+            raise ConfigError(f"--by {key} is no group and no setting of these runs.")
+    read = Record.setting if by else in_column
+    columns = list(by) or columns_of(records)
+    groups: dict[Any, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[tuple(map(record.setting, by)) if by else configuration(record)].append(record)
+    return columns, [({k: shortened(read(runs[0], k) or "-") for k in columns}, runs) for runs in groups.values()]
+
+
+def in_column(record: Record, key: str) -> str | None:
+    """A group by its choice, where that is recorded, and never by all of its settings."""
+    return show(record.hparams[key]) if key in record.hparams else record.shown.get(key)
 
 
 def configuration(record: Record) -> str:
@@ -111,7 +111,7 @@ def columns_of(records: Sequence[Record]) -> list[str]:
     for record in records:
         by_choice[tuple(show(record.hparams.get(group)) for group in choices)].append(record)
     within = {key for runs in by_choice.values() for key in varying(runs)}
-    return choices + [key for key in different if key in typed or key in within]
+    return [*choices, *(key for key in different if key in typed or key in within)][:MOST_COLUMNS]
 
 
 def shortened(value: str) -> str:

@@ -5,7 +5,7 @@ import io
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from gan_runner.comparison.ranking import Comparison, all_that_varies, conclusions, unlike
+from gan_runner.comparison.ranking import Comparison, all_that_varies, conclusions, some, unlike
 from gan_runner.comparison.records import Record, mapping
 from gan_runner.comparison.rows import Row, Spread, short_names, varying
 from gan_runner.folder import show
@@ -95,7 +95,8 @@ def line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def narrowed(heads: list[str], rows: list[list[str]], settings: int) -> tuple[list[str], list[list[str]], list[str]]:
     """Fewer and narrower columns, and sentences on what is not there. settings: columns of them, after the rank."""
-    heads, rows, said, hidden = list(heads), [list(row) for row in rows], [], []
+    names, heads, rows = heads, list(heads), [list(row) for row in rows]
+    said, hidden = [], []
     for head in ("device", "status"):  # what all rows share takes no column
         shared = {row[place(heads, head)] for row in rows}
         if len(shared) == 1:
@@ -108,13 +109,13 @@ def narrowed(heads: list[str], rows: list[list[str]], settings: int) -> tuple[li
     for column in range(settings, 0, -1):
         narrow(heads, rows, column)
     while too_wide(heads, rows) and settings > 1:
-        hidden.append(heads[settings])
+        hidden.append(names[settings])
         remove(heads, rows, settings)
         settings -= 1
     for head in ("status", "against the best"):
         if head in heads[settings + 1 :]:
             narrow(heads, rows, place(heads, head))
-    return heads, rows, said + [f"no room for {', '.join(hidden)}: see compare.md"] * bool(hidden)
+    return heads, rows, said + [f"no room for {some(hidden)}: see compare.md"] * bool(hidden)
 
 
 def place(heads: Sequence[str], head: str) -> int:
