@@ -24,6 +24,7 @@ WITHOUT_EFFECT = (
     "device.graphs",
     *("metric", "metric.*", "study", "name", "hydra", "hydra.*"),
 )
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C seven times as fast, for who reads many folders
 LONGEST = 200  # bytes of a folder's name, of the 255 that file systems allow
 SAFE = "letters, digits and = , . _ + -"
 
@@ -136,7 +137,7 @@ class RunFolder:
                 raise self.unreadable("is missing beside its checkpoints")
             return None
         try:
-            stored = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            stored = yaml.load(self.config.read_text(encoding="utf-8"), YAML)
         except (yaml.YAMLError, UnicodeDecodeError):
             raise self.unreadable("is damaged") from None
         if not isinstance(stored, dict):

@@ -33,7 +33,7 @@ ORDER = (
     GROUND,
     LEAVES,
     ("player",),
-    ("sampler", "trust"),
+    ("sampler", "trust", "comparison"),
     ("evaluator",),
     ("capture", "probe"),
     ("run",),
@@ -41,13 +41,13 @@ ORDER = (
     ("compat",),
     ("build",),
     ("main", "sample"),
-    ("__main__", "data", "evaluate", "networks"),
+    ("__main__", "compare", "data", "evaluate", "networks"),
     ("benchmark",),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 MAY_USE_HYDRA = ("benchmark", "build", "data", "evaluate", "main", "networks", "sample")
 ALLOWED_BETWEEN_LEAVES = {("environment", "device")}  # the environment is that of the device
-HEAVY = ("torchvision", "sklearn", "matplotlib", "torch_fidelity")
+HEAVY = ("torchvision", "sklearn", "scipy", "matplotlib", "torch_fidelity")
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
 

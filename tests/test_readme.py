@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_runner import data, evaluate, sample
+from gan_runner import compare, data, evaluate, sample
 from tests.conftest import Command, configure, real_data
 from tests.dataset.pictures import encoded, pixels, write_zip
 from tests.test_session import COMMON, OWN
@@ -45,6 +45,16 @@ def test_an_evaluation_of_the_readme_runs(command: Command, door: Command, line:
     answer = door(evaluate.main, *shlex.split(line), "--n-fake", 200)
     assert answer.code == 0, answer.err
     assert "memorization_ratio" in answer.out
+
+
+@pytest.mark.parametrize("line", re.findall(r"^python -m gan_runner.compare (.*)$", README, re.MULTILINE))
+def test_a_comparison_of_the_readme_runs(command: Command, door: Command, line: str):
+    for loss in ("gan", "wgan_gp"):
+        assert command(f"loss={loss}", "study=first", *SHORT).code == 0
+    answer = door(compare.main, *shlex.split(line))
+    assert answer.code == 0, answer.err
+    assert "wgan_gp" in answer.out
+    assert Path("outputs/first/compare.html").exists()
 
 
 @pytest.mark.parametrize("line", re.findall(r"^python -m gan_runner.data (.*)$", README, re.MULTILINE))

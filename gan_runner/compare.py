@@ -1,0 +1,127 @@
+"""The door to many runs: python -m gan_runner.compare outputs/* says what differs, what is better, and how surely.
+
+A table in the terminal, and compare.md, compare.csv and compare.html beside the runs. Run folders are read, never run.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gan_runner.comparison.page import page
+from gan_runner.comparison.ranking import Comparison, compare
+from gan_runner.comparison.records import Record, curves, once, read, run_folders
+from gan_runner.comparison.tables import clean, comma_separated, markdown, terminal
+from gan_runner.errors import ConfigError, nearest
+from gan_runner.files import write_atomically
+
+USUAL = ("loss/discriminator", "loss/generator")  # curves of every run
+
+
+def main() -> None:
+    try:
+        options = parse(sys.argv[1:])
+        records = chosen(options)
+        found = compare(records, options.by, options.select, options.split)
+        for line in terminal(found):
+            print(line)
+        print("\nwritten:", *(clean(path) for path in write(found, options)))
+    except ConfigError as error:
+        print(clean(error), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # what was told went into a program that has read enough, as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m gan_runner.compare", description="Many runs in one table, one page and one file."
+    )
+    parser.add_argument("runs", nargs="+", metavar="FOLDER", help="run folders, or folders of runs: outputs/*")
+    parser.add_argument("--by", nargs="+", default=[], metavar="KEY", help="group by these (default: whatever differs)")
+    parser.add_argument(
+        "--where", nargs="+", default=[], metavar="KEY=VALUE", help="only runs like that: loss=gan,hinge"
+    )
+    parser.add_argument(
+        "--select", metavar="VALUE", help="sort by this metric or tag; :low or :high says what is better"
+    )
+    parser.add_argument("--split", help="of the metric: test (default where there is one) or validation")
+    parser.add_argument("--tag", nargs="+", help=f"curves (default: the metric, {' '.join(USUAL)})")
+    parser.add_argument("--axis", choices=["steps", "images", "seconds"], default="steps", help="of the curves")
+    parser.add_argument("--out", type=Path, help="folder for the files (default: the one that the runs are in)")
+    return parser.parse_args(arguments)
+
+
+def tell(sentence: str) -> None:
+    print(clean(sentence), file=sys.stderr)
+
+
+def chosen(options: argparse.Namespace) -> list[Record]:
+    found = (read(path, tell) for path in run_folders(options.runs, tell))
+    records = once([record for record in found if record is not None], tell)
+    if not records:
+        raise ConfigError("there is no run to compare; name run folders such as outputs/*.")
+    for condition in options.where:
+        records = filtered(records, condition)
+    return records
+
+
+def filtered(records: Sequence[Record], condition: str) -> list[Record]:
+    key, equals, values = condition.partition("=")
+    there = {record.setting(key) for record in records}
+    if not equals or there == {None}:
+        known = {name for record in records for name in (*record.flat, *record.hparams)}
+        raise ConfigError(f"--where {condition} is no setting=value of these runs{nearest(key, known)}.")
+    kept = [record for record in records if matches(record.setting(key), values)]
+    if not kept:
+        told = ", ".join(sorted(value for value in there if value is not None))
+        raise ConfigError(f"--where {condition} leaves no run; {key} is {told}.")
+    return kept
+
+
+def matches(setting: str | None, values: str) -> bool:
+    return setting is not None and any(same(setting, value) for value in (values, *values.split(",")))
+
+
+def same(one: str, other: str) -> bool:
+    """1e-4 and 0.0001 are one value."""
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return one == other
+
+
+def write(found: Comparison, options: argparse.Namespace) -> list[Path]:
+    """The files that were written."""
+    default = Path(os.path.commonpath([record.path.absolute().parent for record in found.records]))
+    out: Path = options.out or Path(os.path.relpath(default))
+    tags = tags_of(found, options.tag)
+    read_curves = {record.path: curves(record, tags, options.axis, tell) for record in found.records}
+    for tag in options.tag or ():
+        if not any(tag in each for each in read_curves.values()):
+            tell(f"--tag {tag}: no run has logged it.")
+    contents = {
+        "compare.md": "\n".join(markdown(found)) + "\n",
+        "compare.csv": comma_separated(found),
+        "compare.html": "\n".join(page(found, read_curves, tags, options.axis)) + "\n",
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            write_atomically(out / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+    except OSError as error:
+        raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from error
+    return [out / name for name in contents]
+
+
+def tags_of(found: Comparison, asked: Sequence[str] | None) -> list[str]:
+    if asked:
+        return list(asked)
+    objective = found.objective
+    own = [] if objective is None else [objective.name if objective.is_tag else f"metric/{objective.name}"]
+    return list(dict.fromkeys([*own, *USUAL]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""What the files of run folders say. They may come from anyone: nothing is executed, nothing is taken to be whole."""
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from glob import glob
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_runner.errors import ConfigError
+from gan_runner.folder import RunFolder, config_hash, flatten, identity, show
+
+OWN = ("README.md", "compare.md", "compare.csv", "compare.html")  # files of outputs/ that `outputs/*` names as well
+FIRST_EVENTS = 20  # records of an event file, among which a run describes itself
+LARGEST = 1e100  # values beyond it are no numbers: their squares would not be finite
+DEPTH = 3  # folders below one that is no run, in which runs are looked for
+
+Tell = Callable[[str], None]  # takes a sentence on what is left out
+Curve = tuple[np.ndarray, np.ndarray]  # x and y
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One run."""
+
+    folder: RunFolder
+    status: str
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    hparams: dict[str, Any]  # choices of groups, and what was typed; empty where it is not recorded
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Those that change the result, flat."""
+        return identity(self.config)
+
+    @cached_property
+    def shown(self) -> dict[str, str]:
+        """Its settings but the seed, as they are typed."""
+        return {key: show(value) for key, value in self.settings.items() if key != "seed"}
+
+    @cached_property
+    def flat(self) -> dict[str, Any]:
+        return flatten(self.config)
+
+    @cached_property
+    def hash(self) -> str:
+        return config_hash(self.config)
+
+    @property
+    def seed(self) -> Any:
+        return self.flat.get("seed")
+
+    @property
+    def old(self) -> bool:
+        """From before metrics had a protocol."""
+        return "metrics" not in self.summary and any(tag.startswith("metric/") for tag in mapping(self.last))
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return mapping(self.summary.get("last"))
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        return mapping(self.summary.get("metrics"))
+
+    def number(self, key: str) -> float | None:
+        return number(self.summary.get(key))
+
+    def environment(self, key: str) -> str:
+        return show(mapping(self.summary.get("environment")).get(key, ""))
+
+    def verdicts(self) -> list[dict[str, Any]]:
+        found = self.summary.get("verdicts")
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+    def setting(self, key: str) -> str | None:
+        """What `--by` and `--where` name: a group's choice, a setting or a part of the configuration, the status."""
+        if key == "status":
+            return self.status
+        if key in self.hparams and key not in self.flat:
+            return show(self.hparams[key])
+        if key in self.flat:
+            return show(self.flat[key])
+        node: Any = self.config
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return None if node is None else show(node)
+
+    def samples(self) -> dict[int, Path]:
+        """Grids of the same noise, by step."""
+        found = (path for path in (self.path / "samples").glob("step-*.png") if not path.is_symlink())
+        paths = {path.stem.removeprefix("step-"): path for path in found}
+        return {int(step): paths[step] for step in sorted(paths) if step.isdecimal()}
+
+
+def mapping(found: Any) -> dict[str, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def number(found: Any) -> float | None:
+    """Finite, as anything that can be drawn."""
+    return float(found) if type(found) in (int, float) and -LARGEST < found < LARGEST else None
+
+
+# ---- folders
+
+
+def run_folders(arguments: Iterable[str], tell: Tell) -> list[Path]:
+    """Those that are named, or that are in a folder that is named, each once."""
+    found: dict[Path, Path] = {}
+    for argument in arguments:
+        matching = [] if Path(argument).exists() else sorted(glob(argument))
+        for path in map(Path, matching or [argument]):
+            if path.is_dir():
+                runs = list(below(path, DEPTH, tell))
+                if not runs:
+                    tell(f"{path} is no run folder and holds none; it is left out.")
+                found |= {run.resolve(): run for run in runs if run.resolve() not in found}
+            elif path.name not in OWN:
+                tell(f"{path} is {'a file' if path.exists() else 'not there'}; name run folders such as outputs/*.")
+    return list(found.values())
+
+
+def below(path: Path, depth: int, tell: Tell) -> Iterator[Path]:
+    try:
+        names = {each.name for each in path.iterdir() if not each.name.startswith(".")}
+    except OSError as error:
+        return tell(f"{path} cannot be read ({error.strerror}); it is left out.")
+    if names & {"config.yaml", "summary.json", "checkpoints", "metrics.jsonl"}:
+        yield path
+    elif depth:
+        for name in sorted(name for name in names if (path / name).is_dir()):
+            yield from below(path / name, depth - 1, tell)
+
+
+def read(path: Path, tell: Tell) -> Record | None:
+    """None, and a sentence, where there is no configuration to compare."""
+    folder = RunFolder(path)
+    try:
+        folder.check_inside()
+        config = folder.read_config()
+        summary, status = folder.read_summary(), folder.status()
+    except (ConfigError, OSError, RecursionError) as error:
+        tell(f"{path} is left out: {error}")
+        return None
+    if config is None:
+        tell(f"{path} is left out: it has no config.yaml.")
+        return None
+    if not summary:
+        tell(f"{path}: summary.json is missing or damaged; only its settings, curves and pictures are shown.")
+    record = Record(folder, show(status or "unknown"), config, summary, hyperparameters(path, tell))
+    if record.old:
+        tell(f"{path} is of an older format: its metrics have no protocol, so that it is not ranked.")
+    return record
+
+
+def hyperparameters(path: Path, tell: Tell) -> dict[str, Any]:
+    """As TensorBoard's HParams has them, from the first event file."""
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    for file in sorted(path.glob("events.out.tfevents.*"))[:1]:
+        try:
+            for content in islice(contents(file), FIRST_EVENTS):
+                for value in Event.FromString(content).summary.value:
+                    if value.tag == "_hparams_/session_start_info":
+                        stored = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+                        hparams = stored.session_start_info.hparams
+                        return {key: getattr(hparams[key], hparams[key].WhichOneof("kind")) for key in hparams}
+        except (OSError, DecodeError, struct.error, TypeError) as error:
+            tell(f"{file} is damaged ({error}); which groups were chosen is not known of this run.")
+    return {}
+
+
+def contents(file: Path) -> Iterator[bytes]:
+    """Of the records of an event file: length (8 bytes), its checksum (4), content, its checksum (4)."""
+    size = os.path.getsize(file)
+    with open(file, "rb") as events:
+        while header := events.read(12):
+            (length,) = struct.unpack("<Q", header[:8])
+            if events.tell() + length + 4 > size:
+                raise struct.error(f"cut short at byte {events.tell()}")
+            yield events.read(length)
+            events.seek(4, os.SEEK_CUR)
+
+
+def once(records: Iterable[Record], tell: Tell) -> list[Record]:
+    """Of one configuration, seed included, the run that came furthest."""
+    furthest: dict[str, Record] = {}
+    ordered = sorted(records, key=lambda each: (each.status != "completed", -(each.number("steps") or 0)))
+    for record in ordered:
+        kept = furthest.setdefault(record.hash, record)
+        if kept is not record:
+            tell(f"{record.path} is left out: it has the configuration and the seed of {kept.path}.")
+    return sorted(furthest.values(), key=lambda each: str(each.path))
+
+
+# ---- curves
+
+
+def curves(record: Record, tags: Iterable[str], axis: str, tell: Tell) -> dict[str, Curve]:
+    """Tag -> values over steps, images or seconds, from metrics.jsonl."""
+    wanted: dict[str, dict[float, float]] = {tag: {} for tag in tags}
+    places = {0.0: (0.0, 0.0)}  # step -> images, seconds
+    for step, line in lines(record.path / "metrics.jsonl", tell):
+        if axis != "steps" and number(line.get("progress/images")) is not None:
+            places[step] = place(line, *places[next(reversed(places))])
+        for tag, values in wanted.items():
+            value = number(line.get(tag))
+            if value is not None:
+                values[step] = value
+    if axis != "steps" and len(places) == 1:
+        tell(f"{record.path / 'metrics.jsonl'} has no progress/images; this run has no curves over {axis}.")
+        return {}
+    known = sorted(places)
+    along = [places[step][axis == "seconds"] for step in known]
+    found: dict[str, Curve] = {}
+    for tag, values in wanted.items():
+        if values:
+            steps = np.array(sorted(values))
+            x = steps if axis == "steps" else np.interp(steps, known, along)
+            found[tag] = x, np.array([values[step] for step in steps])
+    return found
+
+
+def place(line: dict[str, Any], images_before: float, seconds_before: float) -> tuple[float, float]:
+    """Images and seconds at a log line: `progress/seconds`, or what the images since the line before took."""
+    images, seconds = float(line["progress/images"]), number(line.get("progress/seconds"))
+    if seconds is None:
+        rate = number(line.get("speed/images_per_second"))
+        seconds = seconds_before + ((images - images_before) / rate if rate else 0.0)
+    return images, seconds
+
+
+def lines(path: Path, tell: Tell) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Step and content of each."""
+    damaged = 0
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for text in file:
+                try:
+                    line = json.loads(text)
+                except (ValueError, RecursionError):
+                    line = None
+                step = number(line.get("step")) if isinstance(line, dict) else None
+                if step is None:
+                    damaged += 1
+                else:
+                    yield step, line
+    except OSError as error:
+        tell(f"{path} cannot be read ({error.strerror}); this run has no curves.")
+    if damaged:
+        tell(f"{path}: {damaged} line{'s are' if damaged > 1 else ' is'} damaged and left out.")

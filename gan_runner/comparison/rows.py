@@ -1,0 +1,169 @@
+"""Which runs make one row: those of one configuration, or with the same values of some keys."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from gan_runner.comparison.objective import Objective
+from gan_runner.comparison.records import Record
+from gan_runner.errors import ConfigError
+from gan_runner.folder import show
+
+CHOICES = ("model", "loss", "dataset", "augment", "optimizer", "experiment")  # groups whose choice is a column
+MOST_COLUMNS = 12  # of settings; what differs beyond them stands in a table of its own
+
+
+class Spread(NamedTuple):
+    """Values of several seeds."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.values) / len(self.values)
+
+    @property
+    def std(self) -> float | None:
+        """Of a sample; None of a single value."""
+        if len(self.values) < 2:
+            return None
+        return math.sqrt(sum((value - self.mean) ** 2 for value in self.values) / (len(self.values) - 1))
+
+    def __str__(self) -> str:
+        if not self.values:
+            return "-"
+        if not self.std:
+            return f"{self.mean:.4g}"
+        digits = max(0, 1 - math.floor(math.log10(self.std)))
+        if digits > 5 or max(abs(self.mean), self.std) >= 1e6:
+            return f"{self.mean:.4g} ± {self.std:.2g}"
+        return f"{self.mean:.{digits}f} ± {self.std:.{digits}f}"
+
+
+@dataclass
+class Row:
+    """One configuration, its seeds within."""
+
+    settings: dict[str, str]  # the columns that tell it from others
+    runs: list[Record]
+    counted: list[Record]  # of which means are taken: the completed ones
+    values: dict[str, Spread]  # best and last
+    protocol: dict[str, str] | None
+    label: str = ""
+    part: int = 0  # rows of one part are ranked together
+    rank: int | None = None
+    against: str = ""  # the best of the part
+
+    def spread(self, read: Callable[[Record], float | None]) -> Spread:
+        return spread_of(self.counted or self.runs, read)
+
+    def statuses(self) -> str:
+        counts = Counter(run.status for run in self.runs)
+        return ", ".join(f"{count} {status}" if len(self.runs) > 1 else status for status, count in counts.items())
+
+
+def spread_of(records: Iterable[Record], read: Callable[[Record], float | None]) -> Spread:
+    return Spread(tuple(value for value in map(read, records) if value is not None))
+
+
+def grouped(
+    records: Sequence[Record], by: Sequence[str]
+) -> tuple[list[str], list[tuple[dict[str, str], list[Record]]]]:
+    """Columns, and runs by their values in them; without `by`, runs by their configuration."""
+    for key in by:
+        if all(record.setting(key) is None for record in records):
+            raise ConfigError(f"--by {key} is no group and no setting of these runs.")
+    read = Record.setting if by else in_column
+    columns = list(by) or columns_of(records)
+    groups: dict[Any, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[tuple(map(record.setting, by)) if by else configuration(record)].append(record)
+    return columns, [({k: shortened(read(runs[0], k) or "-") for k in columns}, runs) for runs in groups.values()]
+
+
+def in_column(record: Record, key: str) -> str | None:
+    """A group by its choice, where that is recorded, and never by all of its settings."""
+    return show(record.hparams[key]) if key in record.hparams else record.shown.get(key)
+
+
+def configuration(record: Record) -> str:
+    """All but the seed."""
+    return str(record.shown)
+
+
+def varying(records: Sequence[Record]) -> list[str]:
+    """Settings that differ between configurations."""
+    keys = dict.fromkeys(key for record in records for key in record.shown)
+    return [key for key in keys if len({record.shown.get(key) for record in records}) > 1]
+
+
+def columns_of(records: Sequence[Record]) -> list[str]:
+    """The choices of groups that differ, what was typed, and what differs within equal choices.
+
+    A loss brings other settings with it; what follows from a choice is told where all differences are.
+    """
+    choices = [group for group in CHOICES if len({show(record.hparams.get(group, ...)) for record in records}) > 1]
+    different, typed = varying(records), {key for record in records for key in record.hparams}
+    by_choice: dict[Any, list[Record]] = defaultdict(list)
+    for record in records:
+        by_choice[tuple(show(record.hparams.get(group)) for group in choices)].append(record)
+    within = {key for runs in by_choice.values() for key in varying(runs)}
+    return [*choices, *(key for key in different if key in typed or key in within)][:MOST_COLUMNS]
+
+
+def shortened(value: str) -> str:
+    """A class without its modules."""
+    return value.rsplit(".", 1)[-1] if value.startswith(("gan_runner.", "torch.")) else value
+
+
+def rows_of(settings: dict[str, str], runs: Sequence[Record], objective: Objective | None) -> list[Row]:
+    """One row; several where seeds were judged by unlike protocols."""
+    completed = [run for run in runs if run.status == "completed"]
+    if objective is None:
+        return [Row(settings, list(runs), completed, {}, None)]
+    parts: dict[Any, list[Record]] = defaultdict(list)
+    for run in completed or runs:
+        if objective.value(run, "last") is not None or objective.value(run, "best") is not None:
+            parts[show(objective.protocol(run))].append(run)
+    ordered = sorted(parts.values(), key=len, reverse=True) or [[]]
+    rest = [run for run in runs if not any(run in part for part in ordered)]
+    rows = []
+    for place, part in enumerate(ordered):
+        values = {which: spread_of(part, partial(objective.value, which=which)) for which in ("best", "last")}
+        counted = part if completed else []
+        protocol = objective.protocol(part[0]) if part else None
+        rows.append(Row(dict(settings), part + (rest if place == 0 else []), counted, values, protocol))
+    return rows
+
+
+def name_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """By as few columns as tell rows apart, the first before the last; without columns by the folder."""
+    keys = list(columns)
+    for key in reversed(columns):
+        fewer = [each for each in keys if each != key]
+        if fewer and kinds(rows, fewer) == kinds(rows, keys):
+            keys = fewer
+    short = short_names(columns)
+    for row in rows:
+        told = {key: row.settings[key] for key in keys if row.settings[key] != "-"}
+        row.label = " ".join(value if key in CHOICES else f"{short[key]}={value}" for key, value in told.items())
+        row.label = row.label or row.runs[0].path.name
+    for label, count in Counter(row.label for row in rows).items():
+        if count > 1:
+            for place, row in enumerate(row for row in rows if row.label == label):
+                row.label = f"{label} #{place + 1}"
+
+
+def kinds(rows: Sequence[Row], keys: Sequence[str]) -> int:
+    """How many rows these columns tell apart."""
+    return len({tuple(row.settings[key] for key in keys) for row in rows})
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """The end of a dotted key that no other key has."""
+    ends = {key: [".".join(key.split(".")[-n:]) for n in range(1, key.count(".") + 2)] for key in keys}
+    counts = Counter(end for all_ends in ends.values() for end in all_ends)
+    return {key: next(end for end in ends[key] if counts[end] == 1 or end == key) for key in keys}
