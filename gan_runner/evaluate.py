@@ -211,6 +211,8 @@ def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
     logger.close()
     summary = folder.read_summary()
     judged = summary.setdefault("metrics", {})
+    assert run.evaluator is not None  # it has found them
+    judged["better"] = {**judged.get("better", {}), **run.evaluator.better}
     known = judged.setdefault("protocol", {}).setdefault(found.split, {})
     other = [name for name, stamp in found.protocols.items() if known.get(name, stamp) != stamp]
     if other:

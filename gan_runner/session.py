@@ -303,6 +303,7 @@ class Session:
         self.check_finite(values)
         elapsed = time.perf_counter() - self.marks[0]
         values |= self.run.observe()
+        values["speed/seconds"] = self.run.seconds
         values["speed/images_per_second"] = (self.run.images - self.marks[1]) / elapsed
         values["speed/data_wait_share"] = self.run.waited / elapsed
         values["memory/peak_mb"] = self.run.device.peak_memory_mb()
@@ -375,6 +376,7 @@ class Session:
         if told.get("step") != step:
             told.clear()
         told |= {"step": step, found.split: finite(found.values)}
+        self.judged["better"] = self.run.evaluator.better
         said = "  ".join(f"{tag} {value:.4g}" for tag, value in values.items())
         log.info(textwrap.fill(f"step {step}  {said}", WIDTH, subsequent_indent="  "))
         if which == "last":

@@ -8,14 +8,6 @@ from gan_runner.comparison.records import Record, mapping, number
 from gan_runner.errors import ConfigError
 from gan_runner.folder import show
 
-BETTER = {
-    **dict.fromkeys(("fid", "kid", "mifid", "intra_fid", "reverse_kl", "total_variation"), "low"),
-    **dict.fromkeys(("test_error", "validation_error", "discriminator_gap_share"), "low"),
-    **dict.fromkeys(("sliced_wasserstein", "sliced_wasserstein_pyramid"), "low"),
-    **dict.fromkeys(("inception_score", "score", "precision", "recall", "density", "coverage"), "high"),
-    **dict.fromkeys(("parzen", "modes", "high_quality", "conditional_agreement", "linear_probe"), "high"),
-}
-FEATURES = ("classifier_", "pixel_", "inception_", "vgg16_", "clip_", "dinov2_")  # that a value is named after
 TRAINING_ONLY = ("dataset.labels_per_class", "dataset.flip")  # settings of data that leave the judged images alone
 
 
@@ -38,12 +30,13 @@ class Objective:
         return number(mapping(mapping(record.judged.get(which)).get(self.split)).get(self.name))
 
     def protocol(self, record: Record) -> dict[str, str] | None:
-        """How the value came about, flat, with the data it was judged on; None where that is not known."""
+        """How the value came about, flat, with the settings of the data unless their hash is known; None: not known."""
         data = {k: v for k, v in record.shown.items() if k.startswith("dataset.") and k not in TRAINING_ONLY}
         if self.is_tag:
             return data
         stamp = mapping(mapping(mapping(record.judged.get("protocol")).get(self.split)).get(self.name))
-        return {key: show(value) for key, value in stamp.items()} | data if stamp else None
+        told = {key: show(value) for key, value in stamp.items()}
+        return told | ({} if "real_hash" in told else data) if told else None
 
     def __str__(self) -> str:
         return self.name if self.is_tag else f"{self.name} ({self.split})"
@@ -62,7 +55,7 @@ def choose_objective(
     if name.startswith("metric/"):  # a metric's tag: metric/fid of the validation split, metric/test/fid
         split = split or ("test" if name.startswith("metric/test/") else "validation")
         name = name.rsplit("/", 1)[-1]
-    found = Objective(name, better or direction(name), split or reported(name, records))
+    found = Objective(name, better or direction(name, records), split or reported(name, records))
     if asked and all(found.value(record, which) is None for record in records for which in ("best", "last")):
         known = ", ".join(sorted({value for record in records for value in known_values(record)}))
         raise ConfigError(f"--select {name}: no run has it{f' on the {split} split' * bool(split)}; there are {known}.")
@@ -78,7 +71,7 @@ def usual(records: Sequence[Record], notes: list[str]) -> str:
         if len(selected) > 1:
             notes.append(f"the runs select by {' and '.join(sorted(selected))}; --select chooses what to sort by")
         return selected.most_common(1)[0][0]
-    taken = Counter(value for record in records for value in known_values(record) if direction(value))
+    taken = Counter(value for record in records for value in known_values(record) if direction(value, records))
     if not taken:
         return ""
     name = taken.most_common(1)[0][0]
@@ -100,7 +93,7 @@ def known_values(record: Record) -> list[str]:
     return [*names, *old, *(tag for tag in record.last if not tag.startswith("metric/"))]
 
 
-def direction(name: str) -> str | None:
-    """As the metric itself has it, whatever features it looks at."""
-    bare = next((name.removeprefix(features) for features in FEATURES if name.startswith(features)), name)
-    return BETTER.get(name) or BETTER.get(bare)
+def direction(name: str, records: Sequence[Record]) -> str | None:
+    """Low or high, as the metric itself has said."""
+    said = (mapping(record.judged.get("better")).get(name) for record in records)
+    return next((way for way in said if way in ("low", "high")), None)

@@ -236,8 +236,8 @@ def curves(record: Record, tags: Iterable[str], axis: str, tell: Tell) -> dict[s
 
 
 def place(line: dict[str, Any], images_before: float, seconds_before: float) -> tuple[float, float]:
-    """Images and seconds at a log line: `progress/seconds`, or what the images since the line before took."""
-    images, seconds = float(line["progress/images"]), number(line.get("progress/seconds"))
+    """Images and seconds at a log line: `speed/seconds`, or what the images since the line before took."""
+    images, seconds = float(line["progress/images"]), number(line.get("speed/seconds"))
     if seconds is None:
         rate = number(line.get("speed/images_per_second"))
         seconds = seconds_before + ((images - images_before) / rate if rate else 0.0)

@@ -244,7 +244,7 @@ class View:
         if count is not None and count > pool.length:
             raise ConfigError(too_many(count, name, pool.length))
         count = count or pool.length
-        self.stamp |= {"n_real": count, "split": name}
+        self.stamp |= {"n_real": count, "split": name, "real_hash": pool.key}
         return Judged(pool, count, self.extractor, self.stamp)
 
     def train(self, count: int) -> Judged:
