@@ -33,7 +33,7 @@ ORDER = (
     GROUND,
     LEAVES,
     ("player",),
-    ("sampler", "trust"),
+    ("sampler", "sweep", "trust"),
     ("evaluator",),
     ("capture", "probe"),
     ("run",),
