@@ -105,5 +105,5 @@ def cells(each: Job) -> list[str]:
     value = best.get("validation", {}).get(by) if by else None
     steps = f"{each.summary['steps']} steps in {duration(each.summary['seconds'])}" if "steps" in each.summary else ""
     said = f"{by} {value:.5g}" if value is not None else ""
-    where = str(each.folder.path) if each.folder is not None else ""
+    where = os.path.relpath(each.folder.path) if each.folder is not None else ""
     return [f"#{each.number}", each.status, steps, said, each.sentence or where]
