@@ -28,6 +28,7 @@ from gan_runner.files import storing
 from gan_runner.folder import FolderOfAnother, RunFolder, chosen_name, flatten, folder_name, identity, show
 from gan_runner.launch import joined, standing
 from gan_runner.ranks import ALONE, Ranks, started
+from gan_runner.sweep import followed, note, noted
 
 if TYPE_CHECKING:
     from gan_runner.run import Run
@@ -46,7 +47,7 @@ log = logging.getLogger("gan_runner")
 
 def main() -> None:
     """The command line. Exit codes: 0 done, 1 our bug, 2 the user's mistake, 3 diverged, 128+N stopped by signal N."""
-    with joined():
+    with joined(), followed(OUTPUTS) if started() == 1 else contextlib.nullcontext():
         enter(job)
 
 
@@ -135,8 +136,13 @@ def nearest_setting(key: str) -> str:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(cfg: DictConfig) -> float | None:
     """One run, alone or as a job of a sweep. Returns the best of `train.select_by`, for sweepers."""
-    with through_hydra():
+    with through_hydra(), noted(job_number()):
         return carry_out(cfg)
+
+
+def job_number() -> int:
+    """Of this job in its sweep; 0 of a run alone."""
+    return HydraConfig.get().job.num if HydraConfig.get().mode is RunMode.MULTIRUN else 0
 
 
 @contextlib.contextmanager
@@ -162,6 +168,7 @@ def carry_out(cfg: DictConfig) -> float | None:
         if not fresh:
             folder.check_identity(config)
         finished = not fresh and is_finished(folder, config)
+        note(job_number(), folder=str(folder.path.absolute()), status="finished before" if finished else None)
     with ranks.united():
         ranks.hand_on(lambda: config, partial(check_same, config))
     if any(ranks.highest(finished)):

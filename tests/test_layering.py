@@ -33,7 +33,7 @@ ORDER = (
     GROUND,
     LEAVES,
     ("player",),
-    ("sampler", "trust", "comparison"),
+    ("sampler", "sweep", "trust", "comparison"),
     ("evaluator",),
     ("capture", "probe"),
     ("run",),

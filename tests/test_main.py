@@ -124,8 +124,11 @@ def test_a_sweep_makes_a_folder_for_each_job(command: Command):
             f"loss=wgan_gp,{shared},seed=1{end}",
         ]
     )
+    assert "4 jobs: 4 completed" in answer.out
     again = command("-m", *TINY, "loss=gan,wgan_gp", "seed=0,1", "study=first")
     assert again.out.count("is finished") == 4
+    assert "4 jobs: 4 finished before" in again.out
+    assert names("outputs/.sweeps") == ["multirun.yaml"]
 
 
 def test_a_job_that_fails_does_not_take_the_others_with_it(command: Command):
@@ -184,6 +187,17 @@ def test_a_penalty_is_switched_off_by_null(command: Command):
     answer = command(*TINY, "loss=wgan_gp", "loss.penalties.gradient=null", "name=run")
     assert answer.code == 0, answer.err
     assert "penalty/gradient" not in json.loads(Path("outputs/run/summary.json").read_text())["last"]
+
+
+def test_a_sweep_ends_with_what_became_of_each_job(command: Command):
+    rates = "optimizer.lr=1e-4,-1,1e18"
+    answer = command("-m", *SMALL, "loss=wgan_gp", rates, "train.total_steps=30", "train.log_every=1", "study=s")
+    assert answer.code == 2  # that of the first that failed
+    table = answer.out[answer.out.index("3 jobs: 1 completed, 1 refused, 1 diverged") :].splitlines()
+    assert [line.split()[:2] for line in table[1:4]] == [["#0", "completed"], ["#1", "refused"], ["#2", "diverged"]]
+    assert "30 steps in" in table[1]
+    assert "optimizer.generator.lr=-1" in table[2]
+    assert "training diverged" in table[3]
 
 
 def test_every_failed_job_of_a_sweep_is_told(command: Command):
