@@ -615,7 +615,7 @@ def test_the_door_opens_without_torch():
 # ---- runs that were trained
 
 
-def test_trained_runs_are_compared_by_what_their_summaries_say(compare, tmp_path: Path):
+def test_trained_runs_are_compared_by_what_their_summaries_say(compare, tmp_path: Path, capfd):
     common = (*SMALL, "train.total_steps=4", "train.log_every=1", "train.sample_every=2", "train.evaluate_every=2")
     metric = ("metric=sliced_wasserstein", "metric.n_fake=200", "train.select_by=sliced_wasserstein")
     told: dict[str, list[float]] = {"gan": [], "hinge": []}
@@ -623,6 +623,7 @@ def test_trained_runs_are_compared_by_what_their_summaries_say(compare, tmp_path
         path = tmp_path / "outputs" / "study" / f"{loss}{seed}"
         summary = train_in(path, *common, *metric, f"loss={loss}", f"seed={seed}").read_summary()
         told[loss].append(summary["metrics"]["best"]["test"]["sliced_wasserstein"])
+    capfd.readouterr()  # what training said
     answer = compare("outputs", "--tag", "score/gap", "--axis", "seconds")
     assert not answer.err
     assert len(rows(answer)) == 2
