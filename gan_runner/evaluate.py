@@ -6,14 +6,17 @@ Adds them to a run that is not being trained, or scores a folder of images, made
 import argparse
 import contextlib
 import copy
+import io
 import json
 import logging
+import os
+import signal
 import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import hydra
 import numpy as np
@@ -27,6 +30,7 @@ from PIL import Image
 from gan_runner import checkpoint
 from gan_runner.build import OF_METRICS, build, make_dataset, make_device, make_evaluator
 from gan_runner.checkpoint import Checkpoint
+from gan_runner.dataset.picture import Form, OtherSize, Pixels, Unreadable, decoded
 from gan_runner.errors import ConfigError, NotWritten, nearest
 from gan_runner.evaluator import REPORT, Evaluation, finite, subject_of
 from gan_runner.files import storing
@@ -50,13 +54,18 @@ def main() -> None:
             raise ConfigError("torchrun is for python -m gan_runner; start this door without it.")
         find_users_classes()
         with speaking():
-            options = parse(sys.argv[1:])
+            options = checked(parse(sys.argv[1:]))
             found = score_images(options) if options.images is not None else evaluate(options)
             if options.out is not None:
                 write(options.out, found)
     except (ConfigError, NotWritten) as error:
+        if os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
+            raise
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; what is printed above is stored.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -91,6 +100,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def checked(options: argparse.Namespace) -> argparse.Namespace:
+    """What does not fit together is refused, rather than ignored."""
+    if options.out is not None and (options.out.is_dir() or not options.out.absolute().parent.is_dir()):
+        raise ConfigError(f"--out={options.out} should be a file in a folder that exists.")
+    if options.images is not None and options.checkpoint != "last":
+        raise ConfigError("--checkpoint is of a run, and --images are none; leave one of them away.")
+    if options.dataset is not None and (options.run is not None or options.images is None):
+        raise ConfigError("--dataset is for --images without a run; a run has its own.")
+    for setting in list(options.set):
+        key, _, value = setting.partition("=")
+        if key in ("metric.n_fake", "metric.n_real") and value.isdecimal():  # of every metric, as on the command line
+            setattr(options, key.removeprefix("metric."), int(value))
+            options.set.remove(setting)
+    return options
+
+
 # ---- what is asked for
 
 
@@ -98,6 +123,8 @@ def configured(options: argparse.Namespace, config: Mapping[str, Any]) -> dict[s
     """The run's configuration with the metrics that are asked for, and nothing that changes the run."""
     wanted = copy.deepcopy({**config, "metric": metrics(options, config["metric"])})
     wanted["train"] |= {"select_by": None, "patience": None}
+    if os.environ.get("GAN_RUNNER_CACHE"):  # of this machine, not of the one that trained
+        wanted["metric"]["cache_dir"] = os.environ["GAN_RUNNER_CACHE"]
     for setting in options.set:
         assign(wanted, setting)
     changed = differences(config, wanted)
@@ -160,6 +187,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if options.run is None:
         raise ConfigError("name a run folder such as outputs/default, or --images with --dataset.")
     folder, config = opened(options.run, options.trust)
+    if not folder.read_summary():
+        raise ConfigError(f"{folder.summary} is missing or damaged; the command that trained the run writes it anew.")
     wanted = configured(options, config)
     results: dict[str, Any] = {}
     with folder.locked():
@@ -210,20 +239,23 @@ def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
         logger.image(f"samples/{name}", f"{name}-{run.steps:08d}", run.steps, grid)
     logger.close()
     summary = folder.read_summary()
-    judged = summary.setdefault("metrics", {})
+    if not isinstance(summary.get("metrics"), dict):
+        summary["metrics"] = {}
+    judged = summary["metrics"]
     assert run.evaluator is not None  # it has found them
     judged["better"] = {**judged.get("better", {}), **run.evaluator.better}
-    known = judged.setdefault("protocol", {}).setdefault(found.split, {})
-    other = [name for name, stamp in found.protocols.items() if known.get(name, stamp) != stamp]
-    if other:
-        print(f"  (not in summary.json, which has them by another protocol: {', '.join(other)})")
-    values = {name: value for name, value in finite(found.values).items() if name not in other}
-    known |= {name: found.protocols[name] for name in values}
     if run.steps == summary.get("steps"):
         judged.setdefault("last", {})["step"] = run.steps
-    for which in ("last", "best"):
-        if judged.get(which, {}).get("step") == run.steps:
-            judged[which][found.split] = {**judged[which].get(found.split, {}), **values}
+    of_this = [told for which in ("last", "best") if (told := judged.get(which, {})).get("step") == run.steps]
+    there = {name for which in ("last", "best") for name in judged.get(which, {}).get(found.split, {})}
+    stamps = judged.setdefault("protocol", {}).setdefault(found.split, {})
+    other = [name for name, stamp in found.protocols.items() if name in there and stamps.get(name, stamp) != stamp]
+    if other:
+        print(f"  (in metrics.jsonl alone; summary.json has them by another protocol: {', '.join(other)})")
+    values = {name: value for name, value in finite(found.values).items() if name not in other}
+    for told in of_this:
+        told[found.split] = {**told.get(found.split, {}), **values}
+        stamps |= {name: found.protocols[name] for name in values}
     folder.write_summary(summary)
 
 
@@ -265,47 +297,51 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_images(path: Path, spec: ImageSpec) -> torch.Tensor:
-    """(N, C, H, W) uint8, in the order of their names, of the size and the channels of the dataset."""
+    """(N, C, H, W) uint8, in the order of their names, decoded as those of a dataset, and of its size and channels."""
     if spec.value_range is None or spec.channels not in (1, 3):
         raise ConfigError("--images are pictures, and the dataset has none.")
-    if path.suffix == ".npz":
-        images = [Image.fromarray(image[..., 0] if image.shape[2] == 1 else image) for image in arrays(path)]
-    else:
-        images = list(files(path))
-    mode = "L" if spec.channels == 1 else "RGB"
-    other = next((image.size for image in images if image.size != (spec.width, spec.height)), None)
-    if other is not None:
+    form = Form(spec.height, spec.width, spec.channels, "exact")
+    read = arrays if path.suffix == ".npz" else files
+    return torch.from_numpy(np.stack(list(read(path, form))))
+
+
+def at_size(name: Path, form: Form, file: BinaryIO) -> Pixels:
+    try:
+        return decoded(file, form)[0]
+    except OtherSize as error:
         raise ConfigError(
-            f"--images={path} has images of {other[0]}x{other[1]} pixels, the dataset of {spec.width}x{spec.height}; "
-            f"resize one of them (dataset.size=...), and say how, since it changes the score."
-        )
-    pixels = np.stack([np.asarray(image.convert(mode)).reshape(spec.height, spec.width, -1) for image in images])
-    return torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
+            f"--images: {name} is of {error} pixels, the dataset of {form.width}x{form.height}; resize one of them, "
+            f"and say how, since it changes the score."
+        ) from error
+    except Unreadable as error:
+        raise ConfigError(f"--images: {name} cannot be read ({error}); mend or remove it.") from error
 
 
-def arrays(path: Path) -> Any:
-    """(N, H, W, C) uint8: the array `images`, or the only one."""
+def arrays(path: Path, form: Form) -> Iterator[Pixels]:
+    """Of (N, H, W, C) uint8: the array `images`, or the only one."""
     try:
         with np.load(path, allow_pickle=False) as found:
-            name = "images" if "images" in found.files else found.files[0]
-            images = found[name]
+            images = found["images" if "images" in found.files else found.files[0]]
     except UNREADABLE as error:
-        raise ConfigError(f"--images={path} cannot be read ({error}); give (N, H, W, C) uint8.") from error
+        raise ConfigError(f"--images={path} cannot be read; give an npz file of (N, H, W, C) uint8.") from error
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or images.shape[3] not in (1, 3):
         raise ConfigError(f"--images={path} holds {images.dtype} {images.shape}; give (N, H, W, C) uint8.")
-    return images
+    for image in images:
+        png = io.BytesIO()
+        Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(png, "png", compress_level=0)
+        yield at_size(path, form, png)
 
 
-def files(path: Path) -> Iterator[Image.Image]:
+def files(path: Path, form: Form) -> Iterator[Pixels]:
     names = sorted(each for each in path.rglob("*") if each.suffix.lower() in PICTURES)
-    if not names:
-        raise ConfigError(f"--images={path} holds no image ({', '.join(PICTURES)}); name a folder of images.")
+    if not path.is_dir() or not names:
+        what = "holds no image" if path.is_dir() else "is no folder and no npz file"
+        raise ConfigError(f"--images={path} {what}; name a folder of images ({', '.join(PICTURES)}).")
     for name in names:
         try:
-            with Image.open(name) as image:
-                image.load()
-                yield image.copy()
-        except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
+            with open(name, "rb") as file:
+                yield at_size(name, form, file)
+        except OSError as error:
             raise ConfigError(f"--images: {name} cannot be read ({error}); mend or remove it.") from error
 
 

@@ -210,6 +210,12 @@ class Evaluator:
         for split in self.splits:
             there = self.dataset.splits.get(split)
             sentences += [too_many(count, split, there) for count in sorted(wanted) if there and count > there]
+            sentences += [
+                f"metric.{name} needs {least} images in the {split} split, and dataset has {there}; use a dataset with "
+                f"more (of image_folder: dataset.held_out), or leave the metric out."
+                for name, metric in self.metrics.items()
+                if there and there < (least := max(2, getattr(metric, "k", 1) + 1))
+            ]
         return sentences
 
     def prepare(self) -> None:
@@ -231,6 +237,14 @@ class Evaluator:
                 found = numbers(metric(view))
             except ValueError as error:
                 raise ConfigError(f"metric.{name}: {error}.") from error
+            except Exception as error:
+                if type(metric).__module__.startswith("gan_runner.") or isinstance(error, ConfigError):
+                    raise
+                said_so = str(error).split("\n")[0]
+                raise ConfigError(
+                    f"metric.{name}: {type(metric).__name__} raised {type(error).__name__} ({said_so}); "
+                    f"HYDRA_FULL_ERROR=1 shows where."
+                ) from error
             twice = sorted(found.keys() & values.keys())
             if twice:
                 raise ConfigError(f"metric.{name} gives {twice[0]}, as another metric does; take one of them.")
@@ -273,13 +287,20 @@ def numbers(found: Any) -> dict[str, float]:
     """What a metric returns, if it is what it should be."""
     if not isinstance(found, Mapping):
         raise ValueError(f"it returns {type(found).__name__}, and should return a dictionary of numbers by their names")
-    return {str(name): float(number) for name, number in found.items()}
+    try:
+        return {str(name): float(number) for name, number in found.items()}
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"a value that it returns is no number ({error})") from error
 
 
 def settings(metric: Metric) -> dict[str, Any]:
     """Of a metric, those that are told in no other way."""
     told = ("n_real", "n_fake", "n_train", "features", "weights")
-    plain = {name: value for name, value in vars(metric).items() if isinstance(value, bool | int | float | str | list)}
+    plain = {
+        name: value
+        for name, value in getattr(metric, "__dict__", {}).items()
+        if isinstance(value, bool | int | float | str | list)
+    }
     return {name: value for name, value in plain.items() if name not in told}
 
 

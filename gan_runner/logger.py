@@ -83,6 +83,11 @@ class Logger:
         self.lines.write(json.dumps({"step": step, **finite, **beside}).encode() + b"\n")
         self.lines.flush()
 
+    def holds(self, step: int, key: str) -> bool:
+        """Has metrics.jsonl a line of this step with this key?"""
+        lines = self.metrics.read_text(encoding="utf-8").splitlines()
+        return any(step_of(line) == step and key in json.loads(line) for line in lines)
+
     def image(self, tag: str, name: str, step: int, grid: np.ndarray) -> None:
         """A grid (H, W, C) uint8, to TensorBoard and to samples/NAME.png."""
         png = io.BytesIO()

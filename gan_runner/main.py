@@ -116,6 +116,10 @@ def one_sentence(error: BaseException) -> str:
     unknown = re.match(r"Could not override '([\w.]+)'", text)
     if unknown:
         return f"{unknown[1]} is no setting{nearest_setting(unknown[1])}; --cfg job shows all there are."
+    absent = re.search(r"Could not load '(\w+)/([^']+)'", text)  # of several choices; of one, Hydra lists what there is
+    if absent:
+        known = sorted(path.stem for path in (CONF / absent[1]).glob("*.yaml"))
+        return f"{absent[1]}={absent[2]} is none of {', '.join(known)}{nearest(absent[2], known)}."
     lines = [line.strip() for line in text.splitlines() if set(line) - set(" ^")]
     told = " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See ")))
     if isinstance(error, OverrideParseException):

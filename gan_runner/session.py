@@ -166,12 +166,19 @@ class Session:
             log.warning("advice: %s", sentence)
         if self.run.steps == self.purge_from > 0 and self.run.steps % self.settings.sample_every == 0:
             self.sample()  # its picture was superseded together with the numbers
-        if self.run.steps == self.purge_from > 0 and self.settings.evaluates(self.run.steps):
+        if self.unjudged():
             self.evaluate()
         if self.run.steps == 0:
             self.introduce()
         if self.settings.on_divergence == "rollback" and self.saved is None:
             self.save()  # there is always a place to go back to
+
+    def unjudged(self) -> bool:
+        """Was the evaluation of this step superseded, or cut short after its checkpoint?"""
+        step = self.run.steps
+        due = step > 0 and self.settings.evaluates(step) and self.run.evaluator is not None
+        (absent,) = self.ranks.highest(due and self.ranks.first and not self.logger.holds(step, "protocol"))
+        return bool(absent)
 
     def mark(self) -> None:
         """From here on images per second are counted."""
@@ -223,10 +230,10 @@ class Session:
             self.run.meter.reset()
         if step % self.settings.sample_every == 0:
             self.sample()
+        if step % self.settings.checkpoint_every == 0:
+            self.save()  # before the evaluation, which takes long and may fail
         if self.settings.evaluates(step):
             self.evaluate()
-        if step % self.settings.checkpoint_every == 0:
-            self.save()
         self.attend()
 
     def warm_up(self) -> None:
@@ -255,9 +262,9 @@ class Session:
             self.log()
         if step % self.settings.sample_every:
             self.sample()
+        self.save()
         if not self.settings.evaluates(step):
             self.evaluate()
-        self.save()
         if self.run.out_of_patience:
             name, patience = self.settings.select_by, self.settings.patience
             log.info("stopped early: no better %s in %d evaluations", name, patience)
@@ -406,9 +413,10 @@ class Session:
         way, counts = self.run.evaluator.better[by], self.settings.evaluates(step)
         improved = self.run.selection.improves(step, found, by, way, counts)
         self.tell_best()
-        if improved:
-            self.saved = None  # what is saved of this step does not know that it is the best
+        if improved or self.saved == step:
+            self.saved = None  # what is saved of this step does not know of its evaluation
             self.save()
+        if improved:
             with self.writing():
                 if self.ranks.first:
                     checkpoint.keep_as_best(self.folder.checkpoints, step)

@@ -14,9 +14,11 @@ import torch
 from PIL import Image
 
 from gan_runner import lock, sample
-from gan_runner.evaluate import main
+from gan_runner.evaluate import main, read_images
 from gan_runner.folder import RunFolder
 from gan_runner.metric.view import View
+from gan_runner.run import Run
+from gan_runner.spec import ImageSpec
 from tests.conftest import SMALL, Answer, Command, make_run, metrics, train_in
 from tests.test_session import board, final_state, scalars
 
@@ -168,7 +170,7 @@ def test_nothing_that_was_there_is_superseded(evaluate, folder: RunFolder):
 def test_a_value_by_another_protocol_does_not_take_the_place_of_one_in_the_summary(evaluate, folder: RunFolder):
     before = folder.read_summary()["metrics"]
     answer = evaluate(folder.path, "--n-fake", "120", "--metric", "classifier_fid", "pixel_fid", "--checkpoint", "best")
-    assert "not in summary.json, which has them by another protocol: classifier_fid" in answer.out
+    assert "summary.json has them by another protocol: classifier_fid" in answer.out
     now = folder.read_summary()["metrics"]
     assert now["best"]["test"]["classifier_fid"] == before["best"]["test"]["classifier_fid"]
     assert now["protocol"]["test"]["classifier_fid"]["n_fake"] == 150
@@ -269,9 +271,38 @@ def test_a_mistake_in_a_users_metric_is_not_blamed_on_the_checkpoint(evaluate, t
     config = run.config.read_text().replace("cache_dir:", f"broken:\n    _target_: {own}\n  cache_dir:", 1)
     run.config.write_text(config)
     check(evaluate(run.path), f"--trust {own}")
-    with pytest.raises(RuntimeError, match="a mistake of the user's own"):
-        evaluate(run.path, "--trust", own)
+    sentence = "metric.broken: Broken raised RuntimeError (a mistake of the user's own)"
+    check(evaluate(run.path, "--trust", own), sentence)
     assert "cannot be used" not in caplog.text
+
+
+def test_a_damaged_summary_is_told_and_left_as_it_is(evaluate, tmp_path: Path):
+    run = train_in(tmp_path / "run", *SMALL, "train.total_steps=1")
+    run.summary.write_text('{"stat')
+    check(evaluate(run.path, "--metric", "pixel_fid"), "summary.json is missing or damaged")
+    assert run.summary.read_text() == '{"stat'
+
+
+def test_a_number_of_samples_for_all_metrics_is_for_all_however_it_is_said(evaluate, tmp_path: Path, monkeypatch):
+    run = train_in(tmp_path / "run", *SMALL, "train.total_steps=1", "metric=pixel_fid")
+    monkeypatch.setenv("GAN_RUNNER_CACHE", str(tmp_path / "another"))
+    for way in (["--n-fake", "70"], ["--set", "metric.n_fake=70"]):
+        assert "180 real, 70 fake" in evaluate(run.path, *way).out
+    assert (tmp_path / "another" / "metrics").is_dir()
+    assert evaluate(run.path, "--metric", "memorization", "--n-fake", "70", "--n-real", "50").code == 0
+    line = json.loads((run.path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {stamp["n_real"] for stamp in line["protocol"].values()} == {50}
+    assert line["protocol"]["one_nearest_neighbour"]["n_fake"] == 50  # as many of either
+
+
+def test_ctrl_c_is_one_sentence(evaluate, tmp_path: Path, monkeypatch):
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    run = train_in(tmp_path / "run", *SMALL, "train.total_steps=1")
+    monkeypatch.setattr(Run, "evaluate", interrupted)
+    answer = evaluate(run.path, "--metric", "pixel_fid")
+    assert (answer.code, answer.err.count("\n")) == (130, 1)
 
 
 # ---- images of whatever origin
@@ -339,7 +370,9 @@ def test_metrics_of_players_need_players(evaluate, images: Path):
 def test_images_that_cannot_be_compared_are_one_sentence(evaluate, images: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     check(scored(evaluate, tmp_path / "empty"), "holds no image")
-    check(scored(evaluate, tmp_path / "nowhere"), "holds no image")
+    check(scored(evaluate, tmp_path / "nowhere"), "is no folder")
+    check(scored(evaluate, images, "--checkpoint", "best"), "--checkpoint is of a run")
+    check(scored(evaluate, images, "--out", tmp_path / "no" / "x.json"), "--out=")
     check(scored(evaluate, images, "--n-fake", "13"), "n_fake=13", "12 samples")
     check(evaluate("--images", images, "--dataset", "digits"), "--metric")
     check(evaluate("--images", images, "--dataset", "ring8", "--metric", "pixel_fid"), "are pictures")
@@ -369,3 +402,12 @@ def test_an_npz_of_something_else_is_one_sentence(evaluate, tmp_path: Path, cont
 def test_an_npz_that_is_broken_is_one_sentence(evaluate, tmp_path: Path, content: bytes):
     (tmp_path / "x.npz").write_bytes(content)
     check(scored(evaluate, tmp_path / "x.npz"), "x.npz cannot be read")
+
+
+def test_images_are_decoded_as_those_of_a_dataset(tmp_path: Path):
+    gray = np.random.default_rng(0).integers(256, size=(8, 8), dtype=np.uint8)
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "0.png")
+    Image.merge("LA", (Image.fromarray(gray), Image.new("L", (8, 8), 0))).save(tmp_path / "1.png")
+    deep, clear = read_images(tmp_path, ImageSpec(1, 8, 8))
+    assert np.array_equal(deep[0].numpy(), gray)
+    assert clear.min() == 255  # transparent: white

@@ -194,7 +194,7 @@ def test_a_generator_that_replays_training_images_is_caught(run: Run, healthy: d
         assert replayed[f"memorization_ratio_{name}"] < 0.01
         assert replayed[f"copying_{name}"] < -3
     assert replayed["memorization_distance"] == pytest.approx(0, abs=1e-6)
-    assert replayed["mifid"] > 1e3 * healthy["mifid"]
+    assert replayed["classifier_mifid"] > 1e3 * healthy["classifier_mifid"]
     for name in ("classifier_precision", "classifier_recall", "coverage"):  # which see no copies
         assert replayed[name] == pytest.approx(healthy[name], abs=0.1)
 
@@ -374,7 +374,7 @@ def test_two_samples_and_three_training_images_are_enough_to_be_measured():
     few = ("metric.n_fake=2", "metric.modes.n_fake=2", "metric.memorization.n_train=3")
     found = make_run(*SMALL, "metric=[pixel_fid,pixel_kid,memorization,modes]", *few).evaluate()
     assert found.values["modes"] <= 2
-    assert found.protocols["mifid"]["n_train"] == 3
+    assert found.protocols["classifier_mifid"]["n_train"] == 3
 
 
 def test_a_generator_that_makes_one_image_has_the_values_of_a_collapse(run: Run):

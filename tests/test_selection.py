@@ -364,3 +364,39 @@ def test_what_is_no_metric_is_told():
         make_run(*SMALL, "+metric.own={_target_:gan_runner.loss.adversarial.Hinge}")
     with pytest.raises(ConfigError, match=r"metric.n_fke=3 is neither a metric nor one of"):
         make_run(*SMALL, "+metric.n_fke=3")
+
+
+@pytest.mark.parametrize("every", [0, 2], ids=["at the end", "on the cadence"])
+def test_an_evaluation_that_is_cut_short_costs_no_step_and_is_taken_again(tmp_path: Path, monkeypatch, every: int):
+    asked = scripted(SCRIPT[:2], "train.total_steps=4", f"train.evaluate_every={every}")
+    whole = train_in(tmp_path / "whole", *asked)
+    with monkeypatch.context() as patched:
+        original = session.Run.evaluate
+
+        def cut(run: Any, split: str | None = None) -> Any:
+            if run.steps == 4:
+                raise RuntimeError("killed")
+            return original(run, split)
+
+        patched.setattr(session.Run, "evaluate", cut)
+        with pytest.raises(RuntimeError, match="killed"):
+            train_in(tmp_path / "cut", *asked)
+    assert checkpoint.checkpoints(RunFolder(tmp_path / "cut").checkpoints)[-1].name == "step-00000004.pt"
+    folder = train_in(tmp_path / "cut", *asked)
+    assert metrics(folder) == metrics(whole)
+    states = [final_state(each) for each in (folder, whole)]
+    selections = [state.pop("selection") for state in states]
+    assert selections[0] == selections[1]
+    assert_close(*states, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("metric", "need"), [("pixel_fid", 2), ("pixel_precision_recall", 4)])
+def test_too_few_real_images_are_told_before_training(metric: str, need: int):
+    few = (
+        "dataset=synthetic",
+        "dataset.count=10",
+        f"metric={metric}",
+        "train.batch_size=4",
+    )  # 1 in each held-out split
+    with pytest.raises(ConfigError, match=f"metric.{metric} needs {need} images in the validation split, .* has 1"):
+        make_run(*SMALL[:-2], *few, "device=cpu")

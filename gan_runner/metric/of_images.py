@@ -1,6 +1,6 @@
 """Metrics on the images themselves, and on what is recognised in them."""
 
-from dataclasses import replace
+import math
 from typing import ClassVar
 
 import torch
@@ -159,11 +159,19 @@ class Memorization:
     A picture shows samples beside their nearest training images.
     """
 
-    def __init__(self, features: str = "auto", n_fake: int = 10_000, n_train: int = 50_000, cells: int = 10):
-        require_counts(n_fake=n_fake, n_train=n_train)
+    def __init__(
+        self,
+        features: str = "auto",
+        n_real: int | None = None,
+        n_fake: int = 10_000,
+        n_train: int = 50_000,
+        cells: int = 10,
+    ):
+        require_counts(n_real=n_real, n_fake=n_fake, n_train=n_train)
         choose("features", features, {"auto": None, "classifier": None, "pixels": None})
         require(cells >= 1, f"cells={cells} must be at least 1")
-        self.features, self.n_fake, self.n_train, self.cells = features, n_fake, n_train, cells
+        self.features, self.cells = features, cells
+        self.n_real, self.n_fake, self.n_train = n_real, n_fake, n_train
 
     def mifid(self, subject: Subject) -> str:
         """Its name says whose features it is of, since it is published with Inception's."""
@@ -186,19 +194,19 @@ class Memorization:
             found |= {f"{value}_{name}": number for value, number in values.items()}
             view.note(*found.keys() - view.stamps.keys())
             beside.append(closest)
-        real, fake, train = view.real(), view.fake(self.n_fake), view.train(self.n_train)
+        real, fake, train = view.real(self.n_real), view.fake(self.n_fake), view.train(self.n_train)
         if view.subject.pictures and view.subject.spec.channels in (1, 3):
             rows = torch.cat([fake.images[:SHOWN, None], *(train.images[each] for each in beside)], dim=1)
             view.show("neighbours", rows.flatten(0, 1), rows.shape[1])
         distance = memorization_distance(fake.features(self.features), train.features(self.features))
         frechet = frechet_distance(real.moments(self.features), fake.moments(self.features))
-        alike = self.neighbours_alike(real, fake)
-        found |= {"one_nearest_neighbour": alike, "memorization_distance": distance}
-        return found | {self.mifid(view.subject): mifid(frechet, distance)}
+        found |= {"memorization_distance": distance, self.mifid(view.subject): mifid(frechet, distance)}
+        view.note(*found.keys() - view.stamps.keys())
+        return found | {"one_nearest_neighbour": self.neighbours_alike(view)}
 
     def compare(self, view: View, kind: str) -> tuple[dict[str, float], Tensor]:
         """Values in one kind of features, and the rows (16, 5) of training images next to the first samples."""
-        real, fake, train = view.real(), view.fake(self.n_fake), view.train(self.n_train)
+        real, fake, train = view.real(self.n_real), view.fake(self.n_fake), view.train(self.n_train)
         features, own = train.features(kind), fake.features(kind)
         known = real.found_out("memorization", kind, None, lambda: self.beforehand(real, train, kind), train)
         to_train = nearest(own, features)
@@ -207,6 +215,11 @@ class Memorization:
             "memorization_ratio": nearest_ratio(to_train.distances[:, 0], known["distances"]),
             "copying": copying(to_train.distances[:, 0], known["distances"], cells, known["cells"]),
         }
+        if math.isnan(values["copying"]):
+            view.warn(
+                f"copying of {view.subject.kind(kind)}: no cell has 20 samples and 20 held-out images, so that it is "
+                f"not known; use more of both, or metric.memorization.cells=1."
+            )
         return values, nearest(own[:SHOWN], features, min(BESIDE, train.count)).indices
 
     def beforehand(self, real: Judged, train: Judged, kind: str) -> dict[str, Tensor]:
@@ -216,10 +229,10 @@ class Memorization:
         cells, distances = nearest(held_out, centers).indices[:, 0], nearest(held_out, features).distances[:, 0]
         return {"centers": centers, "cells": cells, "distances": distances}
 
-    def neighbours_alike(self, real: Judged, fake: Judged) -> float:
+    def neighbours_alike(self, view: View) -> float:
         """Leave-one-out accuracy, of as many of either."""
-        count = min(real.count, fake.count)
-        sets = [replace(images, count=count) for images in (real, fake)]
+        count = min(view.real(self.n_real).count, self.n_fake)
+        sets = [view.real(count), view.fake(count)]
         features = [images.features(self.features) for images in sets]
         within = [images.distances(self.features)[:, 0] for images in sets]
         across = [nearest(one, other).distances[:, 0] for one, other in (features, features[::-1])]
