@@ -176,7 +176,7 @@ TOGETHER: list[tuple[list[str], list[str]]] = [
     (["dataset=point_masses", "dataset.distance=abc"], ["dataset.distance"]),
     (["device=cuda"], ["kind=cuda", "device=cpu"]),
     (["metric=clasifier_fid"], ["metric/clasifier_fid", "classifier_fid"]),
-    (["metric=[classifier_fid,nothing]"], ["metric/nothing"]),
+    (["metric=[classifier_fid,nothing]"], ["metric=nothing is none of", "classifier_fid"]),
     (["metric=pixel_fid", "metric.n_fake=1"], ["n_fake=1 must be at least 2"]),
     (["metric=pixel_fid", "metric.n_fake=many"], ["metric.pixel_fid.n_fake='many' should be of type int"]),
     (["metric=pixel_fid", "metric.n_real=181"], ["n_real=181 is more than the 180 images"]),

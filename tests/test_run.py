@@ -309,7 +309,7 @@ def test_seeds_differ_and_repeat(loss: str):
 def test_whatever_has_state_is_part_of_the_state(override: str, more: set[str]):
     run = make_run(*SMALL, override)
     stateful = {name for name, value in vars(run).items() if isinstance(value, Stateful)}
-    assert stateful == {"generator", "discriminator", "ema", "meter", "health"} | more
+    assert stateful == {"generator", "discriminator", "ema", "meter", "health", "selection"} | more
     assert stateful <= run.state().keys()
     nested = {name for name, value in vars(run.objective).items() if isinstance(value, Stateful)}
     assert not nested
