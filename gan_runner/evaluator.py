@@ -227,7 +227,8 @@ class Evaluator:
 
     def __call__(self, samples: Pool, game: Game | None, split: str) -> Evaluation:
         for name in self.dataset.splits:
-            self.pools.setdefault(name, self.pool(name))
+            if name not in self.pools:  # its images are hashed
+                self.pools[name] = self.pool(name)
         view = View(self.subject, split, self.pools, samples, self.extractor, self.seed, game)
         values: dict[str, float] = {}
         protocols: dict[str, dict[str, Any]] = {}

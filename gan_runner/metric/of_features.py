@@ -10,7 +10,7 @@ from gan_runner.metric.frechet import frechet_distance
 from gan_runner.metric.inception_score import inception_score
 from gan_runner.metric.kernel import kernel_distance
 from gan_runner.metric.precision_recall import precision_recall
-from gan_runner.metric.view import Judged, Subject, View
+from gan_runner.metric.view import Judged, Subject, View, require_counts
 
 PREFIXES = {"classifier": "classifier_", "pixels": "pixel_", **{kind: f"{kind}_" for kind in SOURCES}}
 LOGITS = ("inception", "classifier")
@@ -35,8 +35,7 @@ class OfFeatures:
     def __init__(self, features: str, n_real: int | None = None, n_fake: int = 10_000, weights: str | None = None):
         """weights: a file, for networks that torch-fidelity would download."""
         choose("features", features, dict.fromkeys(("classifier", "pixels", *SOURCES)))
-        for name, count in (("n_real", n_real), ("n_fake", n_fake)):
-            require(count is None or count >= 2, f"{name}={count} must be at least 2")
+        require_counts(n_real=n_real, n_fake=n_fake)
         self.features, self.weights, self.n_real, self.n_fake = features, weights, n_real, n_fake
 
     def named(self, value: str) -> str:

@@ -23,14 +23,9 @@ from gan_runner.metric.of_features import PREFIXES
 from gan_runner.metric.of_features import unfit as unfit_features
 from gan_runner.metric.parzen import parzen_log_likelihood
 from gan_runner.metric.sliced_wasserstein import PATCH, pyramid_sliced_wasserstein, sliced_wasserstein
-from gan_runner.metric.view import Judged, Subject, View
+from gan_runner.metric.view import Judged, Subject, View, require_counts
 
 SHOWN, BESIDE = 16, 5  # samples in the picture of neighbours, and training images beside each
-
-
-def require_counts(**counts: int | None) -> None:
-    for name, count in counts.items():
-        require(count is None or count >= 2, f"{name}={count} must be at least 2")
 
 
 def in_unit_range(images: Tensor) -> Tensor:

@@ -5,10 +5,9 @@ from typing import ClassVar
 
 import torch
 
-from gan_runner.errors import require
 from gan_runner.metric.linear_probe import linear_probe
 from gan_runner.metric.test_error import error_rate
-from gan_runner.metric.view import Judged, Subject, View
+from gan_runner.metric.view import Judged, Subject, View, require_counts
 
 
 def without_players(subject: Subject) -> str:
@@ -54,8 +53,7 @@ class HeldOutWasserstein:
     """
 
     def __init__(self, n_real: int | None = None, n_fake: int = 10_000):
-        for name, count in (("n_real", n_real), ("n_fake", n_fake)):
-            require(count is None or count >= 2, f"{name}={count} must be at least 2")
+        require_counts(n_real=n_real, n_fake=n_fake)
         self.n_real, self.n_fake = n_real, n_fake
 
     def unfit(self, subject: Subject) -> str:
@@ -78,8 +76,7 @@ class DiscriminatorGap:
     better: ClassVar[dict[str, str]] = {"discriminator_gap_share": "low"}
 
     def __init__(self, n_real: int | None = None, n_fake: int = 10_000):
-        for name, count in (("n_real", n_real), ("n_fake", n_fake)):
-            require(count is None or count >= 2, f"{name}={count} must be at least 2")
+        require_counts(n_real=n_real, n_fake=n_fake)
         self.n_real, self.n_fake = n_real, n_fake
 
     def unfit(self, subject: Subject) -> str:
@@ -103,8 +100,7 @@ class LinearProbe:
     better: ClassVar[dict[str, str]] = {"linear_probe": "high"}
 
     def __init__(self, n_real: int | None = None, n_train: int = 10_000):
-        for name, count in (("n_real", n_real), ("n_train", n_train)):
-            require(count is None or count >= 2, f"{name}={count} must be at least 2")
+        require_counts(n_real=n_real, n_train=n_train)
         self.n_real, self.n_train = n_real, n_train
 
     def unfit(self, subject: Subject) -> str:

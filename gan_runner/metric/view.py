@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from gan_runner.errors import ConfigError
+from gan_runner.errors import ConfigError, require
 from gan_runner.metric.cache import Cache, Content
 from gan_runner.metric.frechet import Moments, moments
 from gan_runner.metric.neighbours import nearest
@@ -230,7 +230,6 @@ class View:
     extractor: Callable[[str, str | None], Extractor]
     seed: int
     game: Game | None = None
-    decode: Callable[[Tensor], Tensor] = field(default=lambda images: images)
     stamp: dict[str, Any] = field(default_factory=dict)  # what the metric at work has asked for
     stamps: dict[str, dict[str, Any]] = field(default_factory=dict)  # of single values, where it asked several things
     warnings: list[str] = field(default_factory=list)
@@ -290,6 +289,12 @@ class Metric(Protocol):
     """
 
     def __call__(self, view: View) -> dict[str, float]: ...
+
+
+def require_counts(**counts: int | None) -> None:
+    """ValueError unless each is null, or enough to compare."""
+    for name, count in counts.items():
+        require(count is None or count >= 2, f"{name}={count} must be at least 2")
 
 
 def too_many(count: int, split: str, there: int) -> str:
