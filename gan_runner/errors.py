@@ -17,6 +17,10 @@ class ConfigError(Exception):
         self.sentences = sentences
 
 
+class SweepError(ConfigError):
+    """A mistake of the sweep, which every other of its jobs would repeat: it ends with this one."""
+
+
 class Diverged(Exception):
     """A loss, score, gradient or weight is no longer finite."""
 

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_runner.console import duration
-from gan_runner.errors import ConfigError, Diverged, EndedElsewhere, NotWritten, RankLost, Stopped, nearest
+from gan_runner.errors import ConfigError, Diverged, EndedElsewhere, NotWritten, RankLost, Stopped, SweepError, nearest
 from gan_runner.files import storing
 from gan_runner.folder import FolderOfAnother, RunFolder, chosen_name, flatten, folder_name, identity, show
 from gan_runner.launch import joined, standing
@@ -155,7 +155,7 @@ def through_hydra() -> Iterator[None]:
     try:
         yield
     except ENDINGS as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN and not isinstance(error, Stopped):
+        if HydraConfig.get().mode is RunMode.MULTIRUN and not isinstance(error, Stopped | SweepError):
             log.error("failed: %s: %s", " ".join(HydraConfig.get().overrides.task), error)
             raise
         raise SystemExit(error.exit_code) from error  # passes through Hydra without a word of its own; ends a sweep
@@ -197,6 +197,25 @@ def objective(folder: RunFolder, config: Mapping[str, Any]) -> float | None:
             f"a number; start it over with train.fresh=true."
         )
     return float(best["validation"][by])
+
+
+def check_search(run: "Run") -> None:
+    """A sweeper that optimises is told `train.select_by`, and must know which way it is better."""
+    if not HydraConfig.initialized() or "direction" not in HydraConfig.get().sweeper:
+        return
+    by, direction = run.settings.select_by, direction_of(HydraConfig.get().sweeper.direction)
+    if by is None:
+        raise SweepError("a search needs a value to search by: set metric=[...] and train.select_by=VALUE of it.")
+    assert run.evaluator is not None
+    way = run.evaluator.better[by]
+    wanted = {"low": "minimize", "high": "maximize"}[way]
+    if direction != wanted:
+        raise SweepError(f"hydra.sweeper.direction={direction}, and of {by} {way} is better; use {wanted}.")
+
+
+def direction_of(setting: Any) -> str:
+    """Of a sweeper, typed or its own enumeration."""
+    return str(getattr(setting, "name", setting)).lower()
 
 
 def check_same(own: Mapping[str, Any], first: Mapping[str, Any]) -> None:
@@ -242,6 +261,7 @@ def train(
     with contextlib.ExitStack() as stack:
         with ranks.united():
             run = build(config, ranks)
+            check_search(run)
             stack.enter_context(folder.claim(config, run.settings.fresh))
             stack.enter_context(log_file(folder.path / "train.log") if ranks.first else contextlib.nullcontext())
         for line in describe(run, hparams or {}, folder):

@@ -41,11 +41,11 @@ ORDER = (
     ("compat",),
     ("build",),
     ("main", "sample"),
-    ("__main__", "compare", "data", "evaluate", "networks"),
+    ("__main__", "compare", "data", "evaluate", "networks", "search"),
     ("benchmark",),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
-MAY_USE_HYDRA = ("benchmark", "build", "data", "evaluate", "main", "networks", "sample")
+MAY_USE_HYDRA = ("benchmark", "build", "data", "evaluate", "main", "networks", "sample", "search")
 ALLOWED_BETWEEN_LEAVES = {("environment", "device")}  # the environment is that of the device
 HEAVY = ("torchvision", "sklearn", "scipy", "matplotlib", "torch_fidelity")
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
