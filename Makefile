@@ -46,7 +46,7 @@ lint: $(READY)  ## style and types
 	$(BIN)/mypy
 
 board: $(READY)  ## TensorBoard on outputs/
-	$(BIN)/tensorboard --logdir outputs $(ARGS)
+	$(BIN)/tensorboard --logdir outputs --samples_per_plugin images=100 $(ARGS)
 
 figures: $(READY)  ## the figures of docs/losses.md; trains every loss on a ring first, an hour and a half on a core
 	$(BIN)/python -m gan_runner -m experiment=ring8 'loss=glob(*,exclude=[acgan*,semi*])' study=ring8

@@ -4,20 +4,29 @@ import io
 import json
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from google.protobuf.struct_pb2 import Value
 from PIL import Image, ImageDraw, ImageFont
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+from tensorboard.plugins.hparams.metadata import (
+    NULL_TENSOR,
+    SESSION_END_INFO_TAG,
+    SESSION_START_INFO_TAG,
+    create_summary_metadata,
+)
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 from torch.utils.tensorboard.summary import custom_scalars, text
-from torch.utils.tensorboard.summary import hparams as hyperparameters
 
 from gan_runner.files import write_atomically
 from gan_runner.spec import ImageSpec, to_levels
@@ -43,6 +52,8 @@ LAYOUT = {  # of TensorBoard's custom scalars: category -> chart -> tags, as reg
         "share of time spent on data": ["Multiline", ["speed/data_wait_share"]],
     },
 }
+KINDS = {bool: "bool_value", str: "string_value"}  # of settings in HParams; else number_value
+END = ".end"  # of the event file that says how a run ended
 CELL = 32  # pixels: smaller images are enlarged by a whole factor to at least this height
 
 
@@ -57,6 +68,8 @@ class Logger:
         """purge_from: None adds to what there is."""
         self.folder = folder
         self.metrics = folder / "metrics.jsonl"
+        for superseded in folder.glob(f"events.out.tfevents.*{END}"):
+            superseded.unlink()
         self.events = open(folder / event_file(folder), "xb")  # noqa: SIM115 (closed by close)
         self.lines = open(self.metrics, "ab")  # noqa: SIM115 (closed by close)
         self.event(file_version="brain.Event:2")
@@ -71,9 +84,7 @@ class Logger:
         self.event(step=step, session_log=SessionLog(status=SessionLog.START))
 
     def event(self, **content: Any) -> None:
-        """One record, in the file when this returns."""
-        RecordWriter(self.events).write(Event(wall_time=time.time(), **content).SerializeToString())
-        self.events.flush()
+        write(self.events, **content)
 
     def scalars(self, step: int, values: Mapping[str, float], **beside: Any) -> None:
         """beside: what the line of metrics.jsonl holds as well."""
@@ -99,14 +110,24 @@ class Logger:
         image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png.getvalue())
         self.event(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=image)]))
 
-    def describe(self, hparams: Mapping[str, float | str | bool], metrics: Sequence[str]) -> None:
-        """At the start of a run: a session of TensorBoard's HParams in the same event file, and the layout."""
-        for summary in (*hyperparameters(dict(hparams), dict.fromkeys(metrics, 0))[:2], custom_scalars(LAYOUT)):
-            self.event(summary=summary)
+    def describe(self, hparams: Mapping[str, float | str | bool], metrics: Sequence[str] = ()) -> None:
+        """At the start of a run: a session of TensorBoard's HParams in the same event file, and the layout.
 
-    def conclude(self) -> None:
-        """At the end of a run: HParams shows it as a success."""
-        self.event(summary=hyperparameters({}, {})[2])
+        No experiment is told of: TensorBoard would take the first that it finds for that of all runs, where it else
+        finds the settings that differ and the values that there are among all of them.
+        """
+        values = {key: Value(**{KINDS.get(type(value), "number_value"): value}) for key, value in hparams.items()}
+        self.event(summary=of_hparams(SESSION_START_INFO_TAG, session_start_info=SessionStartInfo(hparams=values)))
+        self.event(summary=custom_scalars(LAYOUT | layout_of(metrics)))
+
+    def conclude(self, success: bool) -> None:
+        """At the end of a run: HParams shows how it went.
+
+        In a file of its own, which a session that goes on removes: of two such words TensorBoard believes the first.
+        """
+        status = SessionEndInfo(status=STATUS_SUCCESS if success else STATUS_FAILURE)
+        with open(self.folder / f"{event_file(self.folder)}{END}", "xb") as file:
+            write(file, summary=of_hparams(SESSION_END_INFO_TAG, session_end_info=status))
 
     def text(self, tag: str, content: str, step: int) -> None:
         self.event(step=step, summary=text(tag, content))
@@ -139,11 +160,31 @@ class Silence(Logger):
     def image(self, tag: str, name: str, step: int, grid: np.ndarray) -> None:
         pass
 
+    def conclude(self, success: bool) -> None:
+        pass
+
     def sync(self) -> None:
         pass
 
     def close(self) -> None:
         pass
+
+
+def write(file: BinaryIO, **content: Any) -> None:
+    """One record, in the file when this returns."""
+    RecordWriter(file).write(Event(wall_time=time.time(), **content).SerializeToString())
+    file.flush()
+
+
+def of_hparams(tag: str, **content: Any) -> Summary:
+    metadata = create_summary_metadata(HParamsPluginData(**content))
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=NULL_TENSOR)])
+
+
+def layout_of(metrics: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
+    """A chart of each metric, of all splits."""
+    charts = {name: ["Multiline", [f"metric/(test/)?{re.escape(name)}$"]] for name in metrics}
+    return {"metrics": charts} if charts else {}
 
 
 def event_file(folder: Path) -> str:

@@ -21,7 +21,7 @@ from gan_runner.checkpoint import Checkpoint
 from gan_runner.console import duration
 from gan_runner.environment import environment
 from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
-from gan_runner.evaluator import OF_ONE_SPLIT, REPORT, Evaluation, Selection, finite
+from gan_runner.evaluator import OF_ONE_SPLIT, REPORT, SELECTION, Evaluation, Selection, finite
 from gan_runner.files import storing
 from gan_runner.folder import RunFolder, config_hash, differences
 from gan_runner.interrupt import Interrupt
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MOST_ROLLBACKS = 3
 WIDTH = 118  # characters of a line that lists metrics
+SUCCESS = {"completed": True, "diverged": False, "failed": False}  # an interrupted run goes on
 COMPARED = ("device", "precision", "threads", "ranks", "python", "torch", "gan_runner")
 SHOWN = {  # tag -> its name in the line of progress
     "loss/discriminator": "D",
@@ -198,9 +199,8 @@ class Session:
             self.logger.text(tag, quoted(text), 0)
         if self.origin.advice:
             self.logger.text("advice", "\n\n".join(self.origin.advice), 0)
-        chosen = f"metric/{self.settings.select_by}" if self.settings.select_by else None
-        tags = ("loss/discriminator", "loss/generator", self.run.objective.estimate_tag, chosen)
-        self.logger.describe(self.origin.hparams, [tag for tag in tags if tag is not None])
+        evaluator = self.run.evaluator
+        self.logger.describe(self.origin.hparams, list(evaluator.better) if evaluator is not None else [])
 
     # ---- the loop
 
@@ -269,8 +269,7 @@ class Session:
             name, patience = self.settings.select_by, self.settings.patience
             log.info("stopped early: no better %s in %d evaluations", name, patience)
         self.judge_apart()
-        with self.writing():
-            self.logger.conclude()
+        self.log_best()
 
     def stop(self, signum: int) -> None:
         self.save()
@@ -298,6 +297,8 @@ class Session:
             with storing(self.folder.path):
                 self.logger.close()
                 self.summarize(status)
+                if status in SUCCESS:
+                    self.logger.conclude(SUCCESS[status])
         except NotWritten:
             if status == "completed":
                 raise
@@ -447,6 +448,15 @@ class Session:
                 self.record(found, "best")
             finally:
                 self.load()
+
+    def log_best(self) -> None:
+        """The value that chose the best networks, on both splits: TensorBoard's HParams show what was logged last."""
+        best = self.judged.get("best")
+        if best is not None:
+            by = best["select_by"]
+            found = {f"best/{by}": best.get(SELECTION, {}).get(by), f"best/{REPORT}/{by}": best.get(REPORT, {}).get(by)}
+            with self.writing():
+                self.logger.scalars(self.run.steps, {tag: value for tag, value in found.items() if value is not None})
 
     def real_grid(self) -> None:
         images = self.run.real.images[: self.settings.grid]

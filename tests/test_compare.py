@@ -77,7 +77,8 @@ def write_in(
     told |= {"peak_memory_mb": 500.0, "environment": {"device": "a CPU"}, "last": {"loss/generator": 1.0}}
     (path / "summary.json").write_text(json.dumps({**told, "metrics": judged, **summary}))
     logger = Logger(path, 0)
-    logger.describe({"loss": loss, "model": "mlp", **(config or {} if typed else {})}, [])
+    hparams = {key: value for key, value in (config or {}).items() if value is not None} if typed else {}
+    logger.describe({"loss": loss, "model": "mlp", **hparams})
     logger.close()
     log(path, [step * steps // 4 for step in range(1, 5)])
     (path / "samples").mkdir()

@@ -7,7 +7,11 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from gan_runner.comparison.records import hyperparameters
 from gan_runner.logger import Logger, image_grid, tiled
 from gan_runner.spec import ImageSpec
 
@@ -38,6 +42,24 @@ def test_a_second_process_supersedes_what_was_logged_past_its_start(tmp_path: Pa
     assert [(event.step, event.value) for event in board(tmp_path).Scalars("loss/generator")] == expected
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["loss/generator"]) for line in lines] == expected
+
+
+def test_settings_keep_their_kinds_in_hparams(tmp_path: Path):
+    logger, settings = Logger(tmp_path, 1), {"loss": "gan", "seed": 3, "device.compile": True, "optimizer.lr": 1e-4}
+    logger.describe(settings)
+    logger.close()
+    found = hyperparameters(tmp_path, pytest.fail)
+    assert found == settings
+    assert found["device.compile"] is True
+
+
+def test_how_a_run_ended_is_taken_back_by_a_session_that_goes_on(tmp_path: Path):
+    for success, status in ((False, STATUS_FAILURE), (True, STATUS_SUCCESS)):
+        Logger(tmp_path, None).conclude(success)
+        content = board(tmp_path).SummaryMetadata(SESSION_END_INFO_TAG).plugin_data.content
+        assert HParamsPluginData.FromString(content).session_end_info.status == status
+    Logger(tmp_path, None).close()
+    assert SESSION_END_INFO_TAG not in board(tmp_path).Tags()["tensors"]
 
 
 @pytest.mark.parametrize("last", ['{"step": 2}', '{"step": 2}\n5\n\xff\n'], ids=["no newline", "no record"])

@@ -1,22 +1,21 @@
 """The command line, mostly in one process, some of it as real commands."""
 
-import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from joblib import cpu_count
+from tensorboard.backend.application import TensorBoardWSGIApp
+from tensorboard.backend.event_processing.data_ingester import LocalDataIngester
+from tensorboard.program import TensorBoard
+from werkzeug.test import Client
 
 from gan_runner.main import main
 from gan_runner.run import Run
@@ -138,12 +137,12 @@ def test_a_job_that_fails_does_not_take_the_others_with_it(command: Command):
     assert len(names()) == 2
 
 
-def test_a_signal_stops_a_sweep_and_leaves_the_rest_to_the_next_call(command: Command, monkeypatch):
-    def signalled(run: Run) -> dict:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return step(run)
+def signalled(run: Run, step: Callable[[Run], dict] = Run.step) -> dict:
+    os.kill(os.getpid(), signal.SIGTERM)
+    return step(run)
 
-    step = Run.step
+
+def test_a_signal_stops_a_sweep_and_leaves_the_rest_to_the_next_call(command: Command, monkeypatch):
     sweep = ("-m", *SMALL, "train.total_steps=3", "seed=0,1", "study=s")
     with monkeypatch.context() as patched:
         patched.setattr(Run, "step", signalled)
@@ -308,60 +307,75 @@ def test_composition_alone_trains_nothing(in_tmp: Path):
     assert not Path("outputs").exists()
 
 
-def test_tensorboard_compares_the_jobs_of_a_sweep_by_their_settings(command: Command):
-    """Through TensorBoard's own HTTP data: scalars, pictures, text, the layout, and one HParams session a run."""
-    assert command("-m", *SMALL, "train.total_steps=2", "train.log_every=1", "loss=gan,wgan_gp", "seed=0,1").code == 0
-    with board() as fetch:
-        runs = fetch("runs")
-        assert len(runs) == 4
-        scalars = fetch("plugin/scalars/tags")
-        assert all("loss/generator" in scalars[run] for run in runs)
-        one = next(run for run in runs if "loss=wgan_gp" in run and "seed=1" in run)
-        points = fetch(f"plugin/scalars/scalars?tag=wasserstein%2Festimate&run={quote(one)}")
+def test_tensorboard_compares_the_runs_of_a_sweep(command: Command, monkeypatch: pytest.MonkeyPatch):
+    """Through its own HTTP data: settings, values and endings as HParams shows them, curves, pictures, the layout."""
+    every = ("train.log_every=1", "train.sample_every=1", "train.evaluate_every=1")
+    metric = ("metric=[pixel_fid]", "metric.n_fake=100", "train.select_by=pixel_fid")
+    asked = (*SMALL, *every, *metric, "train.total_steps=2")
+    assert command("-m", *asked, "loss=gan,wgan_gp", "seed=0,1").code == 0
+    assert command(*asked, "loss=wgan_gp", "optimizer.lr=1e18", "train.total_steps=50", "name=lost").code == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "step", signalled)
+        for name in ("stopped", "resumed"):
+            assert command(*asked, "seed=2", f"name={name}").code == 128 + signal.SIGTERM
+    assert command(*asked, "seed=2", "name=resumed").code == 0
+    fetch = board()
+
+    summaries = {path.parent.name: json.loads(path.read_text()) for path in Path("outputs").glob("*/summary.json")}
+    finished = {name: summary for name, summary in summaries.items() if summary["status"] == "completed"}
+    found = fetch("plugin/hparams/session_groups", {"startIndex": 0, "sliceSize": 99, "allowedStatuses": STATUSES})
+    sessions = {group["name"]: group for group in found["sessionGroups"]}
+    assert set(sessions) == set(summaries) == set(fetch("runs"))
+    endings = {"completed": "STATUS_SUCCESS", "diverged": "STATUS_FAILURE", "interrupted": "STATUS_UNKNOWN"}
+    assert {name: group["sessions"][0]["status"] for name, group in sessions.items()} == {
+        name: endings[summary["status"]] for name, summary in summaries.items()
+    }
+    for name, summary in finished.items():
+        last, best = summary["metrics"]["last"], summary["metrics"]["best"]
+        shown = {value["name"]["tag"]: value["value"] for value in sessions[name]["metricValues"]}
+        assert [shown[f"{kind}/pixel_fid"] for kind in ("metric", "metric/test", "best", "best/test")] == pytest.approx(
+            [each[split]["pixel_fid"] for each in (last, best) for split in ("validation", "test")]
+        )
+    experiment = fetch("plugin/hparams/experiment", {"experimentName": ""})
+    differing = {info["name"] for info in experiment["hparamInfos"] if info["differs"]}
+    assert differing == {"loss", "loss.n_critic", "optimizer", "optimizer.lr", "seed"}
+    of_some = {"divergence/js_estimate", "wasserstein/estimate", "penalty/gradient"}
+    assert of_some <= {info["name"]["tag"] for info in experiment["metricInfos"]}
+    one = next(name for name in finished if "loss=wgan_gp" in name and "seed=1" in name)
+    assert (
+        sessions[one]["hparams"].items() >= {"loss": "wgan_gp", "seed": 1, "model.generator.widths": "[16,16]"}.items()
+    )
+
+    for run in finished:
+        points = fetch(f"plugin/scalars/scalars?tag=loss%2Fgenerator&run={quote(run)}")
         assert [step for _, step, _ in points] == [1, 2]
-        pictures = fetch(f"plugin/images/images?tag=samples%2Ffixed&run={quote(one)}&sample=0")
-        assert [picture["step"] for picture in pictures] == [2]
-        assert {"config", "command"} <= {tag.split("/")[0] for tag in fetch("plugin/text/tags")[one]}
-        layout = fetch("plugin/custom_scalars/layout")
-        assert [category["title"] for category in layout["category"]] == ["losses", "distances", "health", "speed"]
-        groups = fetch("plugin/hparams/session_groups", {"startIndex": 0, "sliceSize": 9, "allowedStatuses": STATUSES})
-    sessions = {group["sessions"][0]["name"]: group for group in groups["sessionGroups"]}
-    assert set(sessions) == set(runs)
-    assert sessions[one]["hparams"]["loss"] == "wgan_gp"
-    assert sessions[one]["hparams"]["seed"] == 1
-    assert sessions[one]["hparams"]["model.generator.widths"] == "[16,16]"
-    assert {session["sessions"][0]["status"] for session in sessions.values()} == {"STATUS_SUCCESS"}
+        pictures = fetch(f"plugin/images/images?tag=samples%2Ffixed&run={quote(run)}&sample=0")
+        assert [picture["step"] for picture in pictures] == [1, 2]
+    assert {"config", "command"} <= {tag.split("/")[0] for tag in fetch("plugin/text/tags")[one]}
+    layout = {category["title"]: category["chart"] for category in fetch("plugin/custom_scalars/layout")["category"]}
+    assert list(layout) == ["losses", "distances", "health", "speed", "metrics"]
+    (chart,) = layout["metrics"]
+    (tag,) = chart["multiline"]["tag"]
+    curves = fetch(f"plugin/custom_scalars/scalars?tag={quote(tag)}&run={quote(one)}")["tag_to_events"]
+    assert set(curves) == {"metric/pixel_fid", "metric/test/pixel_fid"}
 
 
 STATUSES = ["STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING", "STATUS_UNKNOWN"]
 
 
-@contextlib.contextmanager
-def board() -> Iterator[Callable[..., Any]]:
-    """TensorBoard on outputs/, as users start it, and a way to ask for its data."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tensorboard.main", "--logdir", "outputs", "--port", "0", "--load_fast", "false"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        lines = iter(server.stderr.readline, "")
-        address = next(match[0] for line in lines if (match := re.search(r"http://localhost:\d+/", line)))
-        threading.Thread(target=server.stderr.read, daemon=True).start()
+def board() -> Callable[..., Any]:
+    """TensorBoard on outputs/ without its server, and a way to ask for its data."""
+    tensorboard = TensorBoard()
+    tensorboard.configure(logdir="outputs", reload_interval=0, reload_task="blocking")
+    ingester = LocalDataIngester(tensorboard.flags)
+    ingester.start()
+    client = Client(TensorBoardWSGIApp(tensorboard.flags, tensorboard.plugin_loaders, ingester.data_provider))
 
-        def fetch(path: str, body: dict | None = None) -> Any:
-            data = json.dumps(body).encode() if body is not None else None
-            request = urllib.request.Request(f"{address}data/{path}", data, {"Content-Type": "application/json"})
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.loads(answer.read())
+    def fetch(path: str, body: dict | None = None) -> Any:
+        answer = client.get(f"/data/{path}") if body is None else client.post(f"/data/{path}", json=body)
+        return json.loads(answer.data)
 
-        deadline = time.monotonic() + 60
-        while len(fetch("plugin/scalars/tags")) < 4 and time.monotonic() < deadline:
-            time.sleep(0.5)
-        yield fetch
-    finally:
-        server.kill()
-        server.wait()
+    return fetch
 
 
 def test_parallel_jobs_of_a_sweep_share_the_cores(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):

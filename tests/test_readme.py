@@ -84,6 +84,7 @@ def test_the_tags_of_the_readme_are_those_that_are_logged():
         *("schedule/momentum/generator", "schedule/betas.1/discriminator"),
         *("loss/class", "loss/supervised", "loss/unsupervised"),
         *("metric/classifier_fid", "metric/test/classifier_fid", "metric/test_error", "metric/validation_error"),
+        *("best/classifier_fid", "best/test/classifier_fid"),
         "samples/neighbours",
         "augment/probability",
         "verdict",

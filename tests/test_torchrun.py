@@ -78,7 +78,7 @@ def test_a_killed_rank_ends_all_and_the_same_command_goes_on(tmp_path: Path):
     assert "File" not in err.split("torch/distributed")[0]  # no traceback of ours before torchrun's own
     assert folder.status() == "failed"
     assert not lock.is_held(folder.path)
-    assert len(list(folder.path.glob("events*"))) == 1
+    assert len(list(folder.path.glob("events*[0-9]"))) == 1
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
 
     before = newest(folder)
@@ -94,7 +94,7 @@ def test_a_killed_rank_ends_all_and_the_same_command_goes_on(tmp_path: Path):
     assert err.count("stopped by SIGTERM at step") == 1
     assert folder.status() == "interrupted"
     assert newest(folder) == folder.read_summary()["steps"]
-    assert len(list(folder.path.glob("events*"))) == 3
+    assert len(list(folder.path.glob("events*[0-9]"))) == 3
 
 
 def test_a_mistake_is_told_once_and_leaves_nothing(tmp_path: Path):
@@ -114,7 +114,7 @@ def test_a_sweep_trains_one_run_after_the_other_on_all_ranks(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == [".sweeps", "default"]
     folder = RunFolder(tmp_path / "outputs" / "default")
     assert folder.status() == "completed"
-    assert len(list(folder.path.glob("events*"))) == 1
+    assert len(list(folder.path.glob("events*[0-9]"))) == 1
 
 
 DOORS = {"networks": networks.main, "data": data.main, "benchmark": benchmark.main, "sample": sample.main}
