@@ -1,6 +1,8 @@
 """The door to training: composes a configuration, names the run, builds it and trains it."""
 
 import contextlib
+import copy
+import functools
 import logging
 import os
 import re
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -359,7 +363,26 @@ def quoted(value: Any) -> str:
 
 
 def composed(overrides: Iterable[str]) -> dict[str, Any]:
-    return resolve(hydra.compose(HydraConfig.get().job.config_name, list(overrides)))
+    """As Hydra does it, but choices of groups, which take it long, are composed once in a sweep."""
+    loader = GlobalHydra.instance().config_loader()
+    assert isinstance(loader, ConfigLoaderImpl)
+    parsed = parse(overrides)
+    choices = [each for each in parsed if loader.repository.group_exists(each.key_or_group) and not merges(each)]
+    values = [each for each in parsed if each not in choices]
+    config = copy.deepcopy(chosen(loader, HydraConfig.get().job.config_name, *(str(c.input_line) for c in choices)))
+    loader._apply_overrides_to_config(values, config)
+    return resolve(config)
+
+
+def merges(override: Override) -> bool:
+    """Is it a dictionary under the name of a group, which is no choice?"""
+    return not override.is_delete() and isinstance(override.value(), dict)
+
+
+@functools.lru_cache(maxsize=64)
+def chosen(loader: ConfigLoaderImpl, name: str, *choices: str) -> DictConfig:
+    """The configuration of some choices of groups, for one command."""
+    return hydra.compose(name, list(choices))
 
 
 def with_effect(typed: dict[str, str]) -> list[str]:
