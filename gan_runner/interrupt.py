@@ -15,7 +15,7 @@ class Interrupt:
     """While open, `signum` is the signal that asked to stop, or None; `save` is set by one that asks to save alone.
 
     A scheduler's own handlers (submitit's requeue on SIGUSR2 and ignore SIGTERM) are not replaced but follow: on
-    SIGUSR1 and SIGUSR2 the run stops, then its handler is called (`follow`); on SIGTERM it saves and goes on.
+    SIGUSR1 and SIGUSR2 the run stops, then its handler is called (`follow`); on SIGTERM and SIGINT it saves and goes on.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Interrupt:
         return self
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
-        if signum == signal.SIGTERM and is_a_schedulers(self.previous[signum]):
+        if signum not in REQUEUEING and is_a_schedulers(self.previous[signum]):
             self.save = True
             self.previous[signum](signum, frame)
             return

@@ -32,7 +32,7 @@ from gan_runner.files import storing
 from gan_runner.folder import FolderOfAnother, RunFolder, chosen_name, flatten, folder_name, identity, show
 from gan_runner.launch import joined, standing
 from gan_runner.ranks import ALONE, Ranks, started
-from gan_runner.sweep import followed, note, noted
+from gan_runner.sweep import check_going_on, followed, gpu, is_elsewhere, note, noted, of_a_launcher
 
 if TYPE_CHECKING:
     from gan_runner.run import Run
@@ -74,7 +74,7 @@ def enter(job: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
-        if not isinstance(error, ENDINGS) and raised_in(job, error):
+        if of_a_launcher(error) or (not isinstance(error, ENDINGS) and raised_in(job, error)):
             raise
         tell(error, traceback_wanted)
 
@@ -159,10 +159,16 @@ def through_hydra() -> Iterator[None]:
     try:
         yield
     except ENDINGS as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN and not isinstance(error, Stopped):
+        in_a_sweep, stopped = HydraConfig.get().mode is RunMode.MULTIRUN, isinstance(error, Stopped)
+        if in_a_sweep and not stopped:
             log.error("failed: %s: %s", " ".join(HydraConfig.get().overrides.task), error)
+        if in_a_sweep and (is_elsewhere() or not stopped):
             raise
         raise SystemExit(error.exit_code) from error  # passes through Hydra without a word of its own; ends a sweep
+    except Exception:
+        if is_elsewhere():  # a traceback does not travel
+            log.error("failed: %s\n%s", " ".join(HydraConfig.get().overrides.task), traceback.format_exc())
+        raise
 
 
 def carry_out(cfg: DictConfig) -> float | None:
@@ -239,17 +245,23 @@ def train(
     ranks: Ranks = ALONE,
 ) -> None:
     """Builds the run that a resolved configuration describes and trains it in its folder."""
-    from gan_runner.build import build  # torch: not needed to print help or to see that a run is finished
+    import torch  # not needed to print help or to see that a run is finished
+
+    from gan_runner.build import build
     from gan_runner.compat import advise
     from gan_runner.session import Origin, Session
 
     with contextlib.ExitStack() as stack:
+        if ranks is ALONE:
+            ranks = Ranks()
+            ranks.local = stack.enter_context(gpu(torch.cuda.device_count()))
         with ranks.united():
             run = build(config, ranks)
             stack.enter_context(folder.claim(config, run.settings.fresh))
             stack.enter_context(log_file(folder.path / "train.log") if ranks.first else contextlib.nullcontext())
         for line in describe(run, hparams or {}, folder):
             log.info(line)
+        check_going_on()
         Session(run, folder, config, Origin(command, (*advice, *advise(run)), hparams or {})).train()
         log.info("done: %d steps in %s", run.steps, duration(run.seconds))
         log.info("  samples    %s", folder.path / "samples")
