@@ -32,7 +32,16 @@ from gan_runner.files import storing
 from gan_runner.folder import FolderOfAnother, RunFolder, chosen_name, flatten, folder_name, identity, show
 from gan_runner.launch import joined, standing
 from gan_runner.ranks import ALONE, Ranks, started
-from gan_runner.sweep import check_going_on, followed, gpu, is_elsewhere, note, noted, of_a_launcher
+from gan_runner.sweep import (
+    check_going_on,
+    followed,
+    gpu,
+    is_elsewhere,
+    launcher_advice,
+    note,
+    noted,
+    of_a_launcher,
+)
 
 if TYPE_CHECKING:
     from gan_runner.run import Run
@@ -191,7 +200,8 @@ def carry_out(cfg: DictConfig) -> float | None:
     alone = HydraConfig.get().mode is RunMode.RUN
     typed = sys.argv[1:] if alone else HydraConfig.get().overrides.task
     command = shlex.join(["python", "-m", "gan_runner", *typed])
-    train(folder, config, command, optimizer_advice(config), hyperparameters(config), ranks)
+    advice = [*optimizer_advice(config), *launcher_advice(config["device"].get("kind", "auto"))]
+    train(folder, config, command, advice, hyperparameters(config), ranks)
     return objective(folder, config)
 
 

@@ -28,6 +28,7 @@ ENDINGS = {2: "refused", 3: "diverged"}  # by exit code; other failures are just
 KILLED = 128 + signal.SIGKILL
 FAILURES = ("refused", "diverged", "failed", "interrupted", "killed")
 LAUNCHERS = ("joblib", "submitit", "ray")
+GPUS = Path("/proc/driver/nvidia/gpus")  # of the machine, whatever a process is shown
 
 
 class Job(NamedTuple):
@@ -136,7 +137,7 @@ def forwarding(place: Path) -> Iterator[None]:
 
 
 def stop(place: Path, signum: int) -> None:
-    """Asks every job that holds its folder here by SIGUSR1, which no scheduler takes for itself; a second time ends it."""
+    """Asks every job that holds its folder here, by SIGUSR1, which submitit leaves alone; a second time ends it."""
     place.mkdir(parents=True, exist_ok=True)
     (place / STOPPED).write_text(str(int(signum)))
     for each in jobs(place):
@@ -176,9 +177,11 @@ def noted(number: int) -> Iterator[None]:
     check_going_on()
     if is_elsewhere():
         signal.signal(signal.SIGINT, leave_to_the_sweep)
-    note(number)
+    note(number, status=None, sentence="", code=KILLED)  # until it says otherwise
     try:
         yield
+    except SystemExit:  # a scheduler's, which begins the job again
+        raise
     except BaseException as error:
         code = getattr(error, "exit_code", 1)
         if isinstance(error, KeyboardInterrupt):
@@ -186,6 +189,17 @@ def noted(number: int) -> Iterator[None]:
         status = "interrupted" if code > 128 else ENDINGS.get(code, "failed")
         note(number, status=status, sentence=str(error).split("\n")[0], code=code)
         raise
+
+
+def launcher_advice(kind: object) -> list[str]:
+    """submitit_local and Ray show a job no GPU unless they are told to, and device=auto then takes the CPU."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == "" and GPUS.is_dir() and any(GPUS.iterdir())
+    if not (is_elsewhere() and hidden and kind == "auto"):
+        return []
+    return [
+        "the launcher shows this job no GPU: hydra.launcher.gpus_per_node=N (submitit_local) or "
+        "+hydra.launcher.ray.remote.num_gpus=1 (ray); device=cpu says that none is wanted."
+    ]
 
 
 @contextlib.contextmanager
@@ -232,7 +246,7 @@ def job(number: int, known: Mapping[str, Any]) -> Job:
     folder = RunFolder(Path(known["folder"])) if "folder" in known else None
     summary = folder.read_summary() if folder is not None else {}
     status = known.get("status") or (folder.status() if folder is not None else None) or "killed"
-    return Job(number, status, folder, summary, known.get("sentence", ""), known.get("code", KILLED))
+    return Job(number, status, folder, summary, known["sentence"], known["code"])
 
 
 def table(found: Sequence[Job]) -> Iterator[str]:

@@ -118,7 +118,7 @@ def test_twelve_jobs_in_one_process(begun: Command, door: Command):
     assert answer.code == Diverged.exit_code, answer.err  # of the first that failed
     assert table(answer.out) == {"finished before": 8, "completed": 2, "diverged": 1, "refused": 1}
     assert door(compare.main, "outputs/s").code == 0
-    rows = list(csv.DictReader(Path("outputs/s/compare.csv").open()))
+    rows = csv.DictReader(Path("outputs/s/compare.csv").read_text().splitlines())
     assert Counter(row["status"] for row in rows) == {"completed": 10, "diverged": 1}  # who is refused has no folder
 
 
@@ -126,7 +126,9 @@ def test_twelve_jobs_in_a_pool(begun: Command):
     """A killed job ends the sweep in a sentence; the same command completes it."""
     code, out, err = real(*OWN, *PARALLEL["joblib"], *SWEEP)
     assert code == sweep.KILLED
-    assert err.endswith("a job was killed; the same command goes on from its last checkpoint, and does what is missing.\n")
+    assert err.endswith(
+        "a job was killed; the same command goes on from its last checkpoint, and does what is missing.\n"
+    )
     assert "Traceback" not in err
     assert table(out)["killed"] >= 1
     code, out, err = real(*OWN, *PARALLEL["joblib"], *SWEEP)
@@ -273,3 +275,15 @@ def test_a_job_is_built_for_its_gpu(command: Command, monkeypatch: pytest.Monkey
     monkeypatch.setattr("gan_runner.main.gpu", beside_two_others)
     assert command("-m", *SMALL, "seed=0,1").code == 2
     assert built == [2, 2]
+
+
+def test_a_gpu_that_the_launcher_hides_is_told(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
+    (in_tmp / "gpus" / "0000:01:00.0").mkdir(parents=True)
+    monkeypatch.setattr(sweep, "GPUS", in_tmp / "gpus")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not sweep.launcher_advice("auto")
+    monkeypatch.setenv(sweep.PLACE, str(in_tmp / "1-of-another-process"))
+    assert "gpus_per_node" in sweep.launcher_advice("auto")[0]
+    assert not sweep.launcher_advice("cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert not sweep.launcher_advice("auto")
