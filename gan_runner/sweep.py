@@ -56,10 +56,7 @@ def followed(outputs: Path) -> Iterator[None]:
     code: Any = 0
     try:
         with forwarding(place) if has_launcher() else contextlib.nullcontext():
-            try:
-                yield
-            finally:
-                wait_for_jobs()
+            yield
     except Exception as error:
         if not of_a_launcher(error):
             raise
@@ -115,23 +112,25 @@ def forwarding(place: Path) -> Iterator[None]:
     spares submitit's controllers; joblib unblocks it, so jobs themselves do not listen (see `noted`).
     """
     over = threading.Event()
+    blocked = [signal.SIGINT] if hasattr(signal, "sigtimedwait") else []  # not on macOS
 
     def listen() -> None:
-        while not over.is_set():
-            if signal.sigtimedwait([signal.SIGINT], 0.2):
+        while blocked and not over.is_set():
+            if signal.sigtimedwait(blocked, 0.2):
                 stop(place, signal.SIGINT)
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda signum, frame: stop(place, signum)) for number in numbers]
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     try:
         yield
     finally:
+        wait_for_jobs()
         over.set()
         listener.join()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
 
