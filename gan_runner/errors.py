@@ -37,15 +37,22 @@ class NotWritten(Exception):
         way_out = "make room, or allow it, and the same command goes on from the last checkpoint"
         if isinstance(error, FileNotFoundError):
             reason, way_out = f"{folder} is gone, or a part of it", "put it back, or the same command begins anew"
-        super().__init__(f"{reason}; {way_out}.")
+        super().__init__(folder, error)  # its arguments, so that it can be sent from process to process
+        self.sentence = f"{reason}; {way_out}."
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 class Stopped(Exception):
     """A signal asked the run to stop; it did, after a checkpoint."""
 
     def __init__(self, signum: int, sentence: str):
-        super().__init__(sentence)
+        super().__init__(signum, sentence)
         self.exit_code = 128 + signum
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 class EndedElsewhere(Exception):

@@ -14,8 +14,9 @@ REQUEUEING = (signal.SIGUSR1, signal.SIGUSR2)  # what schedulers send ahead of a
 class Interrupt:
     """While open, `signum` is the signal that asked to stop, or None; `save` is set by one that asks to save alone.
 
-    A scheduler's own handlers (submitit's requeue on SIGUSR2 and ignore SIGTERM) are not replaced but follow: on
-    SIGUSR1 and SIGUSR2 the run stops, then its handler is called (`follow`); on SIGTERM it saves and goes on.
+    The handlers of a scheduler (submitit requeues on SIGUSR2 and ignores SIGTERM) or a sweep are not replaced but
+    follow: on SIGUSR1 and SIGUSR2 the run stops, then its handler is called (`follow`); on SIGTERM and SIGINT the run
+    saves and goes on.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class Interrupt:
         return self
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
-        if signum == signal.SIGTERM and is_a_schedulers(self.previous[signum]):
+        if signum not in REQUEUEING and is_a_schedulers(self.previous[signum]):
             self.save = True
             self.previous[signum](signum, frame)
             return

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import socket
 import threading
 import time
@@ -66,6 +67,12 @@ def is_held(folder: Path) -> bool:
         return True
     except OSError as error:
         return error.errno in WITHOUT_LOCKS and is_beating(folder / HEARTBEAT)
+
+
+def holder(folder: Path) -> int | None:
+    """The process of this machine that holds the folder by a lock."""
+    who = re.fullmatch(r"process (\d+) on (.*)", read(folder / OWNER))
+    return int(who[1]) if who and who[2] == socket.gethostname() and is_held(folder) else None
 
 
 def myself() -> str:

@@ -1,6 +1,8 @@
 """The door to training: composes a configuration, names the run, builds it and trains it."""
 
 import contextlib
+import copy
+import functools
 import logging
 import os
 import re
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -28,7 +32,16 @@ from gan_runner.files import storing
 from gan_runner.folder import FolderOfAnother, RunFolder, chosen_name, flatten, folder_name, identity, show
 from gan_runner.launch import joined, standing
 from gan_runner.ranks import ALONE, Ranks, started
-from gan_runner.sweep import followed, note, noted
+from gan_runner.sweep import (
+    check_going_on,
+    followed,
+    gpu,
+    is_elsewhere,
+    launcher_advice,
+    note,
+    noted,
+    of_a_launcher,
+)
 
 if TYPE_CHECKING:
     from gan_runner.run import Run
@@ -70,7 +83,7 @@ def enter(job: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
-        if not isinstance(error, ENDINGS) and raised_in(job, error):
+        if of_a_launcher(error) or (not isinstance(error, ENDINGS) and raised_in(job, error)):
             raise
         tell(error, traceback_wanted)
 
@@ -155,10 +168,16 @@ def through_hydra() -> Iterator[None]:
     try:
         yield
     except ENDINGS as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN and not isinstance(error, Stopped | SweepError):
+        in_a_sweep, ends_it = HydraConfig.get().mode is RunMode.MULTIRUN, isinstance(error, Stopped | SweepError)
+        if in_a_sweep and not ends_it:
             log.error("failed: %s: %s", " ".join(HydraConfig.get().overrides.task), error)
+        if in_a_sweep and (is_elsewhere() or not ends_it):
             raise
         raise SystemExit(error.exit_code) from error  # passes through Hydra without a word of its own; ends a sweep
+    except Exception:
+        if is_elsewhere():  # a traceback does not travel
+            log.error("failed: %s\n%s", " ".join(HydraConfig.get().overrides.task), traceback.format_exc())
+        raise
 
 
 def carry_out(cfg: DictConfig) -> float | None:
@@ -181,7 +200,8 @@ def carry_out(cfg: DictConfig) -> float | None:
     alone = HydraConfig.get().mode is RunMode.RUN
     typed = sys.argv[1:] if alone else HydraConfig.get().overrides.task
     command = shlex.join(["python", "-m", "gan_runner", *typed])
-    train(folder, config, command, optimizer_advice(config), hyperparameters(config), ranks)
+    advice = [*optimizer_advice(config), *launcher_advice(config["device"].get("kind", "auto"))]
+    train(folder, config, command, advice, hyperparameters(config), ranks)
     return objective(folder, config)
 
 
@@ -254,11 +274,16 @@ def train(
     ranks: Ranks = ALONE,
 ) -> None:
     """Builds the run that a resolved configuration describes and trains it in its folder."""
-    from gan_runner.build import build  # torch: not needed to print help or to see that a run is finished
+    import torch  # not needed to print help or to see that a run is finished
+
+    from gan_runner.build import build
     from gan_runner.compat import advise
     from gan_runner.session import Origin, Session
 
     with contextlib.ExitStack() as stack:
+        if ranks is ALONE:
+            ranks = Ranks()
+            ranks.local = stack.enter_context(gpu(torch.cuda.device_count()))
         with ranks.united():
             run = build(config, ranks)
             check_search(run)
@@ -266,6 +291,7 @@ def train(
             stack.enter_context(log_file(folder.path / "train.log") if ranks.first else contextlib.nullcontext())
         for line in describe(run, hparams or {}, folder):
             log.info(line)
+        check_going_on()
         Session(run, folder, config, Origin(command, (*advice, *advise(run)), hparams or {})).train()
         log.info("done: %d steps in %s", run.steps, duration(run.seconds))
         log.info("  samples    %s", folder.path / "samples")
@@ -379,7 +405,26 @@ def quoted(value: Any) -> str:
 
 
 def composed(overrides: Iterable[str]) -> dict[str, Any]:
-    return resolve(hydra.compose(HydraConfig.get().job.config_name, list(overrides)))
+    """As Hydra does it, but choices of groups, which take it long, are composed once in a sweep."""
+    loader = GlobalHydra.instance().config_loader()
+    assert isinstance(loader, ConfigLoaderImpl)
+    parsed = parse(overrides)
+    choices = [each for each in parsed if loader.repository.group_exists(each.key_or_group) and not merges(each)]
+    values = [each for each in parsed if each not in choices]
+    config = copy.deepcopy(chosen(loader, HydraConfig.get().job.config_name, *(str(c.input_line) for c in choices)))
+    loader._apply_overrides_to_config(values, config)
+    return resolve(config)
+
+
+def merges(override: Override) -> bool:
+    """Is it a dictionary under the name of a group, which is no choice?"""
+    return not override.is_delete() and isinstance(override.value(), dict)
+
+
+@functools.lru_cache(maxsize=64)
+def chosen(loader: ConfigLoaderImpl, name: str, *choices: str) -> DictConfig:
+    """The configuration of some choices of groups, for one command."""
+    return hydra.compose(name, list(choices))
 
 
 def with_effect(typed: dict[str, str]) -> list[str]:
