@@ -147,6 +147,7 @@ def test_twelve_jobs_in_processes_of_submitit(begun: Command):
     assert table(answer.out) == {**COMPLETED, "finished before": 9, "completed": 1}
 
 
+@pytest.mark.long
 def test_twelve_jobs_on_a_ray_cluster(begun: Command):
     """Ray begins a killed job again by itself."""
     with short_folder() as folder:
