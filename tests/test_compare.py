@@ -24,6 +24,7 @@ from gan_runner.compare import main
 from gan_runner.comparison.chart import COLORS, DASHES, Band, chart, spread, style
 from gan_runner.comparison.ranking import welch
 from gan_runner.comparison.records import Record, curves, read
+from gan_runner.comparison.tables import expendable
 from gan_runner.logger import Logger
 from tests.conftest import SMALL, Answer, Command, train_in
 
@@ -635,3 +636,9 @@ def test_trained_runs_are_compared_by_what_their_summaries_say(compare, tmp_path
         [*told["gan"], *told["hinge"]]
     )
     assert ">score/gap" in Path("outputs/study/compare.html").read_text()
+
+
+def test_a_column_goes_before_one_that_tells_rows_apart():
+    rows = [["1", "gan", "adam", "batch"], ["2", "gan", "adam", "none"], ["3", "wgan", "rmsprop", "none"]]
+    assert expendable(rows, settings=3) == 2
+    assert expendable([[row[0], row[3], row[1]] for row in rows], settings=2) == 2  # both do: the last

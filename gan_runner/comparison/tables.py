@@ -89,13 +89,22 @@ def terminal(found: Comparison) -> Iterator[str]:
         yield from textwrap.wrap(clean(sentence), WIDTH, subsequent_indent="  ")
 
 
+def expendable(rows: Sequence[Sequence[str]], settings: int) -> int:
+    """The last column of the settings without which as many rows can be told apart; else the last."""
+
+    def told_apart(without: int | None = None) -> int:
+        return len({tuple(row[column] for column in range(1, settings + 1) if column != without) for row in rows})
+
+    return next((column for column in range(settings, 0, -1) if told_apart(column) == told_apart()), settings)
+
+
 def line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return (" " * GAP).join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def narrowed(heads: list[str], rows: list[list[str]], settings: int) -> tuple[list[str], list[list[str]], list[str]]:
     """Fewer and narrower columns, and sentences on what is not there. settings: columns of them, after the rank."""
-    names, heads, rows = heads, list(heads), [list(row) for row in rows]
+    names, heads, rows = list(heads), list(heads), [list(row) for row in rows]
     said, hidden = [], []
     for head in ("device", "status"):  # what all rows share takes no column
         shared = {row[place(heads, head)] for row in rows}
@@ -109,8 +118,9 @@ def narrowed(heads: list[str], rows: list[list[str]], settings: int) -> tuple[li
     for column in range(settings, 0, -1):
         narrow(heads, rows, column)
     while too_wide(heads, rows) and settings > 1:
-        hidden.append(names[settings])
-        remove(heads, rows, settings)
+        column = expendable(rows, settings)
+        hidden.append(names.pop(column))
+        remove(heads, rows, column)
         settings -= 1
     for head in ("status", "against the best"):
         if head in heads[settings + 1 :]:
