@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from gan_runner.errors import ConfigError
 from gan_runner.files import storing
+from gan_runner.folder import chosen_name
 from gan_runner.lock import InUse, hold
 from gan_runner.main import OUTPUTS, direction_of
 
@@ -21,6 +22,10 @@ class Resume(Callback):
 
     def __init__(self) -> None:
         self.held = contextlib.ExitStack()
+
+    def __reduce__(self) -> tuple[type["Resume"], tuple[()]]:
+        """A launcher sends it to the processes of its jobs; the folder is held here."""
+        return Resume, ()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         refuse(ConfigError("hydra/sweeper=search is for sweeps; type -m as well."))
@@ -40,7 +45,7 @@ class Resume(Callback):
         """For this process alone: trials that another is at would look as if they were cut off."""
         if study is None:
             raise ConfigError("hydra/sweeper=search keeps its trials in a study; name it with study=NAME.")
-        folder = OUTPUTS / study
+        folder = OUTPUTS / chosen_name("study", study)
         with storing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         try:

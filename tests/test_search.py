@@ -84,6 +84,7 @@ def test_a_trial_that_diverges_does_not_end_the_search(command: Command):
     [
         pytest.param(["hydra/sweeper=search_learning_rates", "study=lr", *SMALL], "type -m as well", id="without -m"),
         pytest.param([*SEARCH, "study=null"], "name it with study=NAME", id="a search without a name"),
+        pytest.param([*SEARCH, "study=../elsewhere"], "is no folder name", id="a name that is a path"),
         pytest.param(
             [*OPTUNA, "train.select_by=null"], "set metric=[...] and train.select_by", id="nothing to search by"
         ),
@@ -120,8 +121,9 @@ def test_a_study_is_searched_by_one_process(command: Command):
     assert f"study=lr is searched by process {os.getpid()}" in answer.err
 
 
-def test_the_ready_search_over_learning_rates_runs(command: Command):
+def test_the_ready_search_over_learning_rates_runs_two_trials_at_once(command: Command):
     typed = ("-m", "hydra/sweeper=search_learning_rates", "study=lr", *SMALL, *JUDGED, "train.total_steps=1")
+    typed = (*typed, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert command(*typed, "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2").code == 0
     assert {name for trial in trials() for name in trial.params} == {
         "optimizer.generator.lr",
