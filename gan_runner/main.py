@@ -126,6 +126,8 @@ def find_users_classes() -> None:
 def one_sentence(error: BaseException) -> str:
     """Hydra's message of several lines as one, with the nearest of our settings where it knows none."""
     text = str(error).split("Config search path:")[0]
+    if text == "Record does not exist.":  # Optuna's
+        return "no trial was completed, so that none is the best."
     unknown = re.match(r"Could not override '([\w.]+)'", text)
     if unknown:
         return f"{unknown[1]} is no setting{nearest_setting(unknown[1])}; --cfg job shows all there are."

@@ -1,7 +1,9 @@
 """A search that was stopped goes on: what `hydra/sweeper=search` does before Optuna's sweeper begins."""
 
 import contextlib
-from typing import Any
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -10,7 +12,13 @@ from gan_runner.errors import ConfigError
 from gan_runner.files import storing
 from gan_runner.folder import chosen_name
 from gan_runner.lock import InUse, hold
-from gan_runner.main import OUTPUTS, direction_of
+from gan_runner.main import OUTPUTS, direction_of, parse
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+
+log = logging.getLogger(__name__)
 
 
 class Resume(Callback):
@@ -33,18 +41,20 @@ class Resume(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         sweeper = config.hydra.sweeper
         try:
+            check(sweeper, config.hydra.overrides.task)
             self.claim(sweeper.study_name)
-            sweeper.n_trials = max(0, sweeper.n_trials - trials_ended(**sweeper))
+            ended = trials_ended(sweeper, [*config.hydra.overrides.task, *(sweeper.params or {}).items()])
         except ConfigError as error:
             refuse(error)
+        if ended >= sweeper.n_trials:
+            log.info("study=%s has its %d trials; a larger hydra.sweeper.n_trials goes on", sweeper.study_name, ended)
+        sweeper.n_trials = max(0, sweeper.n_trials - ended)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.held.close()
 
-    def claim(self, study: str | None) -> None:
+    def claim(self, study: str) -> None:
         """For this process alone: trials that another is at would look as if they were cut off."""
-        if study is None:
-            raise ConfigError("hydra/sweeper=search keeps its trials in a study; name it with study=NAME.")
         folder = OUTPUTS / chosen_name("study", study)
         with storing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -54,29 +64,62 @@ class Resume(Callback):
             raise ConfigError(f"study={study} is searched by {error} now; wait for it.") from error
 
 
-def refuse(error: ConfigError) -> None:
+def refuse(error: ConfigError) -> NoReturn:
     """Hydra passes over what a callback raises, but not over this."""
     raise SystemExit(error.exit_code) from error
 
 
-def trials_ended(study_name: str, storage: str, direction: Any, **others: Any) -> int:
+def check(sweeper: DictConfig, typed: Sequence[str]) -> None:
+    given = dict.fromkeys(sweeper.params or {}, True) | {e.key_or_group: e.is_sweep_override() for e in parse(typed)}
+    searched = [key for key, several in given.items() if several]
+    if sweeper.study_name is None:
+        raise ConfigError("hydra/sweeper=search keeps its trials in a study; name it with study=NAME.")
+    if sweeper.n_trials < 1:
+        raise ConfigError(f"hydra.sweeper.n_trials={sweeper.n_trials} must be at least 1.")
+    if not searched:
+        raise ConfigError("a search needs what to search over: 'optimizer.lr=tag(log,interval(1e-5,1e-2))', say.")
+    if "seed" in searched:
+        raise ConfigError("a search over seed finds the luckiest; leave it fixed, and train the best with new seeds.")
+
+
+def trials_ended(sweeper: DictConfig, settings: Sequence[Any]) -> int:
     """How many trials a study has had; those of them that were cut off are asked for again."""
     import optuna  # of the extra `sweep`
+    from sqlalchemy.exc import SQLAlchemyError
 
-    known = optuna.storages.get_storage(storage)
-    if study_name not in [summary.study_name for summary in optuna.get_all_study_summaries(known)]:
-        return 0
-    study = optuna.load_study(study_name=study_name, storage=known)
-    ended = sum(trial.state.is_finished() for trial in study.trials)
-    if direction_of(study.direction) != direction_of(direction):
-        if ended:
-            raise ConfigError(
-                f"study={study_name} was begun with hydra.sweeper.direction={direction_of(study.direction)}; "
-                "go on with that, or name another study."
-            )
-        optuna.delete_study(study_name=study_name, storage=known)
-        return 0
+    try:
+        storage = optuna.storages.get_storage(sweeper.storage)
+        study = opened(sweeper, storage, sorted(map(str, settings)))
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"hydra.sweeper.storage={sweeper.storage} cannot be used: {reason}") from error
     for trial in study.trials:
         if trial.state == optuna.trial.TrialState.RUNNING:
-            known.set_trial_state(trial._trial_id, optuna.trial.TrialState.WAITING)
-    return ended
+            storage.set_trial_state(trial._trial_id, optuna.trial.TrialState.WAITING)
+    return sum(trial.state.is_finished() for trial in study.trials) if completed(study) else 0
+
+
+def opened(sweeper: DictConfig, storage: "BaseStorage", settings: list[str]) -> "Study":
+    """The study of that name, if it was searched with the same settings; a new one if it has come to nothing."""
+    import optuna
+
+    name, direction = sweeper.study_name, direction_of(sweeper.direction)
+    settings = [*settings, f"hydra.sweeper.direction={direction}"]
+    if name in [summary.study_name for summary in optuna.get_all_study_summaries(storage)]:
+        study = optuna.load_study(study_name=name, storage=storage)
+        before = study.user_attrs.get("settings", [])
+        if before == settings:
+            return study
+        if completed(study):
+            there = " ".join(word for word in before if word not in settings) or "less"
+            here = " ".join(word for word in settings if word not in before) or "less"
+            raise ConfigError(f"study={name} was searched with {there}, and this is {here}; name another study.")
+        optuna.delete_study(study_name=name, storage=storage)
+    study = optuna.create_study(study_name=name, storage=storage, direction=direction)
+    study.set_user_attr("settings", settings)
+    return study
+
+
+def completed(study: "Study") -> bool:
+    """Has a trial come to a value? Where none has, what was typed was wrong."""
+    return any(trial.value is not None for trial in study.trials)

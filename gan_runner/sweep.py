@@ -48,7 +48,7 @@ def followed(outputs: Path) -> Iterator[None]:
 
     The exit code is that of a signal that ended it, else of the first job that failed.
     """
-    if not {"-m", "--multirun"} & set(sys.argv[1:]):
+    if not {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv[1:]):
         yield
         return
     place = (outputs / ".sweeps" / f"{os.getpid()}-{uuid.uuid4().hex}").absolute()
@@ -92,7 +92,12 @@ def of_a_launcher(error: BaseException) -> bool:
 
 
 def wait_for_jobs() -> None:
-    """submitit goes on at the first job that is gone, while the others train; ray would talk after the table."""
+    """submitit goes on at the first job that is gone, while the others train; ray would talk after the table; joblib's
+    processes would take the jobs of the next sweep for those of this one."""
+    if "hydra_plugins.hydra_joblib_launcher._core" in sys.modules:
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor(reuse=True).shutdown()
     if "submitit" in sys.modules:
         with contextlib.suppress(ChildProcessError):
             while True:
@@ -261,11 +266,11 @@ def table(found: Sequence[Job]) -> Iterator[str]:
 
 
 def cells(each: Job) -> list[str]:
-    """Number, status, how far, the value that selects, and the folder or what went wrong."""
+    """Number, status, how far, the value that selects, the folder, and what went wrong."""
     best = each.summary.get("metrics", {}).get("best", {})
     by = best.get("select_by")
     value = best.get("validation", {}).get(by) if by else None
     steps = f"{each.summary['steps']} steps in {duration(each.summary['seconds'])}" if "steps" in each.summary else ""
     said = f"{by} {value:.5g}" if value is not None else ""
     where = os.path.relpath(each.folder.path) if each.folder is not None else ""
-    return [f"#{each.number}", each.status, steps, said, each.sentence or where]
+    return [f"#{each.number}", each.status, steps, said, ": ".join(filter(None, [where, each.sentence]))]

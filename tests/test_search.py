@@ -84,6 +84,10 @@ def test_a_trial_that_diverges_does_not_end_the_search(command: Command):
     [
         pytest.param(["hydra/sweeper=search_learning_rates", "study=lr", *SMALL], "type -m as well", id="without -m"),
         pytest.param([*SEARCH, "study=null"], "name it with study=NAME", id="a search without a name"),
+        pytest.param([*SEARCH, "hydra.sweeper.n_trials=-1"], "n_trials=-1 must be at least 1", id="no trials"),
+        pytest.param([*SEARCH, "optimizer.lr=1e-3"], "what to search over", id="nothing to search over"),
+        pytest.param([*SEARCH, "seed=range(0,3)"], "finds the luckiest", id="seeds to search over"),
+        pytest.param([*SEARCH, "hydra.sweeper.storage=x"], "storage=x cannot be used", id="a storage that is none"),
         pytest.param([*SEARCH, "study=../elsewhere"], "is no folder name", id="a name that is a path"),
         pytest.param(
             [*OPTUNA, "train.select_by=null"], "set metric=[...] and train.select_by", id="nothing to search by"
@@ -110,7 +114,17 @@ def test_a_direction_that_was_refused_does_not_stay_with_the_study(command: Comm
     assert command(*judged, "hydra.sweeper.direction=maximize").code == 0
     answer = command(*judged, "hydra.sweeper.direction=minimize")
     assert answer.code == 2
-    assert "study=lr was begun with hydra.sweeper.direction=maximize" in answer.err
+    assert "study=lr was searched with hydra.sweeper.direction=maximize" in answer.err
+
+
+def test_a_study_is_of_one_question(command: Command):
+    assert command(*SEARCH, "loss=nothing_of_the_kind", "hydra.sweeper.n_trials=1").code == 2
+    assert command(*SEARCH, "model.latent.dim=-1", "hydra.sweeper.n_trials=1").code == 2
+    assert command(*SEARCH, "hydra.sweeper.n_trials=1").code == 0  # what came to nothing does not count
+    answer = command(*SEARCH, "loss=wgan", "hydra.sweeper.n_trials=2")
+    assert answer.code == 2
+    assert "study=lr was searched with less, and this is loss=wgan; name another study." in answer.err
+    assert len(trials()) == 1
 
 
 def test_a_study_is_searched_by_one_process(command: Command):
