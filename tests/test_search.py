@@ -1,5 +1,6 @@
 """A search over settings: what it optimises, and how it goes on."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -12,12 +13,24 @@ from optuna.trial import FrozenTrial, TrialState
 from gan_runner.folder import RunFolder
 from gan_runner.lock import hold
 from gan_runner.run import Run
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Answer, Command
 
 JUDGED = ("metric=pixel_fid", "metric.n_fake=100", "train.select_by=pixel_fid")
 SETTINGS = ("-m", *SMALL, *JUDGED, "train.total_steps=3", "optimizer.lr=tag(log, interval(1e-4, 1e-2))")
 SEARCH = (*SETTINGS, "hydra/sweeper=search", "study=lr")
 OPTUNA = (*SETTINGS, "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=1", "hydra.sweeper.n_trials=2")
+
+
+@pytest.fixture
+def command(command: Command) -> Command:
+    """As a process of its own would end: what a sweep that was raised out of still holds is let go."""
+
+    def call(*arguments: object) -> Answer:
+        answer = command(*arguments)
+        gc.collect()
+        return answer
+
+    return call
 
 
 def trials() -> list[FrozenTrial]:
