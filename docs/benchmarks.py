@@ -29,7 +29,7 @@ from PIL import Image
 from gan_runner.benchmark import BENCHMARKS, Asked, Bare, composed, spread, told
 from gan_runner.dataset.image_folder import ImageFolder
 from gan_runner.device import Device
-from gan_runner.environment import environment
+from gan_runner.records.environment import environment
 from gan_runner.spec import Batch
 
 BATCH, BATCHES = 64, 300

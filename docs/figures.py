@@ -23,19 +23,19 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from gan_runner import sample
+from gan_runner.assembly.build import build, make
 from gan_runner.augment.ada import ADA, BLIT, COLOR, GEOMETRY
 from gan_runner.augment.diffaugment import DiffAugment
 from gan_runner.augment.flip import Flip
-from gan_runner.build import build, make
-from gan_runner.folder import RunFolder
-from gan_runner.logger import image_grid
 from gan_runner.main import CONF
 from gan_runner.metric.modes import SAMPLES, modes
 from gan_runner.noise import Noise
 from gan_runner.protocols import Augmentation
-from gan_runner.run import Run
+from gan_runner.records.folder import RunFolder
+from gan_runner.records.logger import image_grid
 from gan_runner.schedule import Progress
 from gan_runner.spec import ImageSpec
+from gan_runner.training.run import Run
 
 IMAGES = Path(__file__).parent / "images"
 TEST_ERROR = "metric/test_error"

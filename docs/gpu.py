@@ -24,11 +24,11 @@ from typing import Any
 
 import torch
 
+from gan_runner.assembly.rules import first_line
 from gan_runner.benchmark import Asked, Bare, composed, told
-from gan_runner.compat import first_line
 from gan_runner.device import Device
-from gan_runner.environment import environment
-from gan_runner.files import write_atomically
+from gan_runner.records.environment import environment
+from gan_runner.storage.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARES = {"graphs": 0.2, "eager": 0.36, "compiled": 0.48}  # of the time, after which the next way is measured

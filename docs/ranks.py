@@ -16,11 +16,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from gan_runner.build import build
+from gan_runner.assembly.build import build
+from gan_runner.distributed.ranks import ALONE, Ranks
+from gan_runner.distributed.torchrun import Torchrun, join
 from gan_runner.main import CONF
-from gan_runner.ranks import ALONE, Ranks
-from gan_runner.run import Run
-from gan_runner.torchrun import Torchrun, join
+from gan_runner.training.run import Run
 
 COMMON = ("dataset=synthetic", "loss=wgan_gp", "device=cpu", "train.batch_size=64")
 WORK = {

@@ -26,17 +26,17 @@ import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from gan_runner.build import build, check_structure
+from gan_runner.assembly.build import build, check_structure
+from gan_runner.benchmarking.textbook import Textbook, unfit
 from gan_runner.device import DTYPES, Device
 from gan_runner.errors import ConfigError, Stopped
-from gan_runner.files import storing, write_atomically
-from gan_runner.folder import RunFolder
 from gan_runner.main import CONF, OUTPUTS, enter_alone, resolve, run_name, tell, through_hydra
 from gan_runner.networks import counting
-from gan_runner.run import Run
+from gan_runner.records.folder import RunFolder
 from gan_runner.schedule import Progress
-from gan_runner.session import Origin, Session
-from gan_runner.textbook import Textbook, unfit
+from gan_runner.storage.files import storing, write_atomically
+from gan_runner.training.run import Run
+from gan_runner.training.session import Origin, Session
 
 BENCHMARKS = OUTPUTS / ".benchmarks"
 WARM = 3  # steps before the first that is timed

@@ -14,7 +14,7 @@ from gan_runner.comparison.ranking import Comparison, compare
 from gan_runner.comparison.records import Record, curves, once, read, run_folders
 from gan_runner.comparison.tables import clean, comma_separated, markdown, terminal
 from gan_runner.errors import ConfigError, nearest
-from gan_runner.files import write_atomically
+from gan_runner.storage.files import write_atomically
 
 USUAL = ("loss/discriminator", "loss/generator")  # curves of every run
 

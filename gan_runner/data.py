@@ -14,12 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
 
-from gan_runner.build import check_structure, make_dataset
+from gan_runner.assembly.build import check_structure, make_dataset
 from gan_runner.dataset.images import ImageDataset
-from gan_runner.files import storing
-from gan_runner.folder import folder_name
-from gan_runner.logger import image_grid
 from gan_runner.main import CONF, OUTPUTS, enter_alone, resolve, through_hydra
+from gan_runner.records.folder import folder_name
+from gan_runner.records.logger import image_grid
+from gan_runner.storage.files import storing
 
 MOST_CLASSES = 20  # that have a row of their own
 MEASURED = 10_000  # training images, at most, that mean and deviation are of

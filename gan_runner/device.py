@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager
 import torch
 from torch import nn
 
+from gan_runner.distributed.ranks import ALONE, Ranks
 from gan_runner.errors import ConfigError, choose, require
+from gan_runner.nn.sync_norm import synchronise
 from gan_runner.noise import seed_of
-from gan_runner.ranks import ALONE, Ranks
 from gan_runner.spec import KEPT
-from gan_runner.sync_norm import synchronise
 
 DTYPES = {"auto": None, "fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 KINDS = {"auto": None, "cpu": False, "cuda": True}

@@ -27,22 +27,22 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from gan_runner import checkpoint
-from gan_runner.build import OF_METRICS, build, make_dataset, make_device, make_evaluator
-from gan_runner.checkpoint import Checkpoint
+from gan_runner.assembly.build import OF_METRICS, build, make_dataset, make_device, make_evaluator
 from gan_runner.dataset.picture import Form, OtherSize, Pixels, Unreadable, decoded
+from gan_runner.distributed.ranks import ALONE, started
 from gan_runner.errors import ConfigError, NotWritten, nearest
-from gan_runner.evaluator import REPORT, Evaluation, finite, subject_of
-from gan_runner.files import storing
-from gan_runner.folder import RunFolder, differences, flatten
-from gan_runner.logger import Logger, tiled
+from gan_runner.evaluation.evaluator import REPORT, Evaluation, finite, subject_of
 from gan_runner.main import CONF, find_users_classes, one_sentence, quoted
 from gan_runner.metric.view import CHUNK, Chunk, Pool
-from gan_runner.ranks import ALONE, started
-from gan_runner.run import Run
+from gan_runner.records import checkpoint
+from gan_runner.records.checkpoint import Checkpoint
+from gan_runner.records.folder import RunFolder, differences, flatten
+from gan_runner.records.logger import Logger, tiled
 from gan_runner.sample import opened, use_chosen
-from gan_runner.session import protocol_text
 from gan_runner.spec import ImageSpec
+from gan_runner.storage.files import storing
+from gan_runner.training.run import Run
+from gan_runner.training.session import protocol_text
 
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, zipfile.BadZipFile, zlib.error)
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")

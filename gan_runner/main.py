@@ -26,13 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_runner.console import duration
-from gan_runner.errors import ConfigError, Diverged, EndedElsewhere, NotWritten, RankLost, Stopped, SweepError, nearest
-from gan_runner.files import storing
-from gan_runner.folder import FolderOfAnother, RunFolder, chosen_name, flatten, folder_name, identity, show
-from gan_runner.launch import joined, standing
-from gan_runner.ranks import ALONE, Ranks, started
-from gan_runner.sweep import (
+from gan_runner.cli.sweep import (
     check_going_on,
     followed,
     gpu,
@@ -42,9 +36,15 @@ from gan_runner.sweep import (
     noted,
     of_a_launcher,
 )
+from gan_runner.distributed.joining import joined, standing
+from gan_runner.distributed.ranks import ALONE, Ranks, started
+from gan_runner.errors import ConfigError, Diverged, EndedElsewhere, NotWritten, RankLost, Stopped, SweepError, nearest
+from gan_runner.records.console import duration
+from gan_runner.records.folder import FolderOfAnother, RunFolder, chosen_name, flatten, folder_name, identity, show
+from gan_runner.storage.files import storing
 
 if TYPE_CHECKING:
-    from gan_runner.run import Run
+    from gan_runner.training.run import Run
 
 OUTPUTS = Path("outputs")
 PACKAGE = Path(__file__).resolve().parent
@@ -278,9 +278,9 @@ def train(
     """Builds the run that a resolved configuration describes and trains it in its folder."""
     import torch  # not needed to print help or to see that a run is finished
 
-    from gan_runner.build import build
-    from gan_runner.compat import advise
-    from gan_runner.session import Origin, Session
+    from gan_runner.assembly.build import build
+    from gan_runner.assembly.rules import advise
+    from gan_runner.training.session import Origin, Session
 
     with contextlib.ExitStack() as stack:
         if ranks is ALONE:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from torch.utils.module_tracker import ModuleTracker
 
-from gan_runner.build import check_structure, make, make_dataset, networks
-from gan_runner.compat import UNFIT, first_line
+from gan_runner.assembly.build import check_structure, make, make_dataset, networks
+from gan_runner.assembly.rules import UNFIT, first_line
 from gan_runner.errors import ConfigError
 from gan_runner.main import CONF, enter_alone, resolve, through_hydra
 from gan_runner.noise import Noise

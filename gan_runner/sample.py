@@ -13,19 +13,19 @@ from hydra.utils import get_object
 from PIL import Image
 from torch import Tensor
 
-from gan_runner import checkpoint
-from gan_runner.build import check_structure, make, make_network
-from gan_runner.checkpoint import Checkpoint
+from gan_runner.assembly.build import check_structure, make, make_network
+from gan_runner.assembly.trust import check_trust
 from gan_runner.device import Device
-from gan_runner.ema import EMA
+from gan_runner.distributed.ranks import started
 from gan_runner.errors import ConfigError
-from gan_runner.folder import RunFolder
-from gan_runner.logger import image_grid, to_pixels
+from gan_runner.evaluation.sampler import Sampler
+from gan_runner.game.average import EMA
 from gan_runner.metric.view import CHUNK
-from gan_runner.ranks import started
-from gan_runner.sampler import Sampler
+from gan_runner.records import checkpoint
+from gan_runner.records.checkpoint import Checkpoint
+from gan_runner.records.folder import RunFolder
+from gan_runner.records.logger import image_grid, to_pixels
 from gan_runner.spec import ImageSpec
-from gan_runner.trust import check_trust
 
 
 def main() -> None:

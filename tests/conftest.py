@@ -13,11 +13,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from gan_runner.build import build
+from gan_runner.assembly.build import build
 from gan_runner.device import Device
-from gan_runner.folder import RunFolder
 from gan_runner.main import CONF, main, train
-from gan_runner.run import Run
+from gan_runner.records.folder import RunFolder
+from gan_runner.training.run import Run
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SMALL = (

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gan_runner.build import build
-from gan_runner.folder import FolderOfAnother, RunFolder
+from gan_runner.assembly.build import build
+from gan_runner.distributed.ranks import Ranks
+from gan_runner.distributed.torchrun import Torchrun, join
+from gan_runner.game.player import Player
 from gan_runner.main import train
-from gan_runner.player import Player
-from gan_runner.ranks import Ranks
-from gan_runner.run import Run
-from gan_runner.torchrun import Torchrun, join
+from gan_runner.records.folder import FolderOfAnother, RunFolder
+from gan_runner.training.run import Run
 from tests.conftest import configure, weights
 
 spawn = multiprocessing.get_context("forkserver")

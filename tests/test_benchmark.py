@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from gan_runner import benchmark
+from gan_runner.assembly.build import build
 from gan_runner.benchmark import operations, parse, textbook_config
-from gan_runner.build import build
+from gan_runner.benchmarking.textbook import Textbook, Untouched, of_size, unfit
 from gan_runner.networks import counting
-from gan_runner.run import Run
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
-from gan_runner.textbook import Textbook, Untouched, of_size, unfit
+from gan_runner.training.run import Run
 from tests.conftest import SMALL, Answer, Command, configure, make_run
 
 SHORT = ("--seconds", "0.05", "--repeats", "2")

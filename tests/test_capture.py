@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_runner.capture import Graphs, Tape, hindrance, stand_in
 from gan_runner.device import Device
 from gan_runner.errors import ConfigError
+from gan_runner.game.graphs import Graphs, Tape, hindrance, stand_in
 from gan_runner.loss.adversarial import Wasserstein
 from gan_runner.noise import Noise
-from gan_runner.run import Run
 from gan_runner.schedule import Progress
+from gan_runner.training.run import Run
 from tests.conftest import SMALL, make_run, metrics, train_in, weights
 from tests.recording import GRAPHS, CPURecorder
 from tests.test_run import SYNTHETIC, THIN, told

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan_runner import checkpoint
 from gan_runner.errors import ConfigError
+from gan_runner.records import checkpoint
 
 CONFIG = {"seed": 0}
 

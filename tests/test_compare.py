@@ -19,13 +19,13 @@ import yaml
 from PIL import Image
 from scipy import stats
 
-from gan_runner import lock
 from gan_runner.compare import main
 from gan_runner.comparison.chart import COLORS, DASHES, Band, chart, spread, style
 from gan_runner.comparison.ranking import welch
 from gan_runner.comparison.records import Record, curves, read
 from gan_runner.comparison.tables import expendable
-from gan_runner.logger import Logger
+from gan_runner.records.logger import Logger
+from gan_runner.storage import lock
 from tests.conftest import SMALL, Answer, Command, train_in
 
 STAMP = {"n_real": 180, "n_fake": 1000, "split": "test", "seed": 0}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_runner.compat import advise
+from gan_runner.assembly.rules import advise
 from gan_runner.errors import ConfigError
 from gan_runner.spec import ImageSpec
 from tests.conftest import SMALL, configure, make_run

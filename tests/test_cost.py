@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan_runner.evaluator import samples_of
-from gan_runner.run import Run
+from gan_runner.evaluation.evaluator import samples_of
+from gan_runner.training.run import Run
 from tests.conftest import SMALL, make_run, train_in
 
 ROOT = Path(__file__).parents[1]

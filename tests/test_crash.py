@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from gan_runner import files, lock
 from gan_runner.errors import ConfigError, NotWritten, Stopped
-from gan_runner.folder import RunFolder
+from gan_runner.records.folder import RunFolder
+from gan_runner.storage import files, lock
 from tests.conftest import SMALL, metrics, train_in
 from tests.test_session import final_state, scalars
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_runner import lock, sample
+from gan_runner import sample
 from gan_runner.evaluate import main, read_images
-from gan_runner.folder import RunFolder
 from gan_runner.metric.view import View
-from gan_runner.run import Run
+from gan_runner.records.folder import RunFolder
 from gan_runner.spec import ImageSpec
+from gan_runner.storage import lock
+from gan_runner.training.run import Run
 from tests.conftest import SMALL, Answer, Command, make_run, metrics, train_in
 from tests.test_session import board, final_state, scalars
 

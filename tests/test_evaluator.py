@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from gan_runner.errors import ConfigError
-from gan_runner.evaluator import Evaluation, Evaluator, Opponent, Selection
+from gan_runner.evaluation.evaluator import Evaluation, Evaluator, Opponent, Selection
 from gan_runner.main import CONF
 from gan_runner.metric.neighbours import nearest
 from gan_runner.metric.view import CHUNK, Chunk, Pool, View
 from gan_runner.noise import Noise
-from gan_runner.run import Run
 from gan_runner.spec import ImageSpec
+from gan_runner.training.run import Run
 from tests.conftest import SMALL, make_run, weights
 
 ALL = sorted(path.stem for path in (CONF / "metric").glob("*.yaml"))

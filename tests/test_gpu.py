@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from gan_runner.dataset import images as images_module
-from gan_runner.run import Run
+from gan_runner.training.run import Run
 from tests import test_capture
 from tests.conftest import GPUS, LOSSES, NEED_CLASSES, SMALL, make_run, metrics, train_in, weights
 from tests.test_capture import CASES

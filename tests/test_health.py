@@ -13,10 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from gan_runner.health import RULES, Facts, Health, Verdict
+from gan_runner.health.probe import deviation, neighbour_distances, standardised
+from gan_runner.health.verdicts import RULES, Facts, Health, Verdict
 from gan_runner.loss.adversarial import NonSaturating, Wasserstein
-from gan_runner.probe import deviation, neighbour_distances, standardised
-from gan_runner.run import Run
+from gan_runner.training.run import Run
 from tests.conftest import SMALL, configure, make_run, train_in, weights
 from tests.test_run import SPECTRAL, steps
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from gan_runner.errors import RankLost
-from gan_runner.interrupt import Interrupt
+from gan_runner.training.interrupt import Interrupt
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 import torch
 
-from gan_runner import compare, sweep
+from gan_runner import compare
+from gan_runner.cli import sweep
 from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
-from gan_runner.folder import RunFolder
-from gan_runner.lock import holder
+from gan_runner.records.folder import RunFolder
+from gan_runner.storage.lock import holder
 from tests.conftest import SMALL, Command, metrics
 
 # A user's loss by whose seed a job diverges, or is killed at its first try.
@@ -265,7 +266,7 @@ def test_a_job_is_built_for_its_gpu(command: Command, monkeypatch: pytest.Monkey
         raise ConfigError("enough.")
 
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
-    monkeypatch.setattr("gan_runner.build.build", build)
+    monkeypatch.setattr("gan_runner.assembly.build.build", build)
     taken = sweep.gpu
 
     @contextlib.contextmanager

@@ -18,7 +18,7 @@ from tensorboard.program import TensorBoard
 from werkzeug.test import Client
 
 from gan_runner.main import main
-from gan_runner.run import Run
+from gan_runner.training.run import Run
 from tests.conftest import SMALL, Command
 
 TINY = (*SMALL, "train.total_steps=1")
@@ -218,7 +218,7 @@ def test_a_bug_shows_its_traceback(command: Command, monkeypatch: pytest.MonkeyP
     def broken(run: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("gan_runner.run.Run.step", broken)
+    monkeypatch.setattr("gan_runner.training.run.Run.step", broken)
     with pytest.raises(ZeroDivisionError):
         command(*TINY, "name=run")
     assert json.loads(Path("outputs/run/summary.json").read_text())["status"] == "failed"

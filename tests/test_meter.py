@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gan_runner.meter import Meter
+from gan_runner.game.meter import Meter
 
 CPU = torch.device("cpu")
 

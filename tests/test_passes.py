@@ -7,8 +7,8 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.testing import assert_close
 
 from gan_runner.model.minibatch import MinibatchDeviation
-from gan_runner.passes import Batches, sees_single_batches, sees_single_images
-from gan_runner.run import Run
+from gan_runner.nn.coupling import Batches, sees_single_batches, sees_single_images
+from gan_runner.training.run import Run
 from tests.conftest import make_run
 
 

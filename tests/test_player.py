@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from gan_runner.device import Device
-from gan_runner.player import Player
+from gan_runner.game.player import Player
 from gan_runner.schedule import Progress, Schedule
 
 NOW = Progress(0, 100)

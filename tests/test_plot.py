@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from gan_runner import plot
-from gan_runner.plot import Game
+from gan_runner.records import points as plot
+from gan_runner.records.points import Game
 from gan_runner.spec import ImageSpec
 from tests.conftest import make_run, weights
 

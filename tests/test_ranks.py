@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from gan_runner import checkpoint
 from gan_runner.device import Device
-from gan_runner.folder import RunFolder
-from gan_runner.player import Player
-from gan_runner.ranks import ALONE, Ranks
-from gan_runner.run import Run
+from gan_runner.distributed.ranks import ALONE, Ranks
+from gan_runner.distributed.torchrun import threads
+from gan_runner.game.player import Player
+from gan_runner.records import checkpoint
+from gan_runner.records.folder import RunFolder
 from gan_runner.schedule import Progress, Schedule
-from gan_runner.session import Session
-from gan_runner.torchrun import threads
+from gan_runner.training.run import Run
+from gan_runner.training.session import Session
 from tests.conftest import SMALL, metrics, train_in
 from tests.pairs import Pair, Seen, at_step, computed, refusal, trained, two_ranks
 from tests.test_crash import check_equal
@@ -304,7 +304,7 @@ def test_a_divergence_rolls_both_back(pair: Pair, tmp_path: Path):
 )
 def test_ranks_share_the_cores_unless_the_user_decides(monkeypatch, environment: dict[str, str], count: int | None):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("gan_runner.torchrun.environment_of", lambda process: set())
+    monkeypatch.setattr("gan_runner.distributed.torchrun.environment_of", lambda process: set())
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert threads() == (count or max(1, len(os.sched_getaffinity(0)) // 2))
@@ -313,6 +313,6 @@ def test_ranks_share_the_cores_unless_the_user_decides(monkeypatch, environment:
 def test_one_thread_is_kept_where_the_user_asked_torchrun_for_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    monkeypatch.setattr("gan_runner.torchrun.environment_of", lambda process: {"OMP_NUM_THREADS"})
+    monkeypatch.setattr("gan_runner.distributed.torchrun.environment_of", lambda process: {"OMP_NUM_THREADS"})
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
     assert threads() == 1

@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from gan_runner.noise import Noise
-from gan_runner.run import Run
+from gan_runner.training.run import Run
 from tests.conftest import make_run
 
 SAMPLES = 500

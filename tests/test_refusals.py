@@ -376,7 +376,7 @@ def test_a_file_in_the_place_of_outputs_is_told(command: Command, in_tmp: Path):
 
 
 def test_a_folder_that_vanishes_is_told(trained: Path, command: Command, monkeypatch: pytest.MonkeyPatch):
-    from gan_runner.run import Run
+    from gan_runner.training.run import Run
 
     step = Run.step
 

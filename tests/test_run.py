@@ -13,9 +13,9 @@ from gan_runner.dataset.images import ImageDataset
 from gan_runner.errors import ConfigError
 from gan_runner.loss.constraint import SpectralNorm
 from gan_runner.protocols import Stateful
-from gan_runner.run import Run
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
+from gan_runner.training.run import Run
 from tests.conftest import CORE, CPUS, GPUS, LOSSES, SMALL, configure, make_run, on, weights
 
 

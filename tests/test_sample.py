@@ -11,14 +11,14 @@ import torch
 import yaml
 from PIL import Image
 
-from gan_runner import checkpoint
-from gan_runner.build import build
+from gan_runner.assembly.build import build
+from gan_runner.assembly.trust import check_trust
 from gan_runner.errors import ConfigError
-from gan_runner.folder import RunFolder
 from gan_runner.noise import Noise
-from gan_runner.run import Run
+from gan_runner.records import checkpoint
+from gan_runner.records.folder import RunFolder
 from gan_runner.sample import main
-from gan_runner.trust import check_trust
+from gan_runner.training.run import Run
 from tests.conftest import SMALL, Command, configure, train_in
 
 OVERRIDES = (*SMALL, "train.total_steps=4", "train.checkpoint_every=2")

@@ -10,9 +10,9 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from gan_runner.folder import RunFolder
-from gan_runner.lock import hold
-from gan_runner.run import Run
+from gan_runner.records.folder import RunFolder
+from gan_runner.storage.lock import hold
+from gan_runner.training.run import Run
 from tests.conftest import SMALL, Answer, Command
 
 JUDGED = ("metric=pixel_fid", "metric.n_fake=100", "train.select_by=pixel_fid")

@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 import pytest
 from torch.testing import assert_close
 
-from gan_runner import checkpoint, session
-from gan_runner.checkpoint import keep_as_best
+from gan_runner.distributed.ranks import Ranks
 from gan_runner.errors import ConfigError, Diverged
-from gan_runner.folder import RunFolder
 from gan_runner.main import is_finished, objective
 from gan_runner.metric.view import View
-from gan_runner.ranks import Ranks
+from gan_runner.records import checkpoint
+from gan_runner.records.checkpoint import keep_as_best
+from gan_runner.records.folder import RunFolder
+from gan_runner.training import session
 from tests.conftest import SMALL, Command, configure, make_run, metrics, train_in
 from tests.pairs import Pair, trained, two_ranks
 from tests.test_session import final_state

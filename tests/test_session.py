@@ -15,10 +15,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.testing import assert_close
 
-from gan_runner import checkpoint, session
 from gan_runner.errors import ConfigError, Diverged, Stopped
-from gan_runner.folder import RunFolder
-from gan_runner.run import Run
+from gan_runner.records import checkpoint
+from gan_runner.records.folder import RunFolder
+from gan_runner.training import session
+from gan_runner.training.run import Run
 from tests.conftest import CORE, CPUS, SMALL, metrics, train_in
 
 EVERY = ("train.log_every=3", "train.sample_every=4", "train.checkpoint_every=4")

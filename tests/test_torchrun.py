@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gan_runner import benchmark, data, lock, networks, sample
-from gan_runner.folder import RunFolder
+from gan_runner import benchmark, data, networks, sample
+from gan_runner.records.folder import RunFolder
+from gan_runner.storage import lock
 from tests.conftest import SMALL, Command
 
 ROOT = Path(__file__).parents[1]

@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gan_runner.loss.adversarial import Wasserstein
 from gan_runner.noise import Noise
-from gan_runner.run import Part, Run
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
+from gan_runner.training.run import Part, Run
 from tests.conftest import LOSSES, NEED_CLASSES, SMALL, make_run
 from tests.recording import NoWaiting, Staying, UncheckedLabels
 from tests.test_capture import CASES

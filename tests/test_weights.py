@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from gan_runner.build import build
+from gan_runner.assembly.build import build
 from gan_runner.errors import ConfigError
 from gan_runner.main import CONF
 from gan_runner.model.conditioning import ConditionalBatchNorm
-from gan_runner.weights import Weights, maps
+from gan_runner.nn.normalisation import Weights, maps
 from tests.conftest import SMALL, configure, make_run
 from tests.test_run import CONVOLUTIONS, GROUPED, SYNTHETIC, THIN, normalised, steps, told
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gan_runner.comparison.records import Record, mapping, number
 from gan_runner.errors import ConfigError
-from gan_runner.folder import show
+from gan_runner.records.folder import show
 
 TRAINING_ONLY = ("dataset.labels_per_class", "dataset.flip")  # settings of data that leave the judged images alone
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gan_runner.comparison.objective import Objective, choose_objective
 from gan_runner.comparison.records import Record
 from gan_runner.comparison.rows import Row, Spread, configuration, grouped, name_rows, rows_of, varying
-from gan_runner.folder import show
+from gan_runner.records.folder import show
 
 SIGNIFICANT = 0.05
 MOST_TOLD = 8  # names in one sentence

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gan_runner.errors import ConfigError
-from gan_runner.folder import RunFolder, config_hash, flatten, identity, show
+from gan_runner.records.folder import RunFolder, config_hash, flatten, identity, show
 
 OWN = ("README.md", "compare.md", "compare.csv", "compare.html")  # files of outputs/ that `outputs/*` names as well
 FIRST_EVENTS = 20  # records of an event file, among which a run describes itself

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from gan_runner.comparison.objective import Objective
 from gan_runner.comparison.records import Record
 from gan_runner.errors import ConfigError
-from gan_runner.folder import show
+from gan_runner.records.folder import show
 
 CHOICES = ("model", "loss", "dataset", "augment", "optimizer", "experiment")  # groups whose choice is a column
 MOST_COLUMNS = 12  # of settings; what differs beyond them stands in a table of its own

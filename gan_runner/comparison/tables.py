@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from gan_runner.comparison.ranking import Comparison, all_that_varies, conclusions, some, unlike
 from gan_runner.comparison.records import Record, mapping
 from gan_runner.comparison.rows import Row, Spread, short_names, varying
-from gan_runner.folder import show
+from gan_runner.records.folder import show
 
 WIDTH = 120  # columns of the terminal
 GAP = 2

@@ -28,11 +28,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from gan_runner import lock
 from gan_runner.dataset.image_files import Found, Source, shown
 from gan_runner.dataset.picture import Form, OtherSize, Unreadable, decoded
 from gan_runner.errors import ConfigError, require
-from gan_runner.files import write_atomically
+from gan_runner.storage import lock
+from gan_runner.storage.files import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_runner.errors import require
-from gan_runner.weights import normalise
+from gan_runner.nn.normalisation import normalise
 
 
 class WeightClipping:

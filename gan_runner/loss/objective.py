@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from gan_runner.errors import choose, require
 from gan_runner.loss.adversarial import ESTIMATES
+from gan_runner.nn.coupling import sees_single_images
 from gan_runner.noise import Noise
-from gan_runner.passes import sees_single_images
 from gan_runner.protocols import Adversarial, Constraint, Penalty, Stateful, Stats
 from gan_runner.schedule import Progress, Schedule, check_schedulable, valued
 from gan_runner.spec import Batch, Scorer, joined, scores

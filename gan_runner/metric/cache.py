@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from gan_runner import lock
 from gan_runner.errors import ConfigError
-from gan_runner.files import write_atomically
+from gan_runner.storage import lock
+from gan_runner.storage.files import write_atomically
 
 DAMAGE = (EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 PATIENCE = 0.2  # seconds between two looks at what another process makes

@@ -11,9 +11,9 @@ from gan_runner.augment.augmented import Augmented
 from gan_runner.augment.diffaugment import DiffAugment
 from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.noise import Noise
-from gan_runner.run import Run
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
+from gan_runner.training.run import Run
 from tests.augment.test_diffaugment import START, draw, pictures
 from tests.conftest import CPUS, GPUS, SMALL, make_run, on, weights
 from tests.test_run import SGD, check_two_steps, steps

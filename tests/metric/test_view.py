@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import gan_runner
-from gan_runner import lock
 from gan_runner.errors import ConfigError
 from gan_runner.metric import cache as cache_module
 from gan_runner.metric.cache import Cache
 from gan_runner.metric.view import CHUNK, Chunk, Features, Judged, Pool
+from gan_runner.storage import lock
 from tests.conftest import SMALL, make_run
 
 IMAGES = torch.randint(256, (3 * CHUNK - 10, 1, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gan_runner.errors import ConfigError
-from gan_runner.files import write_atomically
+from gan_runner.storage.files import write_atomically
 
 FORMAT = 5
 BEST = "best.pt"

@@ -16,17 +16,18 @@ from typing import Any
 import torch
 import yaml
 
-from gan_runner import checkpoint, plot
-from gan_runner.checkpoint import Checkpoint
-from gan_runner.console import duration
-from gan_runner.environment import environment
 from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
-from gan_runner.evaluator import OF_ONE_SPLIT, REPORT, SELECTION, Evaluation, Selection, finite
-from gan_runner.files import storing
-from gan_runner.folder import RunFolder, config_hash, differences
-from gan_runner.interrupt import Interrupt
-from gan_runner.logger import Logger, Silence, image_grid, tiled
-from gan_runner.run import Run
+from gan_runner.evaluation.evaluator import OF_ONE_SPLIT, REPORT, SELECTION, Evaluation, Selection, finite
+from gan_runner.records import checkpoint
+from gan_runner.records import points as plot
+from gan_runner.records.checkpoint import Checkpoint
+from gan_runner.records.console import duration
+from gan_runner.records.environment import environment
+from gan_runner.records.folder import RunFolder, config_hash, differences
+from gan_runner.records.logger import Logger, Silence, image_grid, tiled
+from gan_runner.storage.files import storing
+from gan_runner.training.interrupt import Interrupt
+from gan_runner.training.run import Run
 
 log = logging.getLogger(__name__)
 

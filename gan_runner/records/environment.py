@@ -32,7 +32,7 @@ def environment(device: Device) -> dict[str, Any]:
 
 def git_commit() -> str | None:
     """The commit of this code, where it runs from a checkout."""
-    here = Path(__file__).parent.parent
+    here = Path(__file__).parents[2]
     if not (here / ".git").exists():
         return None
     command = ["git", "-C", str(here), "rev-parse", "HEAD"]

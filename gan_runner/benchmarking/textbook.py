@@ -12,9 +12,9 @@ from gan_runner.augment.none import NoAugmentation
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.loss.objective import Objective
 from gan_runner.noise import Noise
-from gan_runner.run import Run
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch, scores
+from gan_runner.training.run import Run
 
 
 def unfit(run: Run) -> str | None:

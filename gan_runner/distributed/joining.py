@@ -6,15 +6,15 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+from gan_runner.distributed.ranks import ALONE, Ranks, started
 from gan_runner.errors import ConfigError
-from gan_runner.ranks import ALONE, Ranks, started
 
 
 def standing() -> Ranks:
     """The ranks that this process has joined, else itself alone."""
-    if started() == 1 or "gan_runner.torchrun" not in sys.modules:
+    if started() == 1 or "gan_runner.distributed.torchrun" not in sys.modules:
         return ALONE
-    from gan_runner.torchrun import Torchrun, has_joined
+    from gan_runner.distributed.torchrun import Torchrun, has_joined
 
     return Torchrun() if has_joined() else ALONE
 
@@ -25,7 +25,7 @@ def joined() -> Iterator[None]:
     if started() == 1:
         yield
         return
-    from gan_runner.torchrun import Torchrun, join, part
+    from gan_runner.distributed.torchrun import Torchrun, join, part
 
     try:
         join()

@@ -9,13 +9,13 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_runner.augment.none import NoAugmentation
 from gan_runner.errors import ConfigError, nearest
-from gan_runner.evaluator import SELECTION
+from gan_runner.evaluation.evaluator import SELECTION
+from gan_runner.game.player import undisturbed
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.penalty import GradientPenalty
-from gan_runner.player import undisturbed
-from gan_runner.run import Run
+from gan_runner.nn.sync_norm import SyncBatchNorm
 from gan_runner.schedule import Progress, Schedule
-from gan_runner.sync_norm import SyncBatchNorm
+from gan_runner.training.run import Run
 
 LEAKS = 0.8  # a probability
 

@@ -16,23 +16,23 @@ from torch import Tensor, nn
 
 from gan_runner.augment.augmented import Augmented
 from gan_runner.augment.none import NoAugmentation
-from gan_runner.capture import Graphs, hindrance
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
-from gan_runner.ema import EMA
 from gan_runner.errors import ConfigError, choose, require
-from gan_runner.evaluator import Evaluation, Evaluator, Opponent, Selection, samples_of
-from gan_runner.health import Facts, Health
+from gan_runner.evaluation.evaluator import Evaluation, Evaluator, Opponent, Selection, samples_of
+from gan_runner.evaluation.sampler import Sampler
+from gan_runner.game.average import EMA
+from gan_runner.game.graphs import Graphs, hindrance
+from gan_runner.game.meter import Meter
+from gan_runner.game.player import Player, evaluating, undisturbed
+from gan_runner.health.probe import Probe
+from gan_runner.health.verdicts import Facts, Health
 from gan_runner.loss.objective import Objective
-from gan_runner.meter import Meter
 from gan_runner.model.latent import Latent
+from gan_runner.nn.coupling import Batches, sees_single_batches
 from gan_runner.noise import Noise, seed_of
-from gan_runner.passes import Batches, sees_single_batches
-from gan_runner.player import Player, evaluating, undisturbed
-from gan_runner.plot import Game
-from gan_runner.probe import Probe
 from gan_runner.protocols import Adaptive, Augmentation, Stateful, Stats
-from gan_runner.sampler import Sampler
+from gan_runner.records.points import Game
 from gan_runner.schedule import Progress, Schedule, check_schedulable
 from gan_runner.spec import Batch, Share, full_precision
 

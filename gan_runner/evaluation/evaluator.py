@@ -15,16 +15,16 @@ import gan_runner
 from gan_runner.dataset.gaussians import Gaussians
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.dataset.stacked_mnist import StackedMNIST
-from gan_runner.ema import STATISTICS_BATCHES, estimate_batch_statistics, find_singular_vectors
 from gan_runner.errors import ConfigError
+from gan_runner.evaluation.sampler import Sampler
+from gan_runner.game.average import STATISTICS_BATCHES, estimate_batch_statistics, find_singular_vectors
+from gan_runner.game.player import undisturbed
 from gan_runner.metric.cache import Cache
 from gan_runner.metric.classifier import Classifier
 from gan_runner.metric.fidelity import SOURCES, Fidelity
 from gan_runner.metric.pixels import Pixels
 from gan_runner.metric.view import CHUNK, Chunk, Extractor, Game, Metric, Pool, Subject, View, said, too_many
 from gan_runner.noise import seed_of
-from gan_runner.player import undisturbed
-from gan_runner.sampler import Sampler
 from gan_runner.spec import full_precision, to_levels
 
 SELECTION, REPORT = "validation", "test"  # the splits that a checkpoint is chosen on, and that it is reported on

@@ -9,10 +9,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gan_runner.errors import ConfigError
-from gan_runner.files import storing
-from gan_runner.folder import chosen_name
-from gan_runner.lock import InUse, hold
 from gan_runner.main import OUTPUTS, direction_of, parse
+from gan_runner.records.folder import chosen_name
+from gan_runner.storage.files import storing
+from gan_runner.storage.lock import InUse, hold
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from gan_runner.device import Device
 from gan_runner.errors import ConfigError
+from gan_runner.game.player import Gradient, Player, Through, undisturbed
+from gan_runner.nn.sync_norm import SyncBatchNorm
 from gan_runner.noise import Draw, Noise
-from gan_runner.player import Gradient, Player, Through, undisturbed
 from gan_runner.protocols import Stateful, Stats
-from gan_runner.sync_norm import SyncBatchNorm
 
 log = logging.getLogger(__name__)
 

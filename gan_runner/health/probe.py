@@ -12,12 +12,12 @@ from gan_runner.augment.augmented import Augmented
 from gan_runner.augment.none import NoAugmentation
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
-from gan_runner.ema import EMA
+from gan_runner.game.average import EMA
+from gan_runner.game.player import undisturbed
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.objective import Objective
 from gan_runner.model.latent import Latent
 from gan_runner.noise import Noise, seed_of
-from gan_runner.player import undisturbed
 from gan_runner.protocols import Augmentation
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, full_precision, scores

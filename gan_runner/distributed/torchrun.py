@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from gan_runner.distributed.ranks import Ranks
 from gan_runner.errors import ConfigError, EndedElsewhere, RankLost
-from gan_runner.ranks import Ranks
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)  # with a rank that lives: the first one of a machine may be packing images

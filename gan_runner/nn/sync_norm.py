@@ -7,8 +7,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gan_runner.distributed.torchrun import summed
 from gan_runner.spec import full_precision
-from gan_runner.torchrun import summed
 
 
 class Summed(torch.autograd.Function):

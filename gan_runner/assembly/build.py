@@ -13,21 +13,21 @@ import torch
 from hydra.utils import get_object
 from torch import nn
 
-from gan_runner import compat
+from gan_runner.assembly import rules as compat
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
-from gan_runner.ema import EMA
+from gan_runner.distributed.ranks import ALONE, Ranks
 from gan_runner.errors import ConfigError, nearest
-from gan_runner.evaluator import REPORT, SELECTION, Evaluator, subject_of
+from gan_runner.evaluation.evaluator import REPORT, SELECTION, Evaluator, subject_of
+from gan_runner.game.average import EMA
+from gan_runner.game.player import Player, Scheduled, now
 from gan_runner.metric.cache import Cache
 from gan_runner.metric.view import Subject
-from gan_runner.player import Player, Scheduled, now
+from gan_runner.nn.normalisation import Weights
 from gan_runner.protocols import DataDependent
-from gan_runner.ranks import ALONE, Ranks
-from gan_runner.run import Run, Settings
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, ImageSpec
-from gan_runner.weights import Weights
+from gan_runner.training.run import Run, Settings
 
 Config = Mapping[str, Any]
 TOP_LEVEL = ("name", "study", "seed", "train", "model", "loss", "dataset", "augment", "optimizer", "metric", "device")
@@ -207,7 +207,7 @@ def check_structure(config: Config) -> None:
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool):
         mistakes.append(f"seed={seed!r} should be a whole number.")
-    mistakes += find_mistakes({"_target_": "gan_runner.run.Settings", **config["train"]}, "train", set())
+    mistakes += find_mistakes({"_target_": "gan_runner.training.run.Settings", **config["train"]}, "train", set())
     weights = config["model"].get("weights", {})
     mistakes += [
         f"metric.{name}={node} is neither a metric nor one of {', '.join(OF_METRICS)}."
@@ -225,7 +225,7 @@ def check_structure(config: Config) -> None:
 def build(config: Config, ranks: Ranks = ALONE, judged: Sequence[str] = (SELECTION, REPORT)) -> Run:
     """The staged assembly: every stage needs the one before it. judged: the splits that metrics are taken on."""
     check_structure(config)
-    settings = construct({"_target_": "gan_runner.run.Settings", **config["train"]}, "train", {})
+    settings = construct({"_target_": "gan_runner.training.run.Settings", **config["train"]}, "train", {})
     device = make_device(config, ranks)
     device.configure()
     objective = make(config["loss"], "loss")

@@ -28,8 +28,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 from torch.utils.tensorboard.summary import custom_scalars, text
 
-from gan_runner.files import write_atomically
 from gan_runner.spec import ImageSpec, to_levels
+from gan_runner.storage.files import write_atomically
 
 LAYOUT = {  # of TensorBoard's custom scalars: category -> chart -> tags, as regular expressions
     "losses": {"losses": ["Multiline", ["loss/.*"]], "penalties": ["Multiline", ["penalty/.*"]]},

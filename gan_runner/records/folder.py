@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from gan_runner import lock
 from gan_runner.errors import ConfigError
-from gan_runner.files import storing, write_atomically
+from gan_runner.storage import lock
+from gan_runner.storage.files import storing, write_atomically
 
 # Settings that do not change the result, and so are part of neither the name nor the identity of a run.
 WITHOUT_EFFECT = (

@@ -16,11 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from gan_runner import lock
-from gan_runner.console import duration
 from gan_runner.errors import Stopped
-from gan_runner.files import storing, write_atomically
-from gan_runner.folder import RunFolder
+from gan_runner.records.console import duration
+from gan_runner.records.folder import RunFolder
+from gan_runner.storage import lock
+from gan_runner.storage.files import storing, write_atomically
 
 PLACE = "GAN_RUNNER_SWEEP"  # the variable by which jobs, in whatever process, know where to note themselves
 STOPPED = "stopped"  # the file there that tells them by which signal the sweep was stopped
