@@ -26,7 +26,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gan_runner.benchmark import BENCHMARKS, Asked, Bare, composed, spread, told
+from gan_runner.benchmark import BENCHMARKS, told
+from gan_runner.benchmarking.contest import Bare
+from gan_runner.benchmarking.measuring import Plan, spread
+from gan_runner.cli.compose import compose
 from gan_runner.dataset.image_folder import ImageFolder
 from gan_runner.device import Device
 from gan_runner.records.environment import environment
@@ -81,8 +84,8 @@ GROWTH: dict[str, dict[str, tuple[str, ...]]] = {  # what grows, from the smalle
 }
 RANKS = (1, 2)
 RANKED = (*GROWN, *NARROW, "train.batch_size=64", "train.sample_every=1000000", "train.checkpoint_every=1000000")
-TIMES, RANKED_SECONDS = Asked(0.6, 5), 15.0
-HASTE, HASTE_SECONDS = Asked(0.01, 2), 1.0
+TIMES, RANKED_SECONDS = Plan(0.6, 5), 15.0
+HASTE, HASTE_SECONDS = Plan(0.01, 2), 1.0
 HEAD = (
     "what grows",
     "to",
@@ -109,8 +112,8 @@ def growth(quick: bool) -> None:
     print(f"saved in {BENCHMARKS / 'growth.json'}")
 
 
-def grown(sizes: Mapping[str, tuple[str, ...]], asked: Asked) -> Iterator[dict[str, Any]]:
-    bare = {size: Bare(composed((*GROWN, *overrides))) for size, overrides in sizes.items()}
+def grown(sizes: Mapping[str, tuple[str, ...]], asked: Plan) -> Iterator[dict[str, Any]]:
+    bare = {size: Bare(compose((*GROWN, *overrides))) for size, overrides in sizes.items()}
     for number in range(asked.repeats):
         for one in list(bare.values())[:: 1 if number % 2 == 0 else -1]:
             one.take_turn(asked.seconds)

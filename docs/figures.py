@@ -13,26 +13,25 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from hydra import compose, initialize_config_dir
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from gan_runner import sample
-from gan_runner.assembly.build import build, make
+from gan_runner.assembly.build import build
+from gan_runner.assembly.make import make
 from gan_runner.augment.ada import ADA, BLIT, COLOR, GEOMETRY
 from gan_runner.augment.diffaugment import DiffAugment
 from gan_runner.augment.flip import Flip
-from gan_runner.main import CONF
+from gan_runner.cli.compose import compose
 from gan_runner.metric.modes import SAMPLES, modes
 from gan_runner.noise import Noise
 from gan_runner.protocols import Augmentation
 from gan_runner.records.folder import RunFolder
-from gan_runner.records.logger import image_grid
+from gan_runner.records.grid import image_grid
 from gan_runner.schedule import Progress
 from gan_runner.spec import ImageSpec
 from gan_runner.training.run import Run
@@ -42,10 +41,7 @@ TEST_ERROR = "metric/test_error"
 
 
 def run_of(*overrides: str) -> Run:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", ["device=cpu", *overrides]), resolve=True)
-    assert isinstance(config, dict)
-    return build({str(key): value for key, value in config.items()})
+    return build(compose(["device=cpu", *overrides]))
 
 
 def panels(count: int, columns: int) -> tuple[Figure, list[Axes]]:
@@ -132,13 +128,12 @@ def gradient_norms(loss: str, generator: dict[str, Tensor], marks: list[int]) ->
     """Of the generator, held, after so many updates of a new discriminator."""
     run = run_of(f"loss={loss}", "train.batch_size=256", "model.discriminator.norm=none", "seed=1")
     run.generator.network.load_state_dict(generator)
-    progress, norms = Progress(0, None), []
+    norms = []
     for update in range(marks[-1] + 1):
         if update in marks:
-            norms.append(float(run.prepare_generator(progress)["grad_norm/generator"]))
+            norms.append(float(run.algorithm.generator.gradient(0, run.clock.now())["grad_norm/generator"]))
             run.generator.optimizer.zero_grad()
-        run.prepare_discriminator(update, progress)
-        run.move_discriminator()
+        run.algorithm.warm_up()
     return norms
 
 

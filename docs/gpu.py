@@ -25,7 +25,10 @@ from typing import Any
 import torch
 
 from gan_runner.assembly.rules import first_line
-from gan_runner.benchmark import Asked, Bare, composed, told
+from gan_runner.benchmark import told
+from gan_runner.benchmarking.contest import Bare
+from gan_runner.benchmarking.measuring import Plan
+from gan_runner.cli.compose import compose
 from gan_runner.device import Device
 from gan_runner.records.environment import environment
 from gan_runner.storage.files import write_atomically
@@ -38,7 +41,7 @@ TOO_LATE = "left out: the time was over"
 TRAINING = 120.0  # seconds
 GRACE = 15.0  # seconds in which what was told to stop may say what it did
 TIMED = "tests/test_gpu.py::test_housekeeping_is_cheap_on_a_gpu"  # it wants the GPU for itself
-LAPS, QUICK = Asked(0.4, 3), Asked(0.01, 1)
+LAPS, QUICK = Plan(0.4, 3), Plan(0.01, 1)
 SYNTHETIC = ("dataset=synthetic",)
 SIXTY_FOUR = ("dataset.height=64", "dataset.width=64", "dataset.count=4096")
 NETWORKS = {  # in the batches of the published recipes
@@ -179,8 +182,8 @@ def measure_way(way: str, device: str, quick: bool, seconds: float) -> Iterator[
             torch.cuda.empty_cache()
 
 
-def alone(overrides: Sequence[str], asked: Asked) -> dict[str, Any]:
-    bare = Bare(composed(overrides))
+def alone(overrides: Sequence[str], asked: Plan) -> dict[str, Any]:
+    bare = Bare(compose(overrides))
     for _ in range(asked.repeats):
         bare.take_turn(asked.seconds)
     return bare.result()

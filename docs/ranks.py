@@ -13,13 +13,11 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from gan_runner.assembly.build import build
+from gan_runner.cli.compose import compose
 from gan_runner.distributed.ranks import ALONE, Ranks
 from gan_runner.distributed.torchrun import Torchrun, join
-from gan_runner.main import CONF
 from gan_runner.training.run import Run
 
 COMMON = ("dataset=synthetic", "loss=wgan_gp", "device=cpu", "train.batch_size=64")
@@ -48,10 +46,7 @@ class Timed(Torchrun):
 
 
 def made(overrides: tuple[str, ...], ranks: Ranks) -> Run:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", [*COMMON, *overrides]), resolve=True)
-    assert isinstance(config, dict)
-    return build({str(key): value for key, value in config.items()}, ranks)
+    return build(compose([*COMMON, *overrides]), ranks)
 
 
 def work(rank: int, count: int, port: int, orders: Connection) -> None:
@@ -70,7 +65,7 @@ def work(rank: int, count: int, port: int, orders: Connection) -> None:
         before, started = getattr(ranks, "waiting", 0.0), time.perf_counter()
         for _ in range(order):
             run.meter.add(run.step())
-            ranks.lately(0.0, 0, 0)
+            ranks.highest_delayed(0.0, 0, 0)
         orders.send(Lap(time.perf_counter() - started, getattr(ranks, "waiting", 0.0) - before))
 
 

@@ -14,11 +14,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
 
-from gan_runner.assembly.build import check_structure, make_dataset
+from gan_runner.assembly.objects import make_dataset
+from gan_runner.assembly.structure import check_structure
+from gan_runner.cli.compose import resolve
+from gan_runner.cli.entry import enter_alone, through_hydra
+from gan_runner.cli.places import CONF, OUTPUTS
 from gan_runner.dataset.images import ImageDataset
-from gan_runner.main import CONF, OUTPUTS, enter_alone, resolve, through_hydra
-from gan_runner.records.folder import folder_name
-from gan_runner.records.logger import image_grid
+from gan_runner.records.grid import image_grid
+from gan_runner.records.identity import folder_name
 from gan_runner.storage.files import storing
 
 MOST_CLASSES = 20  # that have a row of their own

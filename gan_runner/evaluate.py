@@ -1,4 +1,4 @@
-"""The door to metrics after the fact: python -m gan_runner.evaluate outputs/NAME.
+"""Metrics after the fact: python -m gan_runner.evaluate outputs/NAME.
 
 Adds them to a run that is not being trained, or scores a folder of images, made by whatever program, against a dataset.
 """
@@ -18,31 +18,35 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import hydra
 import numpy as np
 import torch
 import yaml
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from gan_runner.assembly.build import OF_METRICS, build, make_dataset, make_device, make_evaluator
+from gan_runner.assembly.build import build
+from gan_runner.assembly.objects import make_dataset, make_device, make_evaluator
+from gan_runner.assembly.opened import opened, use_chosen
+from gan_runner.assembly.structure import OF_METRICS
+from gan_runner.cli.compose import compose, quoted
+from gan_runner.cli.entry import find_users_classes, refuse_torchrun, traceback_wanted
+from gan_runner.cli.places import choices_of
 from gan_runner.dataset.picture import Form, OtherSize, Pixels, Unreadable, decoded
-from gan_runner.distributed.ranks import ALONE, started
+from gan_runner.distributed.ranks import ALONE
 from gan_runner.errors import ConfigError, NotWritten, nearest
-from gan_runner.evaluation.evaluator import REPORT, Evaluation, finite, subject_of
-from gan_runner.main import CONF, find_users_classes, one_sentence, quoted
+from gan_runner.evaluation.evaluator import subject_of
+from gan_runner.evaluation.selection import Evaluation
 from gan_runner.metric.view import CHUNK, Chunk, Pool
 from gan_runner.records import checkpoint
 from gan_runner.records.checkpoint import Checkpoint
-from gan_runner.records.folder import RunFolder, differences, flatten
-from gan_runner.records.logger import Logger, tiled
-from gan_runner.sample import opened, use_chosen
+from gan_runner.records.folder import RunFolder
+from gan_runner.records.grid import tiled
+from gan_runner.records.identity import differences, flatten
+from gan_runner.records.logger import Logger, protocol_text
+from gan_runner.records.scores import REPORT, Scores, finite
 from gan_runner.spec import ImageSpec
 from gan_runner.storage.files import storing
+from gan_runner.training.judging import evaluate as take_metrics
 from gan_runner.training.run import Run
-from gan_runner.training.session import protocol_text
 
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, zipfile.BadZipFile, zlib.error)
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -50,8 +54,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 def main() -> None:
     try:
-        if started() > 1:
-            raise ConfigError("torchrun is for python -m gan_runner; start this door without it.")
+        refuse_torchrun()
         find_users_classes()
         with speaking():
             options = checked(parse(sys.argv[1:]))
@@ -59,7 +62,7 @@ def main() -> None:
             if options.out is not None:
                 write(options.out, found)
     except (ConfigError, NotWritten) as error:
-        if os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
+        if traceback_wanted():
             raise
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
@@ -152,12 +155,12 @@ def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, An
     shared = {name: own[name] for name in OF_METRICS if name in own}
     nodes = {name: dict(node) for name, node in own.items() if name not in OF_METRICS}
     if options.metric is not None:
-        known = sorted(path.stem for path in (CONF / "metric").glob("*.yaml"))
+        known = choices_of("metric")
         for name in options.metric:
             if name not in (*known, *nodes):
                 raise ConfigError(f"--metric {name} is none of {', '.join(known)}{nearest(name, known)}.")
         asked = [name for name in options.metric if name in known and name not in nodes]
-        published = composed([f"metric=[{','.join(asked)}]", *(f"metric.{k}={quoted(v)}" for k, v in shared.items())])
+        published = compose([f"metric=[{','.join(asked)}]", *(f"metric.{k}={quoted(v)}" for k, v in shared.items())])
         nodes = {name: nodes[name] if name in nodes else published["metric"][name] for name in options.metric}
     if not nodes:
         raise ConfigError("this run has no metrics of its own; name some with --metric, as --metric classifier_fid.")
@@ -167,16 +170,6 @@ def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, An
             shared[name] = count
             nodes = {key: {**node, name: count} if name in node else node for key, node in nodes.items()}
     return {**shared, **nodes}
-
-
-def composed(overrides: list[str]) -> dict[str, Any]:
-    try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            found = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_sentence(error)) from error
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
 
 
 # ---- a run
@@ -192,7 +185,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     wanted = configured(options, config)
     results: dict[str, Any] = {}
     with folder.locked():
-        run = build(wanted, judged=[options.split])
+        run = build(wanted, splits=[options.split])
         check_split(options.split, run.dataset.splits)
 
         def restore(found: Checkpoint) -> None:
@@ -203,13 +196,13 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
 
         for which in every(folder, options.checkpoint):
             use_chosen(folder.checkpoints, which, restore)
-            evaluation = run.evaluate(options.split)
+            evaluation = take_metrics(run, options.split)
             assert evaluation is not None  # there are metrics
-            for line in table(f"{folder.path}, step {run.steps}", evaluation):
+            for line in table(f"{folder.path}, step {run.clock.steps}", evaluation):
                 print(line)
             with storing(folder.path):
                 store(folder, run, evaluation)
-            results[str(run.steps)] = as_json(evaluation)
+            results[str(run.clock.steps)] = as_json(evaluation)
     return results
 
 
@@ -224,39 +217,31 @@ def every(folder: RunFolder, which: str) -> list[str]:
     if which != "all":
         return [which]
     steps = [str(checkpoint.step_of(path)) for path in checkpoint.checkpoints(folder.checkpoints)]
-    best = folder.read_summary().get("metrics", {}).get("best", {}).get("step")
+    best = Scores(folder.read_summary().get("metrics")).step("best")
     there = (folder.checkpoints / checkpoint.BEST).is_file() and str(best) not in steps
     return ["best"] * there + steps or ["last"]
 
 
 def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
     """Beside what was logged in training: nothing is superseded."""
+    step, real = run.clock.steps, run.real
     logger = Logger(folder.path, None)
-    logger.scalars(run.steps, found.tags(), protocol=found.protocols)
-    logger.text("protocol", protocol_text({found.split: found.protocols}), run.steps)
+    logger.scalars(step, found.tags(), protocol=found.protocols)
+    logger.text("protocol", protocol_text({found.split: found.protocols}), step)
     for name, (images, columns) in found.pictures.items():
-        grid = tiled(run.real.decode(images), run.real.spec, columns)
-        logger.image(f"samples/{name}", f"{name}-{run.steps:08d}", run.steps, grid)
+        grid = tiled(real.decode(images), real.spec, columns)
+        logger.image(f"samples/{name}", f"{name}-{step:08d}", step, grid)
     logger.close()
     summary = folder.read_summary()
-    if not isinstance(summary.get("metrics"), dict):
-        summary["metrics"] = {}
-    judged = summary["metrics"]
-    assert run.evaluator is not None  # it has found them
-    judged["better"] = {**judged.get("better", {}), **run.evaluator.better}
-    if run.steps == summary.get("steps"):
-        judged.setdefault("last", {})["step"] = run.steps
-    of_this = [told for which in ("last", "best") if (told := judged.get(which, {})).get("step") == run.steps]
-    there = {name for which in ("last", "best") for name in judged.get(which, {}).get(found.split, {})}
-    stamps = judged.setdefault("protocol", {}).setdefault(found.split, {})
-    other = [name for name, stamp in found.protocols.items() if name in there and stamps.get(name, stamp) != stamp]
+    scores = Scores(summary.get("metrics"))
+    assert run.evaluator is not None  # it took them
+    scores.declare(run.evaluator.better)
+    if step == summary.get("steps"):
+        scores.begin("last", step)
+    other = scores.add(step, found.split, found.values, found.protocols)
     if other:
         print(f"  (in metrics.jsonl alone; summary.json has them by another protocol: {', '.join(other)})")
-    values = {name: value for name, value in finite(found.values).items() if name not in other}
-    for told in of_this:
-        told[found.split] = {**told.get(found.split, {}), **values}
-        stamps |= {name: found.protocols[name] for name in values}
-    folder.write_summary(summary)
+    folder.write_summary({**summary, "metrics": scores.content})
 
 
 # ---- images of whatever origin
@@ -268,7 +253,7 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
         _, config = opened(options.run, options.trust)
     elif options.dataset is not None:
         overrides = [f"dataset={options.dataset}", *(each for each in options.set if each.startswith("dataset."))]
-        config = composed(overrides)
+        config = compose(overrides)
     else:
         raise ConfigError("--images wants something to compare with: a run folder, or --dataset mnist.")
     config = configured(options, config)

@@ -14,13 +14,17 @@ import hydra
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
-from torch.utils.module_tracker import ModuleTracker
 
-from gan_runner.assembly.build import check_structure, make, make_dataset, networks
+from gan_runner.assembly.make import make
+from gan_runner.assembly.networks import networks
+from gan_runner.assembly.objects import make_dataset
 from gan_runner.assembly.rules import UNFIT, first_line
+from gan_runner.assembly.structure import check_structure
+from gan_runner.cli.compose import resolve
+from gan_runner.cli.entry import enter_alone, through_hydra
+from gan_runner.cli.places import CONF
 from gan_runner.errors import ConfigError
-from gan_runner.main import CONF, enter_alone, resolve, through_hydra
+from gan_runner.nn.operations import counting
 from gan_runner.noise import Noise
 
 BATCH = 2
@@ -113,30 +117,6 @@ def operations(network: nn.Module, given: Tensor, labels: Tensor | None, backwar
         if backward:
             result.sum().backward()
     return int(counter.get_total_flops()) // BATCH
-
-
-def counting() -> FlopCounterMode:
-    """Counts the operations of what is computed within it."""
-    formulas = {torch.ops.aten.convolution_backward: of_convolution_backward}
-    counter = FlopCounterMode(display=False, custom_mapping=formulas)
-    counter.mod_tracker = Untracked()
-    return counter
-
-
-class Untracked(ModuleTracker):
-    """The counter's tracking of modules, off: its hooks refuse autograd.grad to a leaf, as gradient penalties do it."""
-
-    def __enter__(self) -> "Untracked":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing was hooked."""
-
-
-def of_convolution_backward(grad: Any, x: Any, weight: Any, *rest: Any, out_shape: Any) -> int:
-    """Each gradient costs a forward. (Torch 2.15 forgets the groups of a convolution in that of the weight.)"""
-    *_, transposed, _padding, _groups, wanted = rest
-    return int(sum(wanted[:2]) * conv_flop_count(x, weight, grad, transposed))
 
 
 def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:

@@ -1,37 +1,35 @@
-"""The door to images: python -m gan_runner.sample outputs/NAME."""
+"""Images from a run: python -m gan_runner.sample outputs/NAME."""
 
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import get_object
 from PIL import Image
 from torch import Tensor
 
-from gan_runner.assembly.build import check_structure, make, make_network
-from gan_runner.assembly.trust import check_trust
+from gan_runner.assembly.make import make
+from gan_runner.assembly.networks import make_network
+from gan_runner.assembly.opened import opened, use_chosen
+from gan_runner.cli.entry import refuse_torchrun
 from gan_runner.device import Device
-from gan_runner.distributed.ranks import started
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.sampler import Sampler
 from gan_runner.game.average import EMA
 from gan_runner.metric.view import CHUNK
-from gan_runner.records import checkpoint
 from gan_runner.records.checkpoint import Checkpoint
 from gan_runner.records.folder import RunFolder
-from gan_runner.records.logger import image_grid, to_pixels
+from gan_runner.records.grid import image_grid, to_pixels
 from gan_runner.spec import ImageSpec
 
 
 def main() -> None:
     try:
-        if started() > 1:
-            raise ConfigError("torchrun is for python -m gan_runner; start this door without it.")
+        refuse_torchrun()
         print(write(parse(sys.argv[1:])))
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -102,19 +100,7 @@ def batches(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> I
         yield images[: count - number * CHUNK]
 
 
-# ---- the generator of a run folder, from which nothing is executed
-
-
-def opened(path: Path, trusted: list[str]) -> tuple[RunFolder, dict[str, Any]]:
-    """A run folder and its configuration, if it names nothing but what may be built."""
-    folder = RunFolder(path)
-    folder.check_inside()
-    config = folder.read_config()
-    if config is None:
-        raise ConfigError(f"{folder.path} is no run folder: it has no config.yaml; name one like outputs/default.")
-    check_structure(config)
-    check_trust(config, trusted, get_object)
-    return folder, config
+# ---- the generator of a run folder
 
 
 def load(options: argparse.Namespace) -> tuple[int, Sampler]:
@@ -127,25 +113,6 @@ def load(options: argparse.Namespace) -> tuple[int, Sampler]:
 
     use_chosen(folder.checkpoints, options.checkpoint, use)
     return found[0]
-
-
-def use_chosen(folder: Path, which: str, use: Callable[[Checkpoint], None]) -> None:
-    """which: last, best or a step, as --checkpoint says."""
-    if which == "last":
-        if not checkpoint.load_latest(folder, use):
-            raise ConfigError(f"{folder.parent} has no checkpoint yet; let it train to its first one.")
-        return
-    if which != "best" and not which.isdecimal():
-        raise ConfigError(f"--checkpoint={which} should be last, best or a step.")
-    path = folder / (checkpoint.BEST if which == "best" else f"step-{int(which):08d}.pt")
-    there = ", ".join(str(checkpoint.step_of(found)) for found in checkpoint.checkpoints(folder)) or "none"
-    if not path.is_file():
-        raise ConfigError(f"--checkpoint={which} is not in {folder}; there are steps {there}.")
-    try:
-        use(checkpoint.load(path))
-    except checkpoint.DAMAGE as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigError(f"--checkpoint={which} cannot be used ({reason}); there are steps {there}.") from error
 
 
 def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int) -> Sampler:

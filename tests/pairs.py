@@ -104,7 +104,7 @@ def computed(ranks: Ranks, overrides: tuple[str, ...], steps: int) -> Seen:
 
 
 def refusal(ranks: Ranks, overrides: tuple[str, ...]) -> str:
-    with ranks.united():
+    with ranks.ending_together():
         build(configure(*overrides), ranks)
     return "built"
 

@@ -154,7 +154,7 @@ def test_a_run_does_not_go_on_with_other_classes(tmp_path: Path, photos: Path):
 
 
 def test_where_images_are_kept_is_no_part_of_a_runs_identity(photos: Path):
-    from gan_runner.records.folder import config_hash
+    from gan_runner.records.identity import config_hash
 
     one, other = (
         configure(*of(photos), f"device.data={keep}", f"dataset.cache_dir={keep}") for keep in ("auto", "mapped")

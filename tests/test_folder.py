@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan_runner.errors import ConfigError
-from gan_runner.records.folder import RunFolder, chosen_name, config_hash, differences, folder_name, identity
+from gan_runner.records.folder import RunFolder
+from gan_runner.records.identity import chosen_name, config_hash, differences, folder_name, identity
 
 CONFIG = {"seed": 0, "train": {"batch_size": 64, "total_steps": 100}, "loss": {"penalties": {}}, "name": None}
 

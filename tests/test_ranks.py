@@ -214,7 +214,7 @@ def test_what_one_rank_finds_out_ends_the_other(pair: Pair, tmp_path: Path):
 
 
 def stumbling(ranks: Ranks) -> None:
-    with ranks.united():
+    with ranks.ending_together():
         if ranks.rank == 1:
             raise KeyError("here")
 

@@ -11,7 +11,7 @@ from gan_runner.assembly.build import build
 from gan_runner.errors import ConfigError
 from gan_runner.main import CONF
 from gan_runner.model.conditioning import ConditionalBatchNorm
-from gan_runner.nn.normalisation import Weights, maps
+from gan_runner.nn.normalisation import Normalisation, maps
 from tests.conftest import SMALL, configure, make_run
 from tests.test_run import CONVOLUTIONS, GROUPED, SYNTHETIC, THIN, normalised, steps, told
 
@@ -44,7 +44,7 @@ def largest_singular_values(network: nn.Module) -> list[float]:
 
 def test_under_spectral_norm_every_layer_comes_to_a_largest_singular_value_of_one():
     network = Every()
-    Weights(generator="spectral").normalise("generator", network)
+    Normalisation(generator="spectral").normalise("generator", network)
     for _ in range(100):
         assert all(layer.weight.isfinite().all() for _, layer in maps(network))  # each look is a power iteration
     assert largest_singular_values(network) == pytest.approx([1] * 8, abs=1e-3)
@@ -53,7 +53,7 @@ def test_under_spectral_norm_every_layer_comes_to_a_largest_singular_value_of_on
 def test_under_weight_norm_each_output_has_a_length_of_its_own_that_begins_as_it_was():
     network, plain = Every(), Every()
     plain.load_state_dict(network.state_dict())
-    Weights(discriminator="weight").normalise("discriminator", network)
+    Normalisation(discriminator="weight").normalise("discriminator", network)
     for (_, layer), (_, before) in zip(maps(network), maps(plain), strict=True):
         assert_close(matrix(layer), matrix(before))
         lengths = layer.parametrizations.weight.original0

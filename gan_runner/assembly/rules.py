@@ -9,27 +9,14 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_runner.augment.none import NoAugmentation
 from gan_runner.errors import ConfigError, nearest
-from gan_runner.evaluation.evaluator import SELECTION
-from gan_runner.game.player import undisturbed
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.penalty import GradientPenalty
+from gan_runner.nn.coupling import batch_coupled
+from gan_runner.nn.modes import undisturbed
 from gan_runner.nn.sync_norm import SyncBatchNorm
-from gan_runner.schedule import Progress, Schedule
+from gan_runner.records.scores import SELECTION
+from gan_runner.schedule import Progress
 from gan_runner.training.run import Run
-
-LEAKS = 0.8  # a probability
-
-
-def batch_coupled(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The layers in which one sample's output depends on the others: batch norm, or `batch_coupled = True`.
-
-    A layer's `cure` is the setting of its network that takes it away.
-    """
-    return [
-        (path, layer)
-        for path, layer in network.named_modules()
-        if isinstance(layer, _BatchNorm) or getattr(layer, "batch_coupled", False)
-    ]
 
 
 def check(run: Run) -> None:
@@ -165,7 +152,7 @@ def only_pictures_are_augmented(run: Run) -> Iterator[str]:
         return
     try:
         seen = run.augment(
-            torch.zeros(2, *spec.shape, device=run.device.torch), run.noise("probe", 0, 2), Progress(0, 1)
+            torch.zeros(2, *spec.shape, device=run.device.torch), run.batches.noise("probe", 0, 2), Progress(0, 1)
         )
     except UNFIT as error:
         yield f"augment={name} cannot augment the images: {first_line(error)}."
@@ -199,8 +186,8 @@ def parts_need_a_mean(run: Run) -> Iterator[str]:
 
 
 def schedules_have_a_length(run: Run) -> Iterator[str]:
-    if run.length is None:
-        for name, schedule in run.schedules().items():
+    if run.clock.length is None:
+        for name, schedule in run.schedules.by_setting().items():
             if schedule.needs_length:
                 yield (
                     f"{name} needs to know its length, and train.total_seconds does not say it; give the schedule its "
@@ -209,24 +196,25 @@ def schedules_have_a_length(run: Run) -> Iterator[str]:
 
 
 def schedules_begin(run: Run) -> Iterator[str]:
-    for name, schedule in run.schedules().items():
+    length = run.clock.length
+    for name, schedule in run.schedules.by_setting().items():
         before = schedule.warmup_steps + schedule.hold_steps
-        if schedule.needs_length and run.length is not None and before >= run.length:
+        if schedule.needs_length and length is not None and before >= length:
             yield (
-                f"{name} is warmed up and held for {before} steps, and the run has {run.length}, so that it never "
+                f"{name} is warmed up and held for {before} steps, and the run has {length}, so that it never "
                 f"moves; use fewer, or shape=constant."
             )
 
 
 def graphs_replay_every_update(run: Run) -> Iterator[str]:
-    reason = run.without_graphs()
+    reason = run.graphs.reason
     if run.device.graphs is True and reason is not None:
         yield f"device.graphs=true is not possible, since {reason}; use device.graphs=auto."
 
 
 def networks_fit_the_data(run: Run) -> Iterator[str]:
     """A probe: two samples through both networks."""
-    spec, noise = run.real.spec, run.noise("probe", 0, 2)
+    spec, noise = run.real.spec, run.batches.noise("probe", 0, 2)
     labels = torch.zeros(2, dtype=torch.long, device=run.device.torch) if spec.num_classes else None
     generator, discriminator = run.ema.network, run.discriminator.network
     training = discriminator.training
@@ -303,71 +291,4 @@ RULES = (
     schedules_begin,
     graphs_replay_every_update,
     networks_fit_the_data,
-)
-
-
-def advise(run: Run) -> list[str]:
-    """What is allowed and seldom meant."""
-    return [sentence for rule in ADVICE for sentence in rule(run)]
-
-
-def momentum_with_clipping(run: Run) -> Iterator[str]:
-    group = run.discriminator.optimizer.param_groups[0]
-    momentum = group.get("momentum") or group.get("betas", (0.0,))[0]
-    if isinstance(run.objective.constraint, WeightClipping) and momentum:
-        yield (
-            f"weight clipping with momentum {momentum} is known to be unstable (Arjovsky et al. 2017); "
-            f"optimizer=rmsprop is the published choice."
-        )
-
-
-def a_trained_critic(run: Run) -> Iterator[str]:
-    if run.objective.adversarial.estimate == "wasserstein" and run.objective.n_critic == 1:
-        yield "loss.n_critic=1 leaves a Wasserstein discriminator far from its optimum; 5 is the published choice."
-
-
-def scores_of_both_signs(run: Run) -> Iterator[str]:
-    term, network = run.objective.adversarial, run.discriminator.network
-    if getattr(network, "energy", False) and not getattr(term, "energy", False):
-        yield (
-            f"model.discriminator.output is minus an error, never above 0, and {type(term).__name__} was made for "
-            f"scores of both signs; score is the usual choice."
-        )
-
-
-def metrics_to_take(run: Run) -> Iterator[str]:
-    if run.settings.evaluate_every and run.evaluator is None:
-        yield "train.evaluate_every asks for metrics, and none is chosen; metric=[classifier_fid] is one."
-
-
-def augmentation_that_leaks(run: Run) -> Iterator[str]:
-    """Below 0.8 that is unlikely (Karras et al. 2020)."""
-    setting = getattr(run.augment, "probability", None)
-    highest = max(setting.start, setting.end) if isinstance(setting, Schedule) else setting
-    if highest is not None and highest > LEAKS:
-        yield (
-            f"augment.probability={highest:g} shows so few images as they are that the generator may learn to augment; "
-            f"up to {LEAKS} is the usual choice."
-        )
-
-
-def adaptation_has_time(run: Run) -> Iterator[str]:
-    if not getattr(run.augment, "adapts", False) or run.length is None:
-        return
-    images = run.discriminator_updates(run.length) * run.settings.batch_size
-    reach = images / run.augment.speed_images  # type: ignore[attr-defined]
-    if reach < 0.1:
-        yield (
-            f"augment.probability adapts by at most {reach:.2g} over the {images:,} images of this run; a smaller "
-            f"augment.speed_images lets it move faster."
-        )
-
-
-ADVICE = (
-    metrics_to_take,
-    momentum_with_clipping,
-    a_trained_critic,
-    scores_of_both_signs,
-    augmentation_that_leaks,
-    adaptation_has_time,
 )

@@ -5,10 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gan_runner.augment.none import NoAugmentation
 from gan_runner.noise import Noise
 from gan_runner.protocols import Augmentation
 from gan_runner.schedule import Progress
 from gan_runner.spec import full_precision
+
+
+def augmented(network: nn.Module, augment: Augmentation, noise: Noise, progress: Progress) -> nn.Module:
+    """The discriminator behind the augmentation, if there is one; `noise` is of the whole update."""
+    if isinstance(augment, NoAugmentation):
+        return network
+    return Augmented(network, augment, noise.scoped("augment"), progress)
 
 
 class Augmented(nn.Module):

@@ -40,7 +40,12 @@ class Textbook:
     """
 
     def __init__(self, run: Run):
-        self.objective, self.latent, self.settings, self.length = run.objective, run.latent, run.settings, run.length
+        self.objective, self.latent, self.settings, self.length = (
+            run.objective,
+            run.latent,
+            run.settings,
+            run.clock.length,
+        )
         self.generator, self.discriminator = run.generator.network, run.discriminator.network
         self.generator_optimizer, self.discriminator_optimizer = run.generator.optimizer, run.discriminator.optimizer
         for player in (run.generator, run.discriminator):

@@ -2,15 +2,17 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gan_runner.errors import ConfigError
-from gan_runner.main import OUTPUTS, direction_of, parse
-from gan_runner.records.folder import chosen_name
+from gan_runner.cli.compose import parse
+from gan_runner.cli.places import OUTPUTS
+from gan_runner.errors import ConfigError, SweepError
+from gan_runner.records.identity import chosen_name
 from gan_runner.storage.files import storing
 from gan_runner.storage.lock import InUse, hold
 
@@ -62,6 +64,23 @@ class Resume(Callback):
             self.held.enter_context(hold(folder))
         except InUse as error:
             raise ConfigError(f"study={study} is searched by {error} now; wait for it.") from error
+
+
+def check_search(by: str | None, better: Mapping[str, str]) -> None:
+    """A sweeper that optimises is given the value of `train.select_by`, and must know which way it is better."""
+    if not HydraConfig.initialized() or "direction" not in HydraConfig.get().sweeper:
+        return
+    if by is None:
+        raise SweepError("a search needs a value to search by: set metric=[...] and train.select_by=VALUE of it.")
+    direction = direction_of(HydraConfig.get().sweeper.direction)
+    required = {"low": "minimize", "high": "maximize"}[better[by]]
+    if direction != required:
+        raise SweepError(f"hydra.sweeper.direction={direction}, and of {by} {better[by]} is better; use {required}.")
+
+
+def direction_of(setting: Any) -> str:
+    """Of a sweeper, typed or its own enumeration."""
+    return str(getattr(setting, "name", setting)).lower()
 
 
 def refuse(error: ConfigError) -> NoReturn:

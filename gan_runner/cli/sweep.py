@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from gan_runner.errors import Stopped
 from gan_runner.records.console import duration
 from gan_runner.records.folder import RunFolder
+from gan_runner.records.scores import SELECTION, Scores
 from gan_runner.storage import lock
 from gan_runner.storage.files import storing, write_atomically
 
@@ -267,10 +268,8 @@ def table(found: Sequence[Job]) -> Iterator[str]:
 
 def cells(each: Job) -> list[str]:
     """Number, status, how far, the value that selects, the folder, and what went wrong."""
-    best = each.summary.get("metrics", {}).get("best", {})
-    by = best.get("select_by")
-    value = best.get("validation", {}).get(by) if by else None
+    scores = Scores(each.summary.get("metrics"))
+    selected = [f"{by} {value:.5g}" for by, split, value in scores.selected() if split == SELECTION]
     steps = f"{each.summary['steps']} steps in {duration(each.summary['seconds'])}" if "steps" in each.summary else ""
-    said = f"{by} {value:.5g}" if value is not None else ""
     where = os.path.relpath(each.folder.path) if each.folder is not None else ""
-    return [f"#{each.number}", each.status, steps, said, ": ".join(filter(None, [where, each.sentence]))]
+    return [f"#{each.number}", each.status, steps, "".join(selected), ": ".join(filter(None, [where, each.sentence]))]

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gan_runner.comparison.records import Record, mapping, number
+from gan_runner.comparison.records import Record, number
 from gan_runner.errors import ConfigError
-from gan_runner.records.folder import show
+from gan_runner.records.identity import show
+from gan_runner.records.scores import NETWORKS, REPORT, SELECTION
 
 TRAINING_ONLY = ("dataset.labels_per_class", "dataset.flip")  # settings of data that leave the judged images alone
 
@@ -27,16 +28,15 @@ class Objective:
         """which: best or last."""
         if which == "last" and (self.is_tag or record.old):
             return number(record.last.get(self.name if self.is_tag else f"metric/{self.name}"))
-        return number(mapping(mapping(record.judged.get(which)).get(self.split)).get(self.name))
+        return number(record.scores.value(which, self.split, self.name))
 
     def protocol(self, record: Record) -> dict[str, str] | None:
         """How the value came about, flat, with the settings of the data unless their hash is known; None: not known."""
         data = {k: v for k, v in record.shown.items() if k.startswith("dataset.") and k not in TRAINING_ONLY}
         if self.is_tag:
             return data
-        stamp = mapping(mapping(mapping(record.judged.get("protocol")).get(self.split)).get(self.name))
-        told = {key: show(value) for key, value in stamp.items()}
-        return told | ({} if "real_hash" in told else data) if told else None
+        stamp = {key: show(value) for key, value in record.scores.protocol(self.split, self.name).items()}
+        return stamp | ({} if "real_hash" in stamp else data) if stamp else None
 
     def __str__(self) -> str:
         return self.name if self.is_tag else f"{self.name} ({self.split})"
@@ -53,10 +53,10 @@ def choose_objective(
         notes.append("no metric was taken: python -m gan_runner.evaluate adds one, --select TAG:low sorts by a tag")
         return None
     if name.startswith("metric/"):  # a metric's tag: metric/fid of the validation split, metric/test/fid
-        split = split or ("test" if name.startswith("metric/test/") else "validation")
+        split = split or (REPORT if name.startswith("metric/test/") else SELECTION)
         name = name.rsplit("/", 1)[-1]
     found = Objective(name, better or direction(name, records), split or reported(name, records))
-    if asked and all(found.value(record, which) is None for record in records for which in ("best", "last")):
+    if asked and all(found.value(record, which) is None for record in records for which in NETWORKS):
         known = ", ".join(sorted({value for record in records for value in known_values(record)}))
         raise ConfigError(f"--select {name}: no run has it{f' on the {split} split' * bool(split)}; there are {known}.")
     if found.better is None:
@@ -81,19 +81,17 @@ def usual(records: Sequence[Record], notes: list[str]) -> str:
 
 def reported(name: str, records: Sequence[Record]) -> str:
     """The split that a metric is told of: test, where any run has it."""
-    judged = (mapping(record.judged.get(which)) for record in records for which in ("best", "last"))
-    return "test" if any(name in mapping(splits.get("test")) for splits in judged) else "validation"
+    return REPORT if any(record.scores.has(REPORT, name) for record in records) else SELECTION
 
 
 def known_values(record: Record) -> list[str]:
     """Names of metrics, and tags."""
-    splits = mapping(record.judged.get("last")).values()
+    splits = record.scores.splits("last").values()
     old = {tag.removeprefix("metric/"): 0 for tag in record.last if record.old and tag.startswith("metric/")}
-    names = dict.fromkeys(name for values in splits for name in mapping(values))
+    names = dict.fromkeys(name for values in splits for name in values)
     return [*names, *old, *(tag for tag in record.last if not tag.startswith("metric/"))]
 
 
 def direction(name: str, records: Sequence[Record]) -> str | None:
     """Low or high, as the metric itself has said."""
-    said = (mapping(record.judged.get("better")).get(name) for record in records)
-    return next((way for way in said if way in ("low", "high")), None)
+    return next((way for record in records if (way := record.scores.better(name))), None)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from gan_runner.comparison.objective import Objective, choose_objective
 from gan_runner.comparison.records import Record
 from gan_runner.comparison.rows import Row, Spread, configuration, grouped, name_rows, rows_of, varying
-from gan_runner.records.folder import show
+from gan_runner.records.identity import show
+from gan_runner.records.scores import NETWORKS
 
 SIGNIFICANT = 0.05
 MOST_TOLD = 8  # names in one sentence
@@ -83,7 +84,7 @@ def rank(found: Comparison) -> None:
 def why_not(row: Row, objective: Objective) -> str:
     if not any(run.status == "completed" for run in row.runs):
         return "no run is completed"
-    if not any(row.values[which].values for which in ("best", "last")):
+    if not any(row.values[which].values for which in NETWORKS):
         return f"has no {objective}"
     if row.protocol is None:
         return "protocol not known"

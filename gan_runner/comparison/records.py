@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from gan_runner.errors import ConfigError
-from gan_runner.records.folder import RunFolder, config_hash, flatten, identity, show
+from gan_runner.records.folder import RunFolder
+from gan_runner.records.identity import config_hash, flatten, identity, show
+from gan_runner.records.scores import Scores, mapping
 
 OWN = ("README.md", "compare.md", "compare.csv", "compare.html")  # files of outputs/ that `outputs/*` names as well
 FIRST_EVENTS = 20  # records of an event file, among which a run describes itself
@@ -70,9 +72,9 @@ class Record:
     def last(self) -> dict[str, Any]:
         return mapping(self.summary.get("last"))
 
-    @property
-    def judged(self) -> dict[str, Any]:
-        return mapping(self.summary.get("metrics"))
+    @cached_property
+    def scores(self) -> Scores:
+        return Scores(self.summary.get("metrics"))
 
     def number(self, key: str) -> float | None:
         return number(self.summary.get(key))
@@ -102,10 +104,6 @@ class Record:
         found = (path for path in (self.path / "samples").glob("step-*.png") if not path.is_symlink())
         paths = {path.stem.removeprefix("step-"): path for path in found}
         return {int(step): paths[step] for step in sorted(paths) if step.isdecimal()}
-
-
-def mapping(found: Any) -> dict[str, Any]:
-    return found if isinstance(found, dict) else {}
 
 
 def number(found: Any) -> float | None:

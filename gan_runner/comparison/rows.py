@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 from gan_runner.comparison.objective import Objective
 from gan_runner.comparison.records import Record
 from gan_runner.errors import ConfigError
-from gan_runner.records.folder import show
+from gan_runner.records.groups import CHOICES
+from gan_runner.records.identity import show
+from gan_runner.records.scores import NETWORKS
 
-CHOICES = ("model", "loss", "dataset", "augment", "optimizer", "experiment")  # groups whose choice is a column
+COLUMNS = tuple(group for group in CHOICES if group != "device")  # groups whose choice is a column
 MOST_COLUMNS = 12  # of settings; what differs beyond them stands in a table of its own
 
 
@@ -105,7 +107,7 @@ def columns_of(records: Sequence[Record]) -> list[str]:
 
     A loss brings other settings with it; what follows from a choice is told where all differences are.
     """
-    choices = [group for group in CHOICES if len({show(record.hparams.get(group, ...)) for record in records}) > 1]
+    choices = [group for group in COLUMNS if len({show(record.hparams.get(group, ...)) for record in records}) > 1]
     different, typed = varying(records), {key for record in records for key in record.hparams}
     by_choice: dict[Any, list[Record]] = defaultdict(list)
     for record in records:
@@ -132,7 +134,7 @@ def rows_of(settings: dict[str, str], runs: Sequence[Record], objective: Objecti
     rest = [run for run in runs if not any(run in part for part in ordered)]
     rows = []
     for place, part in enumerate(ordered):
-        values = {which: spread_of(part, partial(objective.value, which=which)) for which in ("best", "last")}
+        values = {which: spread_of(part, partial(objective.value, which=which)) for which in NETWORKS}
         counted = part if completed else []
         protocol = objective.protocol(part[0]) if part else None
         rows.append(Row(dict(settings), part + (rest if place == 0 else []), counted, values, protocol))
@@ -149,7 +151,7 @@ def name_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
     short = short_names(columns)
     for row in rows:
         told = {key: row.settings[key] for key in keys if row.settings[key] != "-"}
-        row.label = " ".join(value if key in CHOICES else f"{short[key]}={value}" for key, value in told.items())
+        row.label = " ".join(value if key in COLUMNS else f"{short[key]}={value}" for key, value in told.items())
         row.label = row.label or row.runs[0].path.name
     for label, count in Counter(row.label for row in rows).items():
         if count > 1:

@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from gan_runner.comparison.ranking import Comparison, all_that_varies, conclusions, some, unlike
-from gan_runner.comparison.records import Record, mapping
+from gan_runner.comparison.records import Record
 from gan_runner.comparison.rows import Row, Spread, short_names, varying
-from gan_runner.records.folder import show
+from gan_runner.records.identity import show
+from gan_runner.records.scores import NETWORKS, mapping
 
 WIDTH = 120  # columns of the terminal
 GAP = 2
@@ -37,9 +38,7 @@ def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     """Headings, and a row of cells for each configuration."""
     short, objective = short_names(found.columns), found.objective
     name = objective.name if objective else ""
-    whiches = [
-        which for which in ("best", "last") if any(row.values.get(which, Spread(())).values for row in found.rows)
-    ]
+    whiches = [which for which in NETWORKS if any(row.values.get(which, Spread(())).values for row in found.rows)]
     settings = [short[key] for key in found.columns] or ["run"]
     named = [which if number else f"{name} {which}" for number, which in enumerate(whiches)]
     heads = ["#", *settings, *named]
@@ -220,9 +219,8 @@ def values_of(row: Row, run: Record, keys: Iterable[str]) -> dict[str, object]:
     values |= {"counted": run in row.counted, "status": run.status, "seed": run.seed, "hash": run.hash}
     values |= {key: run.summary.get(key, "") for key in COSTS} | {key: run.environment(key) for key in ENVIRONMENT}
     values |= {key: run.setting(key) for key in keys}
-    for which in ("best", "last"):
-        judged = mapping(run.judged.get(which))
-        for split, found_values in judged.items():
+    for which in NETWORKS:
+        for split, found_values in run.scores.of(which).items():
             named = mapping(found_values) if split not in ("step", "select_by") else {"": found_values}
             values |= {f"{which}/{split}/{name}".rstrip("/"): value for name, value in named.items()}
     values |= run.last

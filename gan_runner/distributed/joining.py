@@ -40,7 +40,7 @@ def joined() -> Iterator[None]:
             part()
         raise
     except Exception as error:
-        if Torchrun().may_tell(repr(error)):
+        if Torchrun().is_first_to_report(repr(error)):
             raise
         sys.exit(1)
     part()

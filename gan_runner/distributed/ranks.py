@@ -37,22 +37,22 @@ class Ranks:
         """Each the highest that any rank has."""
         return numbers
 
-    def lately(self, *numbers: float) -> tuple[float, ...]:
-        """The same of the call before, so that nobody waits; the first call answers for itself."""
+    def highest_delayed(self, *numbers: float) -> tuple[float, ...]:
+        """Returns the result of the previous call, to avoid a synchronisation; the first call returns its own."""
         return numbers
 
-    def hand_on(self, tell: Callable[[], T], take: Callable[[T], object]) -> None:
-        """What the first rank tells, made of tensors and plain values, the others take."""
+    def broadcast(self, give: Callable[[], T], take: Callable[[T], object]) -> None:
+        """Calls `give` on the first rank, and `take` with its result (tensors and plain values) on all others."""
 
-    def united(self) -> AbstractContextManager[None]:
-        """What fails within it on one rank ends all: the others by EndedElsewhere."""
+    def ending_together(self) -> AbstractContextManager[None]:
+        """A failure within it on one rank ends all: the others by EndedElsewhere."""
         return contextlib.nullcontext()
 
     def in_turn(self, act: Callable[[], T]) -> T:
         """On each machine one rank acts before the others, which find what it has downloaded or packed."""
         return act()
 
-    def may_tell(self, sentence: str) -> bool:
+    def is_first_to_report(self, sentence: str) -> bool:
         """Is this the first rank to say so?"""
         return True
 

@@ -148,20 +148,20 @@ class Torchrun(Ranks):
     def highest(self, *numbers: float) -> tuple[float, ...]:
         return Asked(numbers).answer()
 
-    def lately(self, *numbers: float) -> tuple[float, ...]:
+    def highest_delayed(self, *numbers: float) -> tuple[float, ...]:
         before, self.pending = self.pending, Asked(numbers)
         return (before or self.pending).answer()
 
-    def hand_on(self, tell: Callable[[], T], take: Callable[[T], object]) -> None:
+    def broadcast(self, give: Callable[[], T], take: Callable[[T], object]) -> None:
         if self.first:
             content = io.BytesIO()
-            torch.save(tell(), content)
-            self.broadcast(torch.frombuffer(content.getbuffer(), dtype=torch.uint8))
+            torch.save(give(), content)
+            self.send(torch.frombuffer(content.getbuffer(), dtype=torch.uint8))
         else:
-            content = io.BytesIO(self.broadcast(None).numpy().tobytes())
+            content = io.BytesIO(self.send(None).numpy().tobytes())
             take(torch.load(content, map_location="cpu", weights_only=True))
 
-    def broadcast(self, content: Tensor | None) -> Tensor:
+    def send(self, content: Tensor | None) -> Tensor:
         """(bytes,) uint8 of the first rank, to all."""
         (size,) = self.highest(0 if content is None else len(content))
         content = torch.empty(int(size), dtype=torch.uint8) if content is None else content
@@ -170,7 +170,7 @@ class Torchrun(Ranks):
         return content
 
     @contextlib.contextmanager
-    def united(self) -> Iterator[None]:
+    def ending_together(self) -> Iterator[None]:
         failed: Exception | None = None
         try:
             yield
@@ -187,12 +187,12 @@ class Torchrun(Ranks):
     def in_turn(self, act: Callable[[], T]) -> T:
         done: list[T] = []
         for turn in (True, False):
-            with self.united():
+            with self.ending_together():
                 if (self.local == 0) is turn:
                     done.append(act())
         return done[0]
 
-    def may_tell(self, sentence: str) -> bool:
+    def is_first_to_report(self, sentence: str) -> bool:
         with contextlib.suppress(RuntimeError):
             return bool(store().add(f"told {sentence}", 1) == 1)
         return True

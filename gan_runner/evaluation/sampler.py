@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from gan_runner.game.average import STATISTICS_BATCHES, estimate_batch_statistics, find_singular_vectors
-from gan_runner.metric.view import CHUNK
+from gan_runner.metric.view import CHUNK, Chunk, Pool
 from gan_runner.model.latent import Latent
+from gan_runner.nn.statistics import STATISTICS_BATCHES, estimate_batch_statistics, find_singular_vectors
 from gan_runner.noise import Noise
-from gan_runner.spec import ImageSpec, full_precision
+from gan_runner.spec import ImageSpec, full_precision, to_levels
 
 
 class Sampler:
@@ -65,3 +65,14 @@ class Sampler:
     def random_labels(self, noise: Noise) -> Tensor | None:
         classes = self.spec.num_classes
         return (noise.scoped("labels").uniform() * classes).long() if classes else None
+
+
+def samples_of(sampler: Sampler, seed: int) -> Pool:
+    """What `python -m gan_runner.sample --seed` makes, as 8-bit images."""
+    sampler.prepare()
+
+    def read(number: int) -> Chunk:
+        images, labels = sampler.chunk(seed, number)
+        return Chunk(to_levels(images, sampler.spec).cpu(), None if labels is None else labels.cpu())
+
+    return Pool(read)

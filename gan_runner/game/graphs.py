@@ -1,255 +1,72 @@
-"""CUDA graphs: all that an update's forward and backward ask of the GPU, recorded once and then launched as one.
+"""CUDA graphs: all kernels of an update's forward and backward, recorded once and then launched as one.
 
-What is recorded are kernels and addresses, no Python. So what an update is computed from, images and random numbers, is
-put into the same memory each time; what it leaves, its gradient and statistics, is found in the same memory; and a
-number that Python works out anew for each update may not enter it (`hindrance`). The optimizer steps outside.
+A number that Python works out anew for each update may not enter one (`hindrance`). The optimizer steps outside.
 """
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gan_runner.device import Device
 from gan_runner.errors import ConfigError
-from gan_runner.game.player import Gradient, Player, Through, undisturbed
+from gan_runner.game.player import Accumulate, Player, Replay
+from gan_runner.game.recording import CudaRecorder, Recorder, Update
+from gan_runner.loss.objective import Objective
 from gan_runner.nn.sync_norm import SyncBatchNorm
-from gan_runner.noise import Draw, Noise
-from gan_runner.protocols import Stateful, Stats
+from gan_runner.protocols import Augmentation, Stateful, Stats
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-REHEARSALS = 3  # before a recording: cuDNN chooses, libraries take their memory (as torch's notes on graphs have it)
-TOLERANCE = 1e-2  # between a replay and the plain way; sums in another order stay far below, other noise far above
-
-
-# ---- what stands in the place of an update's own images and noise
-
-
-class Tape:
-    """The buffers that the draws of an update go into, by what was drawn."""
-
-    def __init__(self) -> None:
-        self.buffers: dict[tuple[tuple[int | str, ...], Draw, tuple[int, ...]], Tensor] = {}
-        self.complete = False
-
-    def play(self, noise: Noise) -> None:
-        """Draws all anew, from the key of another update."""
-        for (scope, draw, shape), buffer in self.buffers.items():
-            replace(noise, key=(*noise.key, *scope)).drawn(draw, shape, out=buffer)
-
-
-@dataclass(frozen=True)
-class Taped(Noise):
-    """Noise whose draws stay in the buffers of a tape."""
-
-    tape: Tape = field(default_factory=Tape)
-    depth: int = 0  # of the update's own key; what follows it is the scope
-
-    def drawn(self, draw: Draw, shape: tuple[int, ...], out: Tensor | None = None) -> Tensor:
-        known = (self.key[self.depth :], draw, shape)
-        if known not in self.tape.buffers:
-            if self.tape.complete:
-                raise RuntimeError(f"an update draws {'.'.join(map(str, known[0]))} at times only")
-            self.tape.buffers[known] = super().drawn(draw, shape, out)
-        return self.tape.buffers[known]
-
-
-def leaves(thing: Any) -> Iterator[Any]:
-    """Tensors and noises in nested tuples, lists and their like, in order."""
-    if isinstance(thing, tuple | list):
-        for item in thing:
-            yield from leaves(item)
-    elif thing is not None:
-        yield thing
-
-
-def stand_in(thing: Any, tape: Tape) -> Any:
-    """The same, its tensors copied and its noise on the tape."""
-    if isinstance(thing, Tensor):
-        return thing.clone()
-    if isinstance(thing, Noise):
-        fields = {name: getattr(thing, name) for name in thing.__dataclass_fields__}
-        return Taped(**fields, tape=tape, depth=len(thing.key))
-    if isinstance(thing, tuple | list):
-        items = [stand_in(item, tape) for item in thing]
-        return type(thing)(*items) if hasattr(thing, "_fields") else type(thing)(items)
-    return thing
-
-
-# ---- recording
-
-
-class Recorder(Protocol):
-    """What records. (The tests have one that needs no GPU.)"""
-
-    def rehearse(self, function: Callable[[], T]) -> T:
-        """function(), under the circumstances of a recording."""
-
-    def record(self, function: Callable[[], T]) -> tuple[T, Callable[[], None]]:
-        """function(), whose results hold nothing yet, and what fills them each time it is called."""
-
-
-class CudaRecorder:
-    """On a stream of its own. Its graphs share their memory: what one leaves is used before the next is replayed."""
-
-    def __init__(self) -> None:
-        self.stream, self.pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
-
-    def rehearse(self, function: Callable[[], T]) -> T:
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream), torch.autograd.set_multithreading_enabled(False):
-            result = function()
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return result
-
-    def record(self, function: Callable[[], T]) -> tuple[T, Callable[[], None]]:
-        graph = torch.cuda.CUDAGraph()
-        # thread_local: the thread that reads images ahead may pin memory meanwhile
-        recording = torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local")
-        try:
-            with torch.autograd.set_multithreading_enabled(False), recording:
-                result = function()
-        except RuntimeError:
-            forget_recording()
-            raise
-        return result, graph.replay
-
-
-def forget_recording() -> None:
-    """torch leaves its generator, which dropout draws from, as if a recording that failed still went on."""
-    generator = torch.cuda.default_generators[torch.cuda.current_device()]
-    generator.graphsafe_set_state(torch.Generator("cuda").graphsafe_get_state())
-
-
-class Left(NamedTuple):
-    """By an update."""
-
-    tags: tuple[str, ...]
-    values: Tensor  # (tags,) float32
-    gradients: list[Tensor | None]  # of each parameter
-
-    def copied(self) -> "Left":
-        return Left(self.tags, self.values.clone(), [g if g is None else g.clone() for g in self.gradients])
-
-    @property
-    def gradient(self) -> Tensor:
-        return torch.cat([g.flatten().float() for g in self.gradients if g is not None])
-
-
-class Update:
-    """The gradient of one player, computed in one way, on whatever images and noise it is given."""
-
-    def __init__(self, recorder: Recorder, player: Player, networks: Sequence[nn.Module]):
-        self.recorder, self.player, self.networks = recorder, player, networks
-        self.tape = Tape()
-
-    def record(self, gradient: Gradient, parts: Sequence[Any], reseed: Callable[[], None]) -> None:
-        """Leaves the networks as they are. RuntimeError where the replay is not what the plain way gives."""
-        self.parts = stand_in(parts, self.tape)
-        compute = partial(self.compute, gradient)
-        for _ in range(REHEARSALS):
-            expected = self.tried(reseed, lambda: self.recorder.rehearse(compute).copied())
-        self.tape.complete = True
-        reseed()
-        with self.undisturbed():
-            self.left, self.launch = self.recorder.record(compute)
-        found = self.tried(reseed, self.relaunched)
-        for one, other in ((expected.values, found.values), (expected.gradient, found.gradient)):
-            if not alike(one, other):
-                raise RuntimeError("its replay gives other numbers than the update itself")
-
-    def compute(self, gradient: Gradient) -> Left:
-        """Into gradients of its own: where there is none, backward takes new memory, and a replay writes there."""
-        self.clear()
-        stats = gradient(self.parts)
-        values = torch.stack([value.float() for value in stats.values()])
-        return Left(tuple(stats), values, [parameter.grad for parameter in self.player.trainable])
-
-    def clear(self) -> None:
-        for parameter in self.player.trainable:
-            parameter.grad = None
-
-    def tried(self, reseed: Callable[[], None], trial: Callable[[], T]) -> T:
-        reseed()
-        with self.undisturbed():
-            return trial()
-
-    @contextmanager
-    def undisturbed(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            for network in self.networks:
-                stack.enter_context(undisturbed(network))
-            yield
-
-    def relaunched(self) -> Left:
-        self.launch()
-        return self.left.copied()
-
-    def replay(self, parts: Sequence[Any]) -> Stats:
-        """The gradient of these parts, in `.grad`. The statistics are copies, which no later replay changes."""
-        for own, given in zip(leaves(self.parts), leaves(parts), strict=True):
-            if isinstance(own, Tensor):
-                own.copy_(given, non_blocking=True)
-            else:
-                noise = given
-        self.tape.play(noise)
-        self.launch()
-        for parameter, gradient in zip(self.player.trainable, self.left.gradients, strict=True):
-            parameter.grad = gradient
-        return dict(zip(self.left.tags, self.left.values.clone().unbind(), strict=True))
-
-
-def alike(one: Tensor, other: Tensor) -> bool:
-    """Two vectors, up to rounding; where one overflows, so does the other."""
-    finite = one.isfinite()
-    gap, size = (one - other)[finite].norm(), one[finite].norm()
-    return bool((finite == other.isfinite()).all() and gap <= TOLERANCE * size)
-
 
 class Graphs:
-    """Of both players: one for each way in which an update is computed, recorded when it first is.
-
-    required: an update that cannot be recorded ends the run; else it is told once, and all go on without graphs.
-    """
+    """Of both players: one for each set of kernels that an update launches, recorded when it is first needed."""
 
     recorder: Callable[[], Recorder] = CudaRecorder
 
-    def __init__(self, players: Sequence[Player], on: bool, required: bool = False):
+    def __init__(self, players: Sequence[Player], device: Device, reason: str | None):
+        """reason: why there are none, in half a sentence."""
         self.networks = [player.network for player in players]
-        self.on, self.required = on, required
+        self.required, self.reason = device.graphs is True, reason  # required: a failed recording ends the run
+        possible = device.graphs is not False and device.torch.type in device.graphed
+        self.on = possible and reason is None
+        if possible and reason is not None:
+            log.info("device.graphs=%s: there are no CUDA graphs, since %s", device.graphs, reason)
         self.recorders: dict[str, Recorder] = {}
         self.updates: dict[tuple[str, Hashable], Update] = {}
 
-    def through(self, player: Player, way: Hashable) -> Through | None:
-        """way: what decides which kernels an update asks for, apart from its images and noise."""
-        return partial(self.gradient, player, way) if self.on else None
+    def of(self, player: Player, kernels: Hashable) -> Replay | None:
+        """kernels: what decides which kernels an update launches, apart from its images and noise."""
+        return partial(self.replay, player, kernels) if self.on else None
 
-    def gradient(
-        self, player: Player, way: Hashable, gradient: Gradient, parts: Sequence[Any], reseed: Callable[[], None]
+    def replay(
+        self,
+        player: Player,
+        kernels: Hashable,
+        accumulate: Accumulate,
+        parts: Sequence[Any],
+        reseed: Callable[[], None],
     ) -> Stats:
-        if (player.name, way) not in self.updates:
+        if (player.name, kernels) not in self.updates:
             try:
-                self.updates[player.name, way] = self.recorded(player, gradient, parts, reseed)
+                self.updates[player.name, kernels] = self.recorded(player, accumulate, parts, reseed)
             except RuntimeError as error:
                 self.give_up(player, error)
                 player.optimizer.zero_grad(set_to_none=True)
                 reseed()
-                return gradient(parts)
+                return accumulate(parts)
             reseed()
-        return self.updates[player.name, way].replay(parts)
+        return self.updates[player.name, kernels].replay(parts)
 
-    def recorded(self, player: Player, gradient: Gradient, parts: Sequence[Any], reseed: Callable[[], None]) -> Update:
+    def recorded(
+        self, player: Player, accumulate: Accumulate, parts: Sequence[Any], reseed: Callable[[], None]
+    ) -> Update:
         if player.name not in self.recorders:
             self.recorders[player.name] = type(self).recorder()
         update = Update(self.recorders[player.name], player, self.networks)
-        update.record(gradient, parts, reseed)
+        update.record(accumulate, parts, reseed)
         return update
 
     def give_up(self, player: Player, error: RuntimeError) -> None:
@@ -262,6 +79,21 @@ class Graphs:
 
 
 # ---- where there are none
+
+
+def hindrance_of(
+    device: Device,
+    networks: Mapping[str, nn.Module],
+    objective: Objective,
+    augment: Augmentation,
+    latent: object,
+    schedules: Iterable[str],
+) -> str | None:
+    """`hindrance`, of the objects that a run is built from."""
+    parts = {"loss": objective, "loss.adversarial": objective.adversarial, "loss.constraint": objective.constraint}
+    parts |= {f"loss.penalties.{name}": term for name, term in objective.penalties.items()}
+    parts |= {"augment": augment, "model.latent": latent}
+    return hindrance(device, networks, parts, schedules)
 
 
 def hindrance(

@@ -1,7 +1,6 @@
 """One side of the game. Scaling, accumulation, reduction and stepping live here and nowhere else."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,8 +13,9 @@ from gan_runner.protocols import Stats
 from gan_runner.schedule import Progress, Schedule, valued
 
 Part = TypeVar("Part")
-Gradient = Callable[[Sequence[Any]], Stats]  # leaves the gradient of these parts in `.grad`, returns what to log
-Through = Callable[[Gradient, Sequence[Any], Callable[[], None]], Stats]  # Gradient, parts, seeding -> Gradient(parts)
+Terms = Callable[[Part], tuple[Tensor, Stats]]  # a part -> its loss, and what to log of it
+Accumulate = Callable[[Sequence[Any]], Stats]  # leaves the gradient of these parts in `.grad`, returns what to log
+Replay = Callable[[Accumulate, Sequence[Any], Callable[[], None]], Stats]  # accumulate, parts, seeding -> the same
 Scheduled = float | Schedule | list[float | Schedule]
 
 
@@ -46,24 +46,24 @@ class Player:
         for parameter in self.trainable:
             parameter.requires_grad_(trainable)
 
-    def prepare(
+    def gradient(
         self,
-        terms: Callable[[Part], tuple[Tensor, Stats]],
+        terms: Terms[Part],
         parts: Sequence[Part],
         progress: Progress,
         seed: tuple[int | str, ...],
-        through: Through | None = None,
+        replay: Replay | None = None,
     ) -> Stats:
-        """The gradient of the mean of terms(part), which returns a loss and what to log of it.
+        """Leaves the gradient of the mean loss over all parts and ranks in `.grad`; returns the means of what to log.
 
-        through: computes it in another way, to the same numbers.
+        replay: launches recorded kernels in the place of the computation, to the same numbers.
         """
         self.follow_schedules(progress)
         reseed = partial(self.device.seed, *seed, *self.device.ranks.key)
-        gradient = partial(self.gradient, terms)
+        accumulate = partial(self.accumulate, terms)
         reseed()
         self.thaw(True)
-        stats = gradient(parts) if through is None else through(gradient, parts, reseed)
+        stats = accumulate(parts) if replay is None else replay(accumulate, parts, reseed)
         gradients = [p.grad for p in self.trainable if p.grad is not None]
         stats = self.device.ranks.combine(gradients, stats)
         self.scaler.unscale_(self.optimizer)
@@ -76,11 +76,11 @@ class Player:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def gradient(self, terms: Callable[[Part], tuple[Tensor, Stats]], parts: Sequence[Part]) -> Stats:
+    def accumulate(self, terms: Terms[Part], parts: Sequence[Part]) -> Stats:
         count = self.device.ranks.count * len(parts)
         return mean([self.backward(terms, part, count) for part in parts])
 
-    def backward(self, terms: Callable[[Part], tuple[Tensor, Stats]], part: Part, parts: int) -> Stats:
+    def backward(self, terms: Terms[Part], part: Part, parts: int) -> Stats:
         with self.device.autocast():
             loss, stats = terms(part)
         self.scaler.scale(loss / parts).backward(inputs=self.trainable)  # not of the points of a penalty
@@ -126,23 +126,3 @@ def mean(observed: list[Stats]) -> Stats:
     if len(observed) == 1:
         return observed[0]
     return {tag: torch.stack([stats[tag] for stats in observed]).mean() for tag in observed[0]}
-
-
-@contextmanager
-def undisturbed(network: nn.Module) -> Iterator[None]:
-    """What forwards in training mode change (batch statistics, spectral norm's vectors) is put back afterwards."""
-    kept = [buffer.clone() for buffer in network.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in zip(network.buffers(), kept, strict=True):
-            buffer.copy_(value)
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[Callable[..., Tensor]]:
-    """Its forward (not the call, for which torch.compile would compile once more), in evaluation mode for a while."""
-    training = network.training
-    network.eval()
-    yield network.forward
-    network.train(training)

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from gan_runner.augment.augmented import Augmented
-from gan_runner.augment.none import NoAugmentation
+from gan_runner.augment.augmented import augmented
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.game.average import EMA
-from gan_runner.game.player import undisturbed
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.objective import Objective
 from gan_runner.model.latent import Latent
+from gan_runner.nn.modes import undisturbed
 from gan_runner.noise import Noise, seed_of
 from gan_runner.protocols import Augmentation
 from gan_runner.schedule import Progress, Schedule
@@ -96,9 +95,7 @@ class Probe:
         found = []
         for number, batch in enumerate(batches):
             noise = self.noise(key, name, number, batch)
-            network = self.discriminator
-            if not isinstance(self.augment, NoAugmentation):
-                network = Augmented(network, self.augment, noise.scoped("augment"), progress)
+            network = augmented(self.discriminator, self.augment, noise, progress)
             found.append(scores(network.forward, self.objective.noised(batch, noise.scoped("seen"), progress)))
         return torch.cat(found)
 

@@ -5,42 +5,16 @@ of as many, so that a young run and a single noisy line say nothing.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-PERSISTENCE = 500  # steps: the default run needs as many until its samples resemble anything
-ROUND = 1000  # steps: on a ring WGAN-GP's players go round, half of the time with the generator ahead, and come home
+from gan_runner.health.facts import Facts
+from gan_runner.health.rules import PERSISTENCE, READ, RULES, Seen
+
 LEAST_LINES = 3  # in them: one or two may be chance
 SPACING = 50  # steps that a line stands for at least; shorter ones are joined, since single steps are noise
 FIRST_LINES = 3  # from which a run's own beginning is known
-
-WON = 0.999  # accuracy: the default run comes to 0.99 on its best side and recovers
-SATURATED = 5.0  # gap of a pair: its loss has a hundredth of its slope left; penalties keep the gap of R3GAN below 2
-LOST = -0.5  # separation, in deviations of the scores: 0 where they cannot be told apart, and chance is within 0.4
-DUPLICATES = 0.2  # share of samples: healthy runs on images have none, of points in the plane a few percent
-COLLAPSED = 0.25  # of the real images' deviation: every healthy run seen had at least half of it
-NO_GRADIENT = 1e-8  # norm: below the eps that Adam and RMSprop add, so that steps vanish as well
-VANISHED = 1e-5  # of the gradient norm of the beginning
-GREATEST_SCORE = 1e4  # scores that drift together are no harm yet; from here on fp32 and bf16 lose their differences
-GREATEST_GAP = 1e3  # no logit is meant to be as large, and no two images of 256x256x3 in [-1, 1] are farther apart
-GROWTH = 1e3  # of a gradient norm over that of the beginning, or over 1: of healthy runs it grew a hundredfold at most
-GROWN = 10.0  # of the norm of the weights, over that at the start: of healthy runs it grew by a tenth
-BY_HEART = 0.5  # of what separates training images from samples separates them from held-out ones (ADA's r_v, 2020)
-CHANCE = 0.5  # deviations: thrice what 64 images of either kind leave to chance
-PILED_UP = 0.5  # share of weights at the bound: of most only the sign is learned any more; WGAN's own runs have a tenth
-SLOPES = (0.5, 2.0)  # of the penalty's centre; WGAN-GP's own runs stay within a tenth of it
-RISE = 0.1  # of the estimate: a rise of the generator's loss that one sees in its curve
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the rules must know of a run beside its numbers."""
-
-    sign_decides: bool = False  # has a discriminator that scores every image rightly won the game?
-    ranked: bool = True  # does the discriminator want real images above samples?
-    augmented: bool = False
-    centers: Mapping[str, float] = field(default_factory=dict)  # of the penalties that want gradients of some norm
 
 
 class Line(NamedTuple):
@@ -49,19 +23,6 @@ class Line(NamedTuple):
     start: int
     step: int
     values: dict[str, float]
-
-
-class Seen(NamedTuple):
-    """What a rule is a function of."""
-
-    values: Mapping[str, float]  # of the newest line
-    before: Mapping[str, float] | None  # of the line PERSISTENCE steps ago
-    beginning: Mapping[str, float]  # the largest values of the first lines; empty before they are known
-    steps: int  # for which the rule has held
-    facts: Facts
-
-    def has(self, *tags: str) -> bool:
-        return all(tag in self.values for tag in tags)
 
 
 @dataclass(frozen=True)
@@ -82,158 +43,6 @@ class Verdict:
     def summary(self) -> dict[str, str | int]:
         kind = "alarm" if self.alarm else "note"
         return {"name": self.name, "kind": kind, "since": self.since, "sentence": self.sentence}
-
-
-# ---- the rules: a sentence where they hold
-
-
-def discriminator_won(seen: Seen) -> str | None:
-    pairs = seen.has("accuracy/pairwise")
-    tags = ("accuracy/pairwise",) if pairs else ("accuracy/real", "accuracy/fake")
-    if not (pairs or seen.facts.sign_decides) or not seen.has(*tags) or min(seen.values[t] for t in tags) < WON:
-        return None
-    if pairs and seen.values.get("score/gap", 0.0) < SATURATED:
-        return None
-    return (
-        f"the discriminator has won (accuracy 1.00 for {seen.steps} steps); try loss=wgan_gp, "
-        f"{rate(seen, 'discriminator', 1 / 4)}, or noise on all images: loss.instance_noise=0.1"
-    )
-
-
-def generator_won(seen: Seen) -> str | None:
-    values = seen.values
-    if not seen.facts.ranked or not seen.has("health/separation") or values["health/separation"] > LOST:
-        return None
-    gap = f"the discriminator scores samples above real images (score/gap {values.get('score/gap', math.nan):.3g})"
-    if values.get("lr/discriminator") == 0:
-        return f"{gap}: it does not learn, since optimizer.discriminator.lr is 0; give it a rate"
-    return (
-        f"{gap}: the generator has won, or a loss of your own has a wrong sign; try "
-        f"{rate(seen, 'discriminator', 4)}, or more discriminator updates: loss.n_critic=5"
-    )
-
-
-def negative_estimate(seen: Seen) -> str | None:
-    if not seen.has("wasserstein/estimate") or seen.values["wasserstein/estimate"] >= 0:
-        return None
-    return (
-        f"the Wasserstein estimate is negative ({seen.values['wasserstein/estimate']:.3g} for {seen.steps} steps), "
-        f"which no distance is: the discriminator is not trained enough, or a loss of your own has a wrong sign; try "
-        f"loss.n_critic=5, or {rate(seen, 'discriminator', 4)}"
-    )
-
-
-def collapse(seen: Seen) -> str | None:
-    share, spread = seen.values.get("health/near_duplicates", 0.0), seen.values.get("health/sample_std_ratio", 1.0)
-    held = seen.values.get("lr/generator") == 0  # on purpose
-    if held or (share < DUPLICATES and spread > COLLAPSED):
-        return None
-    told = f"{100 * share:.0f} % near-duplicates, {100 * spread:.0f} % of the real images' spread"
-    return (
-        f"samples collapse: {told}; try loss=wgan_gp or loss=r3gan, a larger train.batch_size, or a discriminator that "
-        f"compares the samples of a batch: model.discriminator.minibatch=stddev"
-    )
-
-
-def no_gradient(seen: Seen) -> str | None:
-    tag = "grad_norm/generator"
-    if not seen.has(tag) or seen.values[tag] > max(NO_GRADIENT, VANISHED * seen.beginning.get(tag, 0.0)):
-        return None
-    return (
-        f"the generator gets no gradient (norm {seen.values[tag]:.1e} for {seen.steps} steps) and cannot learn; "
-        f"try loss=gan where the loss is minimax, loss=wgan_gp, or {rate(seen, 'generator', 1 / 4)} from the start"
-    )
-
-
-def explosion(seen: Seen) -> str | None:
-    large = {"score/real": GREATEST_SCORE, "score/fake": GREATEST_SCORE, "score/gap": GREATEST_GAP}
-    norms = [tag for tag in ("grad_norm/generator", "grad_norm/discriminator") if tag in seen.beginning]
-    large |= {tag: GROWTH * max(1.0, seen.beginning[tag]) for tag in norms}
-    large |= {"health/weight_growth/generator": GROWN, "health/weight_growth/discriminator": GROWN}
-    for tag, most in large.items():
-        if abs(seen.values.get(tag, 0.0)) > most:
-            return (
-                f"the numbers explode ({tag} is {seen.values[tag]:.1e}); try {rate(seen, None, 1 / 10)}, "
-                f"or a loss with a penalty: loss=wgan_gp"
-            )
-    return None
-
-
-def learned_by_heart(seen: Seen) -> str | None:
-    if not seen.has("health/overfitting", "health/separation"):
-        return None
-    excess, separation = seen.values["health/overfitting"], seen.values["health/separation"]
-    if excess < max(CHANCE, BY_HEART * separation):
-        return None
-    told = "it scores held-out images as it scores samples"
-    if seen.has("accuracy/real", "health/accuracy_held_out"):
-        real, held_out = seen.values["accuracy/real"], seen.values["health/accuracy_held_out"]
-        told = f"it takes {100 * real:.0f} % of them for real, and {100 * held_out:.0f} % of held-out ones"
-    more = "model.discriminator.dropout=0.3" if seen.facts.augmented else "augment=ada or augment=diffaugment"
-    return f"the discriminator has learned its training images by heart ({told}); try {more}, or more images"
-
-
-def piled_up(seen: Seen) -> str | None:
-    tag = "health/clipped_weights"
-    if not seen.has(tag) or seen.values[tag] < PILED_UP:
-        return None
-    return (
-        f"the clipped weights pile up ({100 * seen.values[tag]:.0f} % are at the bound): the discriminator has only "
-        f"their signs left to learn; try loss=wgan_gp, or a larger loss.constraint.bound"
-    )
-
-
-def off_center(seen: Seen) -> str | None:
-    for name, center in seen.facts.centers.items():
-        norm = seen.values.get(f"gradient_norm/{name}", center)
-        if not SLOPES[0] * center <= norm <= SLOPES[1] * center:
-            return (
-                f"the gradient norm at the points of loss.penalties.{name} is {norm:.2g}, far from its centre "
-                f"{center:g}: the score is no distance; try a larger loss.penalties.{name}.weight, "
-                f"{rate(seen, 'discriminator', 1 / 4)}, or loss.n_critic=5"
-            )
-    return None
-
-
-def rising(seen: Seen) -> str | None:
-    needed = ("loss/generator", "wasserstein/estimate")
-    if not seen.has(*needed) or seen.before is None or "loss/generator" not in seen.before:
-        return None
-    rise = seen.values["loss/generator"] - seen.before["loss/generator"]
-    if rise <= RISE * abs(seen.values["wasserstein/estimate"]):
-        return None
-    return "the generator's loss is rising, which is normal for WGAN: read wasserstein/estimate, which should fall"
-
-
-def rate(seen: Seen, player: str | None, factor: float) -> str:
-    """Another learning rate, for one player or both, as an override."""
-    now = seen.values.get(f"lr/{player or 'generator'}", 0.0)
-    setting = f"optimizer.{player}.lr" if player else "optimizer.lr"
-    return f"{setting}={now * factor:.2g}" if now > 0 else f"another {setting}"
-
-
-class Rule(NamedTuple):
-    check: Callable[[Seen], str | None]
-    alarm: bool = True
-    steps: int = PERSISTENCE  # for which it must hold
-
-
-RULES = {
-    "explosion": Rule(explosion),
-    "discriminator_won": Rule(discriminator_won),
-    "generator_won": Rule(generator_won, steps=ROUND),
-    "negative_estimate": Rule(negative_estimate, steps=ROUND),
-    "collapse": Rule(collapse),
-    "no_gradient": Rule(no_gradient),
-    "learned_by_heart": Rule(learned_by_heart),
-    "piled_up": Rule(piled_up),
-    "off_center": Rule(off_center),
-    "rising": Rule(rising, alarm=False),
-}
-READ = ("accuracy/", "score/", "grad_norm/", "gradient_norm/", "wasserstein/", "health/", "loss/generator", "lr/")
-
-
-# ---- what remembers
 
 
 class Streak(NamedTuple):

@@ -40,7 +40,7 @@ class Extractor(Protocol):
     def __call__(self, images: Tensor) -> Features: ...
 
 
-class Game(Protocol):
+class Players(Protocol):
     """The players as they are, for what is measured on the discriminator."""
 
     def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
@@ -229,7 +229,7 @@ class View:
     samples: Pool
     extractor: Callable[[str, str | None], Extractor]
     seed: int
-    game: Game | None = None
+    game: Players | None = None
     stamp: dict[str, Any] = field(default_factory=dict)  # what the metric at work has asked for
     stamps: dict[str, dict[str, Any]] = field(default_factory=dict)  # of single values, where it asked several things
     warnings: list[str] = field(default_factory=list)
@@ -262,7 +262,7 @@ class View:
         self.stamp |= {"n_fake": count}
         return Judged(self.samples, count, self.extractor, self.stamp)
 
-    def players(self, averaged: bool = False) -> Game:
+    def players(self, averaged: bool = False) -> Players:
         if self.game is None:
             raise ValueError("it asks the discriminator, and there are samples alone")
         self.stamp |= {} if averaged else {"weights": "live"}  # as they play

@@ -26,7 +26,7 @@ def sees_single_images(network: nn.Module) -> bool:
 
 
 def sees_single_batches(network: nn.Module) -> bool:
-    """The same of a batch, whose statistics `Batches` takes."""
+    """The same of a batch, whose statistics `StatisticsPerBatch` takes."""
     return all(is_known(layer) for layer in network.modules())
 
 
@@ -47,7 +47,19 @@ def is_known(layer: nn.Module) -> bool:
     return isinstance(layer, PLAIN) and type(layer).__module__.startswith("torch.nn.")
 
 
-class Batches(TorchFunctionMode):
+def batch_coupled(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers in which one sample's output depends on the others: batch norm, or `batch_coupled = True`.
+
+    A layer's `cure` is the setting of its network that takes it away.
+    """
+    return [
+        (path, layer)
+        for path, layer in network.named_modules()
+        if isinstance(layer, _BatchNorm) or getattr(layer, "batch_coupled", False)
+    ]
+
+
+class StatisticsPerBatch(TorchFunctionMode):
     """While it is on, a batch norm takes the statistics of each of `count` batches by itself, one after the other."""
 
     def __init__(self, count: int):

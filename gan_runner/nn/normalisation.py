@@ -25,7 +25,7 @@ KINDS: dict[str, Callable[[nn.Module], nn.Module] | None] = {
 
 
 @dataclass(frozen=True)
-class Weights:
+class Normalisation:
     """How the weights of each player's network are normalised; the group `model.weights`."""
 
     generator: str = "none"

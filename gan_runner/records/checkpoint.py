@@ -15,12 +15,25 @@ import torch
 from gan_runner.errors import ConfigError
 from gan_runner.storage.files import write_atomically
 
-FORMAT = 5
+FORMAT = 6
 BEST = "best.pt"
 NAME = re.compile(r"step-(\d{8,})\.pt")
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 log = logging.getLogger(__name__)
+
+
+State = dict[str, Any]
+
+
+def from_5(state: State) -> State:
+    """The selection names the step of its last evaluation `evaluated`."""
+    selection = dict(state["selection"])
+    selection["evaluated"] = selection.pop("judged")
+    return {**state, "selection": selection}
+
+
+UPGRADES: dict[int, Callable[[State], State]] = {5: from_5}  # from a format to the next
 
 
 class Checkpoint(NamedTuple):
@@ -85,12 +98,19 @@ def set_aside_after(folder: Path, step: int) -> None:
 def load(path: Path) -> Checkpoint:
     """One checkpoint, on the CPU. Nothing but tensors and plain values is unpickled."""
     content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["format"] != FORMAT:
+    return Checkpoint(path, content["config"], upgraded(path, content["format"], content["state"]))
+
+
+def upgraded(path: Path, written: int, state: State) -> State:
+    """A state of an older format in today's. ConfigError where no way leads there."""
+    if written != FORMAT and written not in UPGRADES:
         raise ConfigError(
-            f"{path} has format {content['format']}, this version of gan_runner reads {FORMAT}; go on with the version "
-            f"that wrote it, or start over with train.fresh=true."
+            f"{path} has format {written}, this version of gan_runner reads {min(UPGRADES)} to {FORMAT}; go on with "
+            f"the version that wrote it, or start over with train.fresh=true."
         )
-    return Checkpoint(path, content["config"], content["state"])
+    for number in range(written, FORMAT):
+        state = UPGRADES[number](state)
+    return state
 
 
 def load_latest(folder: Path, use: Callable[[Checkpoint], None]) -> bool:

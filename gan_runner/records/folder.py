@@ -1,112 +1,19 @@
-"""The run folder: its name, its identity, its lock and its summary."""
+"""The run folder: its paths, its lock, its configuration and its summary."""
 
 import contextlib
-import hashlib
 import json
-import os
-import re
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gan_runner.errors import ConfigError
+from gan_runner.records.identity import differences
 from gan_runner.storage import lock
 from gan_runner.storage.files import storing, write_atomically
 
-# Settings that do not change the result, and so are part of neither the name nor the identity of a run.
-WITHOUT_EFFECT = (
-    *("train.total_*", "train.*_every", "train.keep_checkpoints", "train.grid", "train.select_by"),
-    "train.patience",
-    *("train.on_divergence", "train.fresh", "dataset.root", "dataset.cache_dir", "device.kind", "device.data"),
-    "device.graphs",
-    *("metric", "metric.*", "study", "name", "hydra", "hydra.*"),
-)
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C seven times as fast, for who reads many folders
-LONGEST = 200  # bytes of a folder's name, of the 255 that file systems allow
-SAFE = "letters, digits and = , . _ + -"
-
-
-def flatten(config: Any, path: str = "") -> dict[str, Any]:
-    """Nested mappings -> dotted key: value. An empty mapping stays a value."""
-    if not isinstance(config, Mapping) or not config:
-        return {path: config}
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        leaves |= flatten(value, f"{path}.{key}" if path else str(key))
-    return leaves
-
-
-def canonical(value: Any) -> Any:
-    """1 and 1.0 are one value; so are a list and a tuple."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list | tuple):
-        return [canonical(item) for item in value]
-    return value
-
-
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved settings that change the result, flat, by dotted key."""
-    leaves = flatten(config)
-    return {
-        key: canonical(value)
-        for key, value in sorted(leaves.items())
-        if not any(fnmatchcase(key, pattern) for pattern in WITHOUT_EFFECT)
-    }
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity(config), default=str).encode()).hexdigest()[:16]
-
-
-def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """'key: stored value, asked value' for each setting that differs."""
-    one, other = identity(stored), identity(asked)
-    return [
-        f"{key} was {show(one.get(key, 'absent'))}, now {show(other.get(key, 'absent'))}"
-        for key in sorted(one.keys() | other.keys())
-        if one.get(key, ...) != other.get(key, ...)
-    ]
-
-
-def show(value: Any) -> str:
-    """A value as it is typed on the command line; equal values look alike."""
-    value = canonical(value)
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, list):
-        return f"[{','.join(show(item) for item in value)}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{show(item)}' for key, item in value.items())}}}"
-    return str(value)
-
-
-def folder_name(settings: list[str]) -> str:
-    """A safe file name from `key=value` strings; nothing left is `default`."""
-    name = escape(",".join(sorted(settings))) or "default"
-    if len(name) <= LONGEST:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:10]
-    return f"{name[: LONGEST - len(digest) - 1].rstrip('%')}-{digest}"
-
-
-def escape(name: str) -> str:
-    """Percent-encodes every byte outside letters, digits and =,._+- (and a leading dot); two names never become one."""
-    safe = re.sub(rb"[^A-Za-z0-9=,._+-]", lambda match: b"%%%02X" % ord(match[0]), os.fsencode(name)).decode()
-    return re.sub(r"^\.", "%2E", safe)
-
-
-def chosen_name(setting: str, value: Any) -> str:
-    """A folder name that the user typed himself: refused rather than changed when it is not safe."""
-    name = str(value)
-    if not re.fullmatch(rf"(?!\.)[A-Za-z0-9=,._+-]{{1,{LONGEST}}}", name):
-        raise ConfigError(
-            f"{setting}={name[:80]!r} is no folder name; use 1 to {LONGEST} of {SAFE}, not beginning with a dot."
-        )
-    return name
 
 
 class RunFolder:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import yaml
 from google.protobuf.struct_pb2 import Value
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
@@ -25,10 +26,8 @@ from tensorboard.plugins.hparams.metadata import (
 )
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch import Tensor
 from torch.utils.tensorboard.summary import custom_scalars, text
 
-from gan_runner.spec import ImageSpec, to_levels
 from gan_runner.storage.files import write_atomically
 
 LAYOUT = {  # of TensorBoard's custom scalars: category -> chart -> tags, as regular expressions
@@ -54,7 +53,6 @@ LAYOUT = {  # of TensorBoard's custom scalars: category -> chart -> tags, as reg
 }
 KINDS = {bool: "bool_value", str: "string_value"}  # of settings in HParams; else number_value
 END = ".end"  # of the event file that says how a run ended
-CELL = 32  # pixels: smaller images are enlarged by a whole factor to at least this height
 
 
 class Logger:
@@ -210,42 +208,17 @@ def step_of(line: str) -> float:
         return float("inf")
 
 
-def to_pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:
-    """Images (N, C, H, W) in spec.value_range -> the nearest of 256 levels, uint8."""
-    pixels: np.ndarray = to_levels(images, spec).cpu().numpy()
-    return pixels
+def verbatim(content: str) -> str:
+    """For TensorBoard's Markdown: as it is, line by line."""
+    return "".join(f"    {line}\n" for line in content.splitlines())
 
 
-def image_grid(images: Tensor, spec: ImageSpec, labels: Tensor | None = None) -> np.ndarray:
-    """Images (N, C, H, W) in spec.value_range -> one picture (H', W', C) uint8, one pixel of black between them.
-
-    A square, or with labels (N,) in equal runs of several classes a named row for each of them.
-    """
-    if labels is not None and len(labels.unique()) > 1:
-        names = spec.names(labels.unique_consecutive())
-        return named(tiled(images, spec, len(images) // len(names)), names)
-    return tiled(images, spec, math.isqrt(len(images) - 1) + 1)
-
-
-def named(grid: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """The names of a grid's rows, in white at its left."""
-    height, _, channels = grid.shape
-    row = (height + 1) // len(names)
-    font = ImageFont.load_default(size=min(16, row - 2))
-    margin = max(int(font.getlength(name)) for name in names) + 8
-    picture = Image.new("L", (margin, height))
-    for number, name in enumerate(names):
-        ImageDraw.Draw(picture).text((4, number * row + row // 2), name, fill=255, font=font, anchor="lm")
-    return np.concatenate([np.array(picture)[:, :, None].repeat(channels, axis=2), grid], axis=1)
-
-
-def tiled(images: Tensor, spec: ImageSpec, columns: int) -> np.ndarray:
-    factor = max(1, -(-CELL // spec.height))
-    cells = to_pixels(images, spec).repeat(factor, axis=2).repeat(factor, axis=3)
-    count, channels, height, width = cells.shape
-    rows = -(-count // columns)
-    grid = np.zeros((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), np.uint8)
-    for index, cell in enumerate(cells):
-        top, left = index // columns * (height + 1), index % columns * (width + 1)
-        grid[top : top + height, left : left + width] = cell.transpose(1, 2, 0)
-    return grid
+def protocol_text(protocols: Mapping[str, Any]) -> str:
+    """Of each split, under the names of the values that share it."""
+    by_split: dict[str, Any] = {}
+    for split, stamps in protocols.items():
+        names: dict[str, list[str]] = {}
+        for name, stamp in stamps.items():
+            names.setdefault(yaml.safe_dump(stamp, sort_keys=False), []).append(name)
+        by_split[split] = {", ".join(sharing): yaml.safe_load(stamp) for stamp, sharing in names.items()}
+    return verbatim(yaml.safe_dump(by_split, sort_keys=False, width=1000))

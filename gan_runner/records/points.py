@@ -21,7 +21,7 @@ REAL, FAKE, SCORE, BEST = "0.1", "tab:green", "tab:blue", "tab:orange"  # the fi
 
 
 @dataclass(frozen=True)
-class Game:
+class Scene:
     """Both players of one moment, on data of one or two coordinates."""
 
     title: str
@@ -47,17 +47,17 @@ def array(tensor: Tensor) -> np.ndarray:
     return found
 
 
-def picture(game: Game) -> np.ndarray:
+def picture(scene: Scene) -> np.ndarray:
     """(H, W, 3) uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(dpi=DPI)
     canvas = FigureCanvasAgg(figure)
-    if game.real.shape[1] == 1:
-        line(game, figure)
+    if scene.real.shape[1] == 1:
+        line(scene, figure)
     else:
-        plane(game, figure)
+        plane(scene, figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[:, :, :3]
 
@@ -78,19 +78,19 @@ def outside(points: np.ndarray, middle: np.ndarray, half: float) -> str:
 # ---- the plane
 
 
-def plane(game: Game, figure: Any) -> None:
+def plane(scene: Scene, figure: Any) -> None:
     """Left the points, coloured by their density, over the real ones in gray; right the discriminator's surface."""
     figure.set_size_inches(9, 4.4)
     points, judge = figure.add_axes((0.045, 0.06, 0.43, 0.86)), figure.add_axes((0.51, 0.06, 0.43, 0.86))
-    middle, half = window(game.real)
-    real, fake = array(game.real[:DOTS]), array(game.fake)
+    middle, half = window(scene.real)
+    real, fake = array(scene.real[:DOTS]), array(scene.fake)
     points.scatter(*real.T, s=5, color="0.75", linewidths=0)
     inside = fake[np.abs(fake - middle).max(axis=1) < half]
     density = crowding((inside - middle) * (SIDE / (2 * half)))
     order = density.argsort()  # the densest on top
     points.scatter(*inside[order].T, c=density[order], s=3, cmap="viridis", linewidths=0)
-    points.set_title(f"{game.title}: generated{outside(fake, middle, half)}", fontsize=10)
-    surface(game, figure, judge, middle, half)
+    points.set_title(f"{scene.title}: generated{outside(fake, middle, half)}", fontsize=10)
+    surface(scene, figure, judge, middle, half)
     judge.scatter(*real.T, s=2, color="black", alpha=0.4, linewidths=0)
     for axis in (points, judge):
         axis.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half), aspect="equal")
@@ -104,50 +104,50 @@ def crowding(points: np.ndarray) -> np.ndarray:
     return logarithms
 
 
-def surface(game: Game, figure: Any, axis: Any, middle: np.ndarray, half: float) -> None:
+def surface(scene: Scene, figure: Any, axis: Any, middle: np.ndarray, half: float) -> None:
     ticks = [torch.linspace(float(m) - half, float(m) + half, SIDE) for m in middle]
-    heights = game.judged(torch.cartesian_prod(*ticks)).reshape(SIDE, SIDE).T
-    levels = np.linspace(0, 1, 21) if game.probability else 20
+    heights = scene.judged(torch.cartesian_prod(*ticks)).reshape(SIDE, SIDE).T
+    levels = np.linspace(0, 1, 21) if scene.probability else 20
     filled = axis.contourf(*map(array, ticks), heights, levels=levels, cmap="coolwarm_r")
-    if game.probability and heights.min() < 0.5 < heights.max():
+    if scene.probability and heights.min() < 0.5 < heights.max():
         axis.contour(*map(array, ticks), heights, levels=[0.5], colors="0.3", linewidths=0.8)
     bar = figure.colorbar(filled, cax=figure.add_axes((0.945, 0.08, 0.012, 0.82)))
-    bar.set_ticks([0, 0.25, 0.5, 0.75, 1] if game.probability else bar.get_ticks()[::2])
+    bar.set_ticks([0, 0.25, 0.5, 0.75, 1] if scene.probability else bar.get_ticks()[::2])
     bar.ax.tick_params(labelsize=7)
-    name = "sigmoid of the discriminator's score" if game.probability else "the discriminator's score"
+    name = "sigmoid of the discriminator's score" if scene.probability else "the discriminator's score"
     axis.set_title(f"{name}; real points in black", fontsize=10)
 
 
 # ---- the line
 
 
-def line(game: Game, figure: Any) -> None:
+def line(scene: Scene, figure: Any) -> None:
     """Figure 1 of Goodfellow et al. 2014: densities, the discriminator, the best one, and where latents are sent."""
     figure.set_size_inches(7, 5)
     above, below = figure.add_axes((0.08, 0.33, 0.84, 0.6)), figure.add_axes((0.08, 0.04, 0.84, 0.22))
-    (middle,), half = window(game.real)
+    (middle,), half = window(scene.real)
     edges = np.linspace(middle - half, middle + half, BINS + 1)
     centers = torch.from_numpy((edges[1:] + edges[:-1]) / 2).float().unsqueeze(1)
     x = array(centers).squeeze(1)
-    p, q = data_density(game, centers, edges), histogram(game.fake, edges)
+    p, q = data_density(scene, centers, edges), histogram(scene.fake, edges)
     above.plot(x, p, color=REAL, linestyle=":", linewidth=2, label="data p")
     above.stairs(q, edges, color=FAKE, fill=True, alpha=0.35, label="generator q")
     above.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.8 * p.max()))
-    above.set_title(f"{game.title}{outside(array(game.fake), np.array([middle]), half)}", fontsize=10, loc="left")
+    above.set_title(f"{scene.title}{outside(array(scene.fake), np.array([middle]), half)}", fontsize=10, loc="left")
     judge = above.twinx()
-    judge.plot(x, game.judged(centers), color=SCORE, linestyle="--", label="discriminator")
-    if game.probability:
-        few = FEW / (len(game.fake) * (edges[1] - edges[0]))
+    judge.plot(x, scene.judged(centers), color=SCORE, linestyle="--", label="discriminator")
+    if scene.probability:
+        few = FEW / (len(scene.fake) * (edges[1] - edges[0]))
         judge.plot(x, np.where(p + q > few, best(p, q), np.nan), color=BEST, linewidth=1, label="best: p / (p + q)")
         judge.axhline(0.5, color="0.6", linewidth=0.7)
         judge.set_ylim(0, 1)
     lines = [*above.get_legend_handles_labels()[0], *judge.get_legend_handles_labels()[0]]
     judge.legend(handles=lines, fontsize=8, loc="lower right", bbox_to_anchor=(1.02, 0.99), ncols=4, frameon=False)
     above.set_ylabel("density", fontsize=8)
-    judge.set_ylabel("sigmoid of the score" if game.probability else "score", fontsize=8)
+    judge.set_ylabel("sigmoid of the score" if scene.probability else "score", fontsize=8)
     for axis in (above, judge):
         axis.tick_params(labelsize=7)
-    arrows(game, below, edges)
+    arrows(scene, below, edges)
 
 
 def best(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -164,21 +164,21 @@ def histogram(points: Tensor, edges: np.ndarray) -> np.ndarray:
     return found
 
 
-def data_density(game: Game, centers: Tensor, edges: np.ndarray) -> np.ndarray:
-    known = game.log_density(centers)
-    return histogram(game.real, edges) if known is None else array(known.exp())
+def data_density(scene: Scene, centers: Tensor, edges: np.ndarray) -> np.ndarray:
+    known = scene.log_density(centers)
+    return histogram(scene.real, edges) if known is None else array(known.exp())
 
 
-def arrows(game: Game, axis: Any, edges: np.ndarray) -> None:
+def arrows(scene: Scene, axis: Any, edges: np.ndarray) -> None:
     """From latents, evenly among all that were drawn, up to the points that the generator makes of them."""
     axis.set(xlim=(edges[0], edges[-1]), ylim=(0, 1))
     axis.axis("off")
     axis.axhline(1, color="0.3", linewidth=1)
-    if game.latent.shape[1] > 1:
-        axis.text(0.5, 0.5, f"z has {game.latent.shape[1]} numbers", ha="center", transform=axis.transAxes, fontsize=9)
+    if scene.latent.shape[1] > 1:
+        axis.text(0.5, 0.5, f"z has {scene.latent.shape[1]} numbers", ha="center", transform=axis.transAxes, fontsize=9)
         return
-    z = array(game.latent).squeeze(1)
-    x = array(game.fake).squeeze(1)
+    z = array(scene.latent).squeeze(1)
+    x = array(scene.fake).squeeze(1)
     chosen = z.argsort()[np.linspace(0, len(z) - 1, ARROWS).astype(int)]
     low, high = edges[0] + 0.2 * (edges[-1] - edges[0]), edges[-1] - 0.2 * (edges[-1] - edges[0])
     starts = low + (z[chosen] - z.min()) * ((high - low) / max(float(np.ptp(z)), 1e-9))

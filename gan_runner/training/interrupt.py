@@ -38,6 +38,11 @@ class Interrupt:
         self.signum = signum
         self.restore()
 
+    def take_save(self) -> bool:
+        """Was a checkpoint requested since the last call?"""
+        requested, self.save = self.save, False
+        return requested
+
     def restore(self) -> None:
         """After one signal the next has the effect that it had before."""
         for number, handler in self.previous.items():

@@ -1,0 +1,76 @@
+"""What is allowed and seldom meant: sentences of advice about a built run."""
+
+from collections.abc import Iterator
+
+from gan_runner.loss.constraint import WeightClipping
+from gan_runner.schedule import Schedule
+from gan_runner.training.run import Run
+
+LEAKS = 0.8  # a probability
+
+
+def advise(run: Run) -> list[str]:
+    """What is allowed and seldom meant."""
+    return [sentence for rule in ADVICE for sentence in rule(run)]
+
+
+def momentum_with_clipping(run: Run) -> Iterator[str]:
+    group = run.discriminator.optimizer.param_groups[0]
+    momentum = group.get("momentum") or group.get("betas", (0.0,))[0]
+    if isinstance(run.objective.constraint, WeightClipping) and momentum:
+        yield (
+            f"weight clipping with momentum {momentum} is known to be unstable (Arjovsky et al. 2017); "
+            f"optimizer=rmsprop is the published choice."
+        )
+
+
+def a_trained_critic(run: Run) -> Iterator[str]:
+    if run.objective.adversarial.estimate == "wasserstein" and run.objective.n_critic == 1:
+        yield "loss.n_critic=1 leaves a Wasserstein discriminator far from its optimum; 5 is the published choice."
+
+
+def scores_of_both_signs(run: Run) -> Iterator[str]:
+    term, network = run.objective.adversarial, run.discriminator.network
+    if getattr(network, "energy", False) and not getattr(term, "energy", False):
+        yield (
+            f"model.discriminator.output is minus an error, never above 0, and {type(term).__name__} was made for "
+            f"scores of both signs; score is the usual choice."
+        )
+
+
+def metrics_to_take(run: Run) -> Iterator[str]:
+    if run.settings.evaluate_every and run.evaluator is None:
+        yield "train.evaluate_every asks for metrics, and none is chosen; metric=[classifier_fid] is one."
+
+
+def augmentation_that_leaks(run: Run) -> Iterator[str]:
+    """Below 0.8 that is unlikely (Karras et al. 2020)."""
+    setting = getattr(run.augment, "probability", None)
+    highest = max(setting.start, setting.end) if isinstance(setting, Schedule) else setting
+    if highest is not None and highest > LEAKS:
+        yield (
+            f"augment.probability={highest:g} shows so few images as they are that the generator may learn to augment; "
+            f"up to {LEAKS} is the usual choice."
+        )
+
+
+def adaptation_has_time(run: Run) -> Iterator[str]:
+    if not getattr(run.augment, "adapts", False) or run.clock.length is None:
+        return
+    images = run.clock.updates(run.clock.length) * run.settings.batch_size
+    reach = images / run.augment.speed_images  # type: ignore[attr-defined]
+    if reach < 0.1:
+        yield (
+            f"augment.probability adapts by at most {reach:.2g} over the {images:,} images of this run; a smaller "
+            f"augment.speed_images lets it move faster."
+        )
+
+
+ADVICE = (
+    metrics_to_take,
+    momentum_with_clipping,
+    a_trained_critic,
+    scores_of_both_signs,
+    augmentation_that_leaks,
+    adaptation_has_time,
+)

@@ -1,0 +1,64 @@
+"""Latent prior, generator and discriminator from a configuration."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from gan_runner.assembly.make import Config, call, make
+from gan_runner.dataset.images import ImageDataset
+from gan_runner.device import Device
+from gan_runner.errors import ConfigError
+from gan_runner.game.settings import Settings
+from gan_runner.nn.normalisation import Normalisation
+from gan_runner.protocols import DataDependent
+from gan_runner.spec import Batch, ImageSpec
+
+SHOWN = 10_000  # training images, at most, that a network may be initialised from
+FLOAT = 4  # bytes
+COPIES = 5  # of the weights, in training: themselves, gradients, two of Adam, the average
+
+
+def networks(config: Config, spec: ImageSpec, device: Device) -> tuple[Any, nn.Module, nn.Module]:
+    """Latent prior, generator and discriminator, each initialised from the seed alone."""
+    latent = make(config["model"]["latent"], "model.latent")
+    generator, discriminator = (
+        make_network(config, player, spec, latent, device) for player in ("generator", "discriminator")
+    )
+    return latent, generator, discriminator
+
+
+def initialize(real: ImageDataset, *networks: nn.Module) -> None:
+    for network in networks:
+        if isinstance(network, DataDependent) and len(real):
+            some = slice(SHOWN)
+            network.initialize(
+                Batch(real.decode(real.images[some]), None if real.labels is None else real.labels[some])
+            )
+
+
+def make_network(config: Config, player: str, spec: ImageSpec, latent: Any, device: Device) -> nn.Module:
+    """One network, if there is memory for it, its weights normalised if that is wanted."""
+    path, node = f"model.{player}", config["model"][player]
+    device.require_memory(path, COPIES * FLOAT * count_parameters(node, path, spec=spec, latent=latent))
+    device.seed(config["seed"], "initialization", player)
+    network: nn.Module = make(node, path, spec=spec, latent=latent)
+    call(Normalisation, "model.weights", config["model"].get("weights", {}), {}).normalise(player, network)
+    return network
+
+
+def count_parameters(node: Config, path: str, **runtime: Any) -> int:
+    """Of a network of ours, without the memory for them; 0 where that cannot be known beforehand."""
+    if not str(node.get("_target_")).startswith("gan_runner."):
+        return 0
+    try:
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in make(node, path, **runtime).parameters())
+    except ConfigError:  # told when the network is made
+        return 0
+
+
+def check_memory(settings: Settings, spec: ImageSpec, latent: Any, device: Device) -> None:
+    for name in ("batch_size", "generator_batch_size", "grid"):
+        count = getattr(settings, name)
+        device.require_memory(f"train.{name}={count}", FLOAT * count * (spec.size + getattr(latent, "dim", 0)))

@@ -1,0 +1,54 @@
+"""The keys that a configuration must have, before any object is made."""
+
+from collections.abc import Mapping
+
+from gan_runner.assembly.make import Config, find_mistakes, unknown_settings
+from gan_runner.errors import ConfigError, nearest
+from gan_runner.nn.normalisation import Normalisation
+from gan_runner.records.groups import NODES, TOP_LEVEL
+
+PARTS = {
+    "model": ("latent", "generator", "discriminator"),
+    "optimizer": ("generator", "discriminator", "schedule"),
+}
+MODEL = (*PARTS["model"], "weights")  # which may be left out
+OF_METRICS = ("n_real", "n_fake", "seed", "cache_dir")  # settings that all metrics share
+SETTINGS = "gan_runner.game.settings.Settings"
+
+
+def check_structure(config: Config) -> None:
+    """Only known keys at the top and in the groups that are made of several objects."""
+    mistakes = [
+        f"{key!r} is no setting{nearest(key, TOP_LEVEL)}; at the top there are {', '.join(TOP_LEVEL)}."
+        for key in config
+        if key not in TOP_LEVEL
+    ]
+    mistakes += [f"{key} is missing." for key in TOP_LEVEL if key not in config]
+    groups = [key for key in (*NODES, "train", "metric") if key in config]
+    mistakes += [
+        f"{key}={config[key]} should be a group of settings." for key in groups if not isinstance(config[key], Mapping)
+    ]
+    if mistakes:
+        raise ConfigError(*mistakes)
+    strange = [key for key in config["model"] if key not in MODEL]
+    mistakes += [f"model has no part {key!r}{nearest(key, MODEL)}." for key in strange]
+    for group, parts in PARTS.items():
+        mistakes += [
+            f"{group}.{part} is missing." for part in parts if not isinstance(config[group].get(part), Mapping)
+        ]
+    seed = config["seed"]
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        mistakes.append(f"seed={seed!r} should be a whole number.")
+    mistakes += find_mistakes({"_target_": SETTINGS, **config["train"]}, "train", set())
+    weights = config["model"].get("weights", {})
+    mistakes += [
+        f"metric.{name}={node} is neither a metric nor one of {', '.join(OF_METRICS)}."
+        for name, node in config["metric"].items()
+        if name not in OF_METRICS and not isinstance(node, Mapping)
+    ]
+    if isinstance(weights, Mapping):
+        mistakes += unknown_settings(Normalisation, weights, "model.weights", set())
+    else:
+        mistakes.append(f"model.weights={weights} should be a group of settings.")
+    if mistakes:
+        raise ConfigError(*mistakes)

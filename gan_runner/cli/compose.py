@@ -1,0 +1,117 @@
+"""From overrides to a resolved configuration: the one place where configurations are composed.
+
+The choices of groups take Hydra 0.1 s, so each set of choices is composed once in a process; the other overrides are
+applied to a copy.
+"""
+
+import copy
+import functools
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from gan_runner.cli.places import CONF
+from gan_runner.cli.sentences import one_sentence
+from gan_runner.errors import ConfigError
+from gan_runner.records.groups import CHOICES
+from gan_runner.records.identity import flatten, show
+
+PRIMARY = "config"  # the file that the composition begins with
+
+
+def compose(overrides: Iterable[str], primary: str = PRIMARY) -> dict[str, Any]:
+    """The resolved configuration of these overrides, as a dictionary of its own. ConfigError where there is none."""
+    typed = list(overrides)
+    try:
+        return resolve(composed(typed, primary))
+    except HydraException as error:
+        raise explained(error, typed) from error
+
+
+def composed(overrides: Iterable[str], primary: str = PRIMARY) -> DictConfig:
+    """Before its interpolations are resolved. Raises what Hydra raises."""
+    loader, parsed = config_loader(), parse(overrides)
+    choices = [each for each in parsed if loader.repository.group_exists(each.key_or_group) and not merges(each)]
+    values = [each for each in parsed if each not in choices]
+    config = copy.deepcopy(of_choices(loader, primary, *(str(choice.input_line) for choice in choices)))
+    loader._apply_overrides_to_config(values, config)
+    return config
+
+
+@functools.lru_cache(maxsize=512)
+def of_choices(loader: ConfigLoaderImpl, primary: str, *choices: str) -> DictConfig:
+    """The configuration of some choices of groups, which nobody may change."""
+    config = loader.load_configuration(primary, list(choices), RunMode.RUN, from_shell=False)
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
+def config_loader() -> ConfigLoaderImpl:
+    """Of the running command, which may have been given a folder with --config-dir; else of the stock choices."""
+    if GlobalHydra.instance().is_initialized():
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        return loader
+    return stock_loader()
+
+
+@functools.lru_cache(maxsize=1)
+def stock_loader() -> ConfigLoaderImpl:
+    return ConfigLoaderImpl(create_config_search_path(str(CONF)))
+
+
+def merges(override: Override) -> bool:
+    """Is it a dictionary under the name of a group, which is no choice?"""
+    return not override.is_delete() and isinstance(override.value(), dict)
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """As a dictionary without interpolations. ConfigError where one leads nowhere or a value is missing."""
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {one_sentence(error)}") from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def explained(error: BaseException, typed: Sequence[str]) -> ConfigError:
+    """An error of Hydra's over what was typed, in one sentence."""
+    return ConfigError(one_sentence(error, lambda: settings_of(typed)))
+
+
+def settings_of(typed: Sequence[str]) -> list[str]:
+    """All settings of the choices that were typed; none where these cannot be composed."""
+    choices = [word for word in typed if word.split("=")[0] in CHOICES and "," not in word]
+    try:
+        return list(flatten(OmegaConf.to_container(composed(choices))))
+    except (HydraException, OmegaConfBaseException):
+        return []
+
+
+def settings_typed() -> list[str]:
+    """Of the running command."""
+    return settings_of(sys.argv[1:])
+
+
+# ---- Hydra's grammar
+
+
+def parse(overrides: Iterable[str]) -> list[Override]:
+    return list(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+def quoted(value: Any) -> str:
+    """A value as an override has it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if isinstance(value, str) else show(value)

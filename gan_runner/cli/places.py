@@ -1,0 +1,12 @@
+"""Where the configuration is read from and where runs go."""
+
+from pathlib import Path
+
+OUTPUTS = Path("outputs")
+PACKAGE = Path(__file__).resolve().parents[1]
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+
+
+def choices_of(group: str) -> list[str]:
+    """The stock choices of a group, sorted."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))

@@ -1,0 +1,94 @@
+"""How long a run is, in what batches it is computed, and how often it reports: the group `train`."""
+
+import bisect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+from gan_runner.errors import choose, require
+from gan_runner.schedule import Schedule, check_schedulable
+
+CAN_BE_OFF = ("ema_half_life_images", "evaluate_every", "discriminator_warmup_steps", "fresh")
+
+
+class End(NamedTuple):
+    """What ends a run: the first of three totals that is reached, or evaluations without a better one."""
+
+    total_steps: int | None = None
+    total_images: int | None = None
+    total_seconds: float | None = None
+    patience: int | None = None
+
+    @classmethod
+    def of(cls, train: Mapping[str, Any]) -> "End":
+        """From a configuration's group `train`, checked or not: what is no number ends nothing."""
+        numbers = {name: train[name] for name in cls._fields if isinstance(train.get(name), int | float)}
+        return cls(**numbers)
+
+    def progress(self, steps: int, images: int, seconds: float) -> float:
+        """Share of the run that is done; 1 or more at its end, 0 where nothing ends it."""
+        pairs = ((steps, self.total_steps), (images, self.total_images), (seconds, self.total_seconds))
+        return max((done / total for done, total in pairs if total), default=0.0)
+
+    def out_of_patience(self, without_gain: int) -> bool:
+        return self.patience is not None and without_gain >= self.patience
+
+    def steps(self, n_images: Callable[[int], int]) -> int | None:
+        """Generator updates until the totals; None where time alone ends the run. n_images: images after as many."""
+        lengths = [self.total_steps] if self.total_steps else []
+        if self.total_images:
+            steps = range(min(self.total_images, sys.maxsize))
+            lengths.append(bisect.bisect_left(steps, self.total_images, key=n_images))
+        return min(lengths, default=None)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All "every" are in generator updates."""
+
+    total_steps: int | None = None  # generator updates; the first of the three totals that is reached ends the run
+    total_images: int | None = None  # real images shown to the discriminator
+    total_seconds: float | None = None  # of training, over all sessions
+    batch_size: int = 64  # real images in one discriminator update, over all ranks
+    generator_batch_size: int = 64
+    accumulate: int = 1  # parts that a rank computes its share of a batch in
+    discriminator_warmup_steps: int = 0  # discriminator updates before the first generator update
+    ema_half_life_images: float | Schedule = 10_000.0  # 0: off
+    log_every: int = 50
+    sample_every: int = 500
+    checkpoint_every: int = 500
+    evaluate_every: int = 0  # 0: only at the end
+    keep_checkpoints: int = 2
+    grid: int = 64  # images in a sample grid
+    select_by: str | None = None  # the metric that chooses best.pt, on the validation split, and that searches optimise
+    patience: int | None = None  # evaluations without a better one that end the run
+    on_divergence: str = "stop"  # or rollback: to the last good checkpoint, with other noise, at most three times
+    fresh: bool = False  # start over, moving the old folder aside
+
+    def __post_init__(self) -> None:
+        totals = (self.total_steps, self.total_images, self.total_seconds)
+        require(
+            totals != (None, None, None),
+            "total_steps=null leaves the run without an end; give total_steps, _images or _seconds",
+        )
+        choose("on_divergence", self.on_divergence, {"stop": None, "rollback": None})
+        check_schedulable("ema_half_life_images", self.ema_half_life_images)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name in CAN_BE_OFF else 1e-9
+            if isinstance(value, int | float) and not value >= least:
+                raise ValueError(f"{field.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
+
+    @property
+    def end(self) -> End:
+        return End(self.total_steps, self.total_images, self.total_seconds, self.patience)
+
+    @property
+    def averages(self) -> bool:
+        """Is the generator that is sampled from a moving average of the trained one?"""
+        return isinstance(self.ema_half_life_images, Schedule) or self.ema_half_life_images > 0
+
+    def evaluates(self, step: int) -> bool:
+        """Are metrics taken at this step, be it the last or not?"""
+        return self.evaluate_every > 0 and step % self.evaluate_every == 0

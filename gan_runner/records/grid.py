@@ -1,0 +1,53 @@
+"""Pictures of several images: grids, with the names of classes where there are any."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from gan_runner.spec import ImageSpec, to_levels
+
+CELL = 32  # pixels: smaller images are enlarged by a whole factor to at least this height
+
+
+def to_pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:
+    """Images (N, C, H, W) in spec.value_range -> the nearest of 256 levels, uint8."""
+    pixels: np.ndarray = to_levels(images, spec).cpu().numpy()
+    return pixels
+
+
+def image_grid(images: Tensor, spec: ImageSpec, labels: Tensor | None = None) -> np.ndarray:
+    """Images (N, C, H, W) in spec.value_range -> one picture (H', W', C) uint8, one pixel of black between them.
+
+    A square, or with labels (N,) in equal runs of several classes a named row for each of them.
+    """
+    if labels is not None and len(labels.unique()) > 1:
+        names = spec.names(labels.unique_consecutive())
+        return named(tiled(images, spec, len(images) // len(names)), names)
+    return tiled(images, spec, math.isqrt(len(images) - 1) + 1)
+
+
+def named(grid: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The names of a grid's rows, in white at its left."""
+    height, _, channels = grid.shape
+    row = (height + 1) // len(names)
+    font = ImageFont.load_default(size=min(16, row - 2))
+    margin = max(int(font.getlength(name)) for name in names) + 8
+    picture = Image.new("L", (margin, height))
+    for number, name in enumerate(names):
+        ImageDraw.Draw(picture).text((4, number * row + row // 2), name, fill=255, font=font, anchor="lm")
+    return np.concatenate([np.array(picture)[:, :, None].repeat(channels, axis=2), grid], axis=1)
+
+
+def tiled(images: Tensor, spec: ImageSpec, columns: int) -> np.ndarray:
+    factor = max(1, -(-CELL // spec.height))
+    cells = to_pixels(images, spec).repeat(factor, axis=2).repeat(factor, axis=3)
+    count, channels, height, width = cells.shape
+    rows = -(-count // columns)
+    grid = np.zeros((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), np.uint8)
+    for index, cell in enumerate(cells):
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
+        grid[top : top + height, left : left + width] = cell.transpose(1, 2, 0)
+    return grid

@@ -1,0 +1,127 @@
+"""Metrics of a run at their cadence, and the choice of the best networks."""
+
+import logging
+import textwrap
+
+from gan_runner.errors import ConfigError
+from gan_runner.evaluation.opponent import Opponent
+from gan_runner.evaluation.sampler import samples_of
+from gan_runner.evaluation.selection import OF_ONE_SPLIT, Evaluation
+from gan_runner.records.grid import tiled
+from gan_runner.records.logger import protocol_text
+from gan_runner.records.scores import REPORT
+from gan_runner.training.reporting import Reporter
+from gan_runner.training.resuming import Checkpoints
+from gan_runner.training.run import Run
+from gan_runner.training.showcase import sampler_of
+
+log = logging.getLogger(__name__)
+
+WIDTH = 118  # characters of a line that lists metrics
+
+
+def evaluate(run: Run, split: str | None = None) -> Evaluation | None:
+    """Metrics of the networks as they are, if there are any, by default on the split that checkpoints are chosen on."""
+    if run.evaluator is None:
+        return None
+    live, averaged = sampler_of(run, run.generator.network), sampler_of(run, run.ema.network)
+    classifier = run.averages["classifier"].network if "classifier" in run.averages else None
+    players = Opponent(live, run.discriminator.network, classifier, run.dataset, run.seed, run.settings.batch_size)
+    return run.evaluator(samples_of(averaged, run.evaluator.seed), players, split or run.evaluator.selection)
+
+
+class Judge:
+    """Takes metrics, logs and stores them, and keeps the best networks."""
+
+    def __init__(self, run: Run, reporter: Reporter, checkpoints: Checkpoints):
+        self.run, self.reporter, self.checkpoints = run, reporter, checkpoints
+        self.ranks, self.scores = run.device.ranks, reporter.scores
+
+    def is_missing(self) -> bool:
+        """Was the evaluation of this step superseded, or cut short after its checkpoint?"""
+        step = self.run.clock.steps
+        due = step > 0 and self.run.settings.evaluates(step) and self.run.evaluator is not None
+        absent = due and self.ranks.first and not self.reporter.logger.holds(step, "protocol")
+        return bool(*self.ranks.highest(absent))
+
+    def evaluate(self) -> None:
+        """Metrics on the split for selection, and the best checkpoint so far."""
+        if self.run.evaluator is None:
+            return
+        self.checkpoints.check_health()
+        evaluation = self.measure()
+        self.record(evaluation, "last")
+        self.select(evaluation)
+
+    def measure(self, split: str | None = None) -> Evaluation:
+        """All ranks measure alike; the first one's numbers are taken."""
+        with self.ranks.ending_together():
+            evaluation = evaluate(self.run, split)
+        assert evaluation is not None  # there is an evaluator
+        self.ranks.broadcast(lambda: evaluation.values, evaluation.values.update)
+        return evaluation
+
+    def record(self, evaluation: Evaluation, which: str) -> None:
+        """which: last, or best for what is no longer the state of the run."""
+        evaluator, step, tags = self.run.evaluator, self.run.clock.steps, evaluation.tags()
+        assert evaluator is not None
+        self.scores.record(which, step, evaluation.split, evaluation.values)
+        self.scores.declare(evaluator.better)
+        listed = "  ".join(f"{tag} {value:.4g}" for tag, value in tags.items())
+        log.info(textwrap.fill(f"step {step}  {listed}", WIDTH, subsequent_indent="  "))
+        if which != "last":
+            return
+        if evaluation.split == REPORT != evaluator.selection:  # what is of one split was logged with the other
+            tags = {tag: value for tag, value in tags.items() if tag not in OF_ONE_SPLIT}
+        self.reporter.score(tags, evaluation.protocols)
+        with self.reporter.writing():
+            self.show(evaluation)
+
+    def show(self, evaluation: Evaluation) -> None:
+        if self.scores.stamp(evaluation.split, evaluation.protocols):
+            self.reporter.text("protocol", protocol_text(self.scores.protocols()))
+        step, real = self.run.clock.steps, self.run.real
+        for name, (images, columns) in evaluation.pictures.items():
+            grid = tiled(real.decode(images), real.spec, columns)
+            self.reporter.logger.image(f"samples/{name}", f"{name}-{step:08d}", step, grid)
+
+    def select(self, evaluation: Evaluation) -> None:
+        by, step = self.run.settings.select_by, self.run.clock.steps
+        if by is None or self.run.evaluator is None:
+            return
+        if by not in evaluation.values:
+            raise ConfigError(f"train.select_by={by} was not among the values found: {', '.join(evaluation.values)}.")
+        better, counts = self.run.evaluator.better[by], self.run.settings.evaluates(step)
+        improved = self.run.selection.improves(step, evaluation, by, better, counts)
+        self.scores.choose(self.run.selection.best)
+        if improved or self.checkpoints.saved == step:
+            self.checkpoints.outdate()  # what is saved of this step does not know of its evaluation
+            self.checkpoints.save()
+        if improved:
+            self.checkpoints.keep_as_best()
+
+    def report(self) -> None:
+        """What the last and the best networks are worth on the split that chose nothing."""
+        evaluator, best = self.run.evaluator, self.run.selection.step
+        if evaluator is None or evaluator.selection == REPORT or not self.run.dataset.splits.get(REPORT):
+            return
+        evaluation = self.measure(REPORT)
+        self.record(evaluation, "last")
+        if best == self.run.clock.steps:
+            self.scores.record("best", best, REPORT, evaluation.values)
+        elif best is not None:
+            self.checkpoints.load_best()
+            try:
+                self.record(self.measure(REPORT), "best")
+            finally:
+                self.checkpoints.load()
+
+    def log_best(self) -> None:
+        """The value that chose the best networks, on both splits: TensorBoard's HParams show what was logged last."""
+        values = {
+            f"best/{'' if split != REPORT else f'{REPORT}/'}{name}": value
+            for name, split, value in self.scores.selected()
+        }
+        if values:
+            with self.reporter.writing():
+                self.reporter.logger.scalars(self.run.clock.steps, values)
