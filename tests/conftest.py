@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from gan_runner.assembly.build import build
+from gan_runner.cli.compose import compose
+from gan_runner.cli.places import CONF
 from gan_runner.device import Device
-from gan_runner.main import CONF, main, train
+from gan_runner.main import main, train
 from gan_runner.records.folder import RunFolder
 from gan_runner.training.run import Run
 
@@ -61,10 +61,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def configure(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    assert isinstance(config, dict)
-    return config
+    return compose(overrides)
 
 
 def make_run(*overrides: str) -> Run:

@@ -14,9 +14,10 @@ from PIL import Image
 
 from gan_runner import benchmark
 from gan_runner.assembly.build import build
-from gan_runner.benchmark import operations, parse, textbook_config
+from gan_runner.benchmark import parse
+from gan_runner.benchmarking.measuring import operations, textbook_config
 from gan_runner.benchmarking.textbook import Textbook, Untouched, of_size, unfit
-from gan_runner.networks import counting
+from gan_runner.nn.operations import counting
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
 from gan_runner.training.run import Run
@@ -30,7 +31,7 @@ FORTY_EIGHT = ("dataset=synthetic", "dataset.count=60", "dataset.height=8", "dat
 def show(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, door: Command) -> Command:
     """The door, in an empty working directory, with small matrices."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(benchmark, "MATRIX", {"cpu": 64})
+    monkeypatch.setattr("gan_runner.benchmarking.measuring.MATRIX", {"cpu": 64})
     return partial(door, benchmark.main)
 
 
@@ -295,7 +296,7 @@ def test_ctrl_c_ends_it_at_the_next_turn_and_leaves_nothing(
 ):
     step = Textbook.step
     monkeypatch.setattr(Textbook, "step", lambda loop: (step(loop), signal.raise_signal(signal.SIGINT))[0])
-    monkeypatch.setattr(benchmark, "WARM", 0)
+    monkeypatch.setattr("gan_runner.benchmarking.contest.WARM", 0)
     answer = show(*SMALL, "--seconds", "0.001", "--repeats", "1000")
     assert answer.code == 128 + signal.SIGINT, answer
     assert answer.err == "stopped by SIGINT; nothing is saved.\n"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan_runner.evaluation.evaluator import samples_of
+from gan_runner.evaluation.sampler import samples_of
 from gan_runner.training.run import Run
+from gan_runner.training.showcase import sampler_of
 from tests.conftest import SMALL, make_run, train_in
 
 ROOT = Path(__file__).parents[1]
@@ -62,10 +63,10 @@ def test_ten_thousand_samples_are_judged_within_thirty_seconds(real_mnist: Path,
     torch.set_num_threads(2)
     run = make_run("dataset=mnist", "device=cpu", f"metric=[{','.join((*asked, 'memorization'))}]")
     assert run.evaluator is not None
-    samples = samples_of(run.sampler, 0)
+    samples = samples_of(sampler_of(run, run.ema.network), 0)
     samples.images(10_000)
     run.evaluator(samples, None, "validation")  # finds out about the real images, once for good
-    samples = samples_of(run.sampler, 0)
+    samples = samples_of(sampler_of(run, run.ema.network), 0)
     samples.images(10_000)
     started = time.perf_counter()
     run.evaluator(samples, None, "validation")

@@ -20,7 +20,7 @@ from gan_runner.errors import ConfigError, NotWritten, Stopped
 from gan_runner.records.folder import RunFolder
 from gan_runner.storage import files, lock
 from tests.conftest import SMALL, metrics, train_in
-from tests.test_session import final_state, scalars
+from tests.training.test_session import final_state, scalars
 
 EVERY = ("train.log_every=2", "train.sample_every=6", "train.checkpoint_every=3")
 CONVOLUTIONS = ("model=dcgan", "model.generator.width=4", "model.discriminator.width=4", *SMALL[2:])

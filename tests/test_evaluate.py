@@ -14,14 +14,13 @@ import torch
 from PIL import Image
 
 from gan_runner import sample
-from gan_runner.evaluate import main, read_images
+from gan_runner.evaluate import main, read_images, take_metrics
 from gan_runner.metric.view import View
 from gan_runner.records.folder import RunFolder
 from gan_runner.spec import ImageSpec
 from gan_runner.storage import lock
-from gan_runner.training.run import Run
 from tests.conftest import SMALL, Answer, Command, make_run, metrics, train_in
-from tests.test_session import board, final_state, scalars
+from tests.training.test_session import board, final_state, scalars
 
 CHOSEN = ("metric=[classifier_fid,memorization,discriminator_gap]", "metric.n_fake=150")
 EVERY = ("train.log_every=4", "train.evaluate_every=4", "train.checkpoint_every=4", "train.keep_checkpoints=9")
@@ -120,7 +119,7 @@ def test_a_run_without_metrics_is_measured(evaluate, plain: RunFolder, tmp_path:
     assert protocol["modes"]["n_fake"] == 90
     same = make_run(*SMALL, "metric=[pixel_fid]", "metric.n_fake=90", "metric.n_real=70")
     same.load_state(torch.load(plain.checkpoints / "step-00000004.pt", weights_only=True)["state"])
-    assert values["pixel_fid"] == same.evaluate("test").values["pixel_fid"]
+    assert values["pixel_fid"] == take_metrics(same, "test").values["pixel_fid"]
 
 
 def test_single_settings_are_set(evaluate, plain: RunFolder, tmp_path: Path):
@@ -301,7 +300,7 @@ def test_ctrl_c_is_one_sentence(evaluate, tmp_path: Path, monkeypatch):
         raise KeyboardInterrupt
 
     run = train_in(tmp_path / "run", *SMALL, "train.total_steps=1")
-    monkeypatch.setattr(Run, "evaluate", interrupted)
+    monkeypatch.setattr("gan_runner.evaluate.take_metrics", interrupted)
     answer = evaluate(run.path, "--metric", "pixel_fid")
     assert (answer.code, answer.err.count("\n")) == (130, 1)
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from gan_runner.main import CONF
+from gan_runner.cli.places import CONF
 from tests.conftest import configure, make_run
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

@@ -9,11 +9,12 @@ import torch
 from torch.testing import assert_close
 
 from gan_runner.dataset import images as images_module
+from gan_runner.training.judging import evaluate
 from gan_runner.training.run import Run
-from tests import test_capture
 from tests.conftest import GPUS, LOSSES, NEED_CLASSES, SMALL, make_run, metrics, train_in, weights
-from tests.test_capture import CASES
-from tests.test_run import PUBLISHED, SYNTHETIC
+from tests.game import test_graphs
+from tests.game.test_algorithm import PUBLISHED, SYNTHETIC
+from tests.game.test_graphs import CASES
 
 pytestmark = pytest.mark.gpu
 
@@ -22,12 +23,12 @@ GPU = (*SMALL[:-1], "device=cuda")
 
 def test_the_images_live_on_the_gpu_and_arrive_the_same_from_the_host(monkeypatch: pytest.MonkeyPatch):
     run = make_run(*GPU)
-    on_gpu = [next(run.real_batches) for _ in range(3)]
+    on_gpu = [next(run.batches.for_discriminator) for _ in range(3)]
     monkeypatch.setattr(images_module, "SHARE_OF_DEVICE", 0.0)
     assert not images_module.fits(run.real.images, run.device.torch)
-    run.open_streams()
+    run.batches.open()
     for batch in on_gpu:
-        other = next(run.real_batches)
+        other = next(run.batches.for_discriminator)
         assert batch.images.is_cuda
         assert_close(other.images, batch.images, rtol=0, atol=0)
         assert_close(other.labels, batch.labels, rtol=0, atol=0)
@@ -116,9 +117,9 @@ def test_a_run_that_is_cut_and_goes_on_with_graphs_is_one_without_them(tmp_path:
 
 def test_a_recording_that_fails_leaves_the_gpu_as_it_was(caplog: pytest.LogCaptureFixture, monkeypatch: Any):
     """Under auto the run goes on without graphs, dropout included, to the numbers of one that never had any."""
-    monkeypatch.setattr(test_capture.Reading, "__module__", "gan_runner.user")
+    monkeypatch.setattr(test_graphs.Reading, "__module__", "gan_runner.user")
     overrides = (*GPU, "loss=wgan", "model.discriminator.dropout=0.3", "device.deterministic=true")
-    overrides = (*overrides, "loss.adversarial._target_=tests.test_capture.Reading")
+    overrides = (*overrides, "loss.adversarial._target_=tests.game.test_graphs.Reading")
     plain, graphed = make_run(*overrides, "device.graphs=false"), make_run(*overrides)
     for one, other in [(plain.step(), graphed.step()) for _ in range(2)]:
         for tag, value in one.items():
@@ -174,11 +175,11 @@ def test_metrics_on_a_gpu_are_those_on_a_cpu_and_change_nothing():
     run = make_run(*GPU, "model=dcgan", "device.precision=fp32", *asked)
     for _ in range(3):
         run.step()
-    before, on_gpu = weights(run), run.evaluate()
+    before, on_gpu = weights(run), evaluate(run)
     assert_close(weights(run), before, rtol=0, atol=0)
     other = make_run(*SMALL, "model=dcgan", "device.precision=fp32", *asked)
     other.load_state(run.state())
-    on_cpu = other.evaluate()
+    on_cpu = evaluate(other)
     assert on_gpu is not None
     assert on_cpu is not None
     assert on_gpu.protocols == on_cpu.protocols

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gan_runner.assembly.build import build
-from gan_runner.benchmark import composed
+from gan_runner.cli.compose import composed
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("gpu", ROOT / "docs" / "gpu.py")

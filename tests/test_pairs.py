@@ -7,7 +7,7 @@ import pytest
 
 from gan_runner.errors import ConfigError
 from tests.conftest import make_run
-from tests.test_run import GROUPED, SYNTHETIC, THIN, check_two_steps, told
+from tests.game.test_algorithm import GROUPED, SYNTHETIC, THIN, check_two_steps, told
 
 ALL, LARGE = ((1, 8), (1, 28), (3, 32), (3, 64)), ((3, 32), (3, 64))
 NORMS = ("none", "one_hot", "embedding", "projection", "norm")

@@ -9,7 +9,7 @@ import pytest
 from gan_runner import compare, data, evaluate, sample
 from tests.conftest import Command, configure, real_data
 from tests.dataset.pictures import encoded, pixels, write_zip
-from tests.test_session import COMMON, OWN
+from tests.training.test_session import COMMON, OWN
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 COMMANDS = re.findall(r"^python -m gan_runner(?: (.*))?$", README, re.MULTILINE)

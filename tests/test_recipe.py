@@ -6,6 +6,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from gan_runner.noise import Noise
 from gan_runner.training.run import Run
+from gan_runner.training.showcase import sampler_of
 from tests.conftest import make_run
 
 SAMPLES = 500
@@ -26,7 +27,7 @@ def recognised(run: Run) -> np.ndarray:
     """How many of 500 samples are recognised as each digit, by five unanimous nearest neighbours among real ones."""
     classifier = KNeighborsClassifier(5).fit(*pixels(run, "train"))
     assert classifier.score(*pixels(run, "test")) > 0.97
-    samples = run.sampler(Noise((0, "recipe"), SAMPLES, run.device.torch), None).flatten(1).numpy()
+    samples = sampler_of(run, run.ema.network)(Noise((0, "recipe"), SAMPLES, run.device.torch), None).flatten(1).numpy()
     votes = classifier.predict_proba(samples)
     return np.bincount(votes.argmax(1)[votes.max(1) == 1], minlength=10)
 

@@ -381,7 +381,7 @@ def test_a_folder_that_vanishes_is_told(trained: Path, command: Command, monkeyp
     step = Run.step
 
     def vanishing(run: Run) -> dict:
-        if run.steps == 2:
+        if run.clock.steps == 2:
             shutil.rmtree(trained)
         return step(run)
 

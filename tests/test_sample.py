@@ -19,6 +19,7 @@ from gan_runner.records import checkpoint
 from gan_runner.records.folder import RunFolder
 from gan_runner.sample import main
 from gan_runner.training.run import Run
+from gan_runner.training.showcase import sampler_of
 from tests.conftest import SMALL, Command, configure, train_in
 
 OVERRIDES = (*SMALL, "train.total_steps=4", "train.checkpoint_every=2")
@@ -63,7 +64,7 @@ def check_images(sample: Command, folder: RunFolder, tmp_path: Path, *overrides:
     run = build(configure(*overrides))
     assert checkpoint.load_latest(folder.checkpoints, lambda found: run.load_state(found.state))
     noise = Noise((0, "sample", 0), 256, run.device.torch)
-    expected = run.sampler(noise, run.sampler.random_labels(noise))[:5]
+    expected = sampler_of(run, run.ema.network)(noise, sampler_of(run, run.ema.network).random_labels(noise))[:5]
     assert images.shape == (5, 8, 8, 1)
     assert images.dtype == np.uint8
     assert np.abs(images[..., 0] - (expected[:, 0].numpy() + 1) * 127.5).max() <= 0.51
@@ -96,7 +97,7 @@ def test_it_works_while_the_run_is_training(sample, tmp_path: Path, monkeypatch:
     step, answers = Run.step, []
 
     def between(run: Run) -> dict:
-        if run.steps == 3:
+        if run.clock.steps == 3:
             answers.append(sample(tmp_path / "run"))
         return step(run)
 
@@ -140,7 +141,14 @@ def test_points_in_the_plane_are_samples_but_no_pictures(sample, tmp_path: Path)
 EVIL = [
     *("os.system", "torch.hub.load", "torch.load", "torch.save", "torch.utils.cpp_extension.load"),
     *("builtins.eval", "subprocess.Popen", "torch.nn.functional.relu", "torch.nn.modules.module.torch.load"),
-    *("torch.nn.Module.apply", "gan_runner.main.os.system", "gan_runner.main.Path", "torch.nn.Parameter", "mine.Mine"),
+    *(
+        "torch.nn.Module.apply",
+        "gan_runner.distributed.ranks.os.system",
+        "gan_runner.nowhere.Network",
+        "gan_runner.main.Path",
+        "torch.nn.Parameter",
+        "mine.Mine",
+    ),
 ]
 
 

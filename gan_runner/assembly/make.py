@@ -1,6 +1,7 @@
 """One node of a configuration -> one object, and what is wrong with the node in sentences."""
 
 import inspect
+import logging
 import math
 import re
 import types
@@ -11,6 +12,8 @@ from typing import Any
 from hydra.utils import get_object
 
 from gan_runner.errors import ConfigError, nearest
+
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # get_object logs what it raises
 
 Config = Mapping[str, Any]
 PLAIN = {bool, int, float, str, type(None)}

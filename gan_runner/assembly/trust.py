@@ -41,7 +41,10 @@ def is_trusted(target: str, trusted: tuple[str, ...], locate: Callable[[str], An
         return True
     if not target.startswith((OURS, *TORCHS)):
         return False
-    found = locate(target)
+    try:
+        found = locate(target)
+    except ImportError:  # there is nothing of that name
+        return False
     if not isinstance(found, type):
         return False
     home = f"{found.__module__}."

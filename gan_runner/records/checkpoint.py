@@ -98,19 +98,20 @@ def set_aside_after(folder: Path, step: int) -> None:
 def load(path: Path) -> Checkpoint:
     """One checkpoint, on the CPU. Nothing but tensors and plain values is unpickled."""
     content = torch.load(path, map_location="cpu", weights_only=True)
-    return Checkpoint(path, content["config"], upgraded(path, content["format"], content["state"]))
+    steps, state = upgrades(path, content["format"]), content["state"]
+    for step in steps:
+        state = step(state)
+    return Checkpoint(path, content["config"], state)
 
 
-def upgraded(path: Path, written: int, state: State) -> State:
-    """A state of an older format in today's. ConfigError where no way leads there."""
+def upgrades(path: Path, written: int) -> list[Callable[[State], State]]:
+    """The steps from the format of a file to today's. ConfigError where no way leads there."""
     if written != FORMAT and written not in UPGRADES:
         raise ConfigError(
             f"{path} has format {written}, this version of gan_runner reads {min(UPGRADES)} to {FORMAT}; go on with "
             f"the version that wrote it, or start over with train.fresh=true."
         )
-    for number in range(written, FORMAT):
-        state = UPGRADES[number](state)
-    return state
+    return [UPGRADES[number] for number in range(written, FORMAT)]
 
 
 def load_latest(folder: Path, use: Callable[[Checkpoint], None]) -> bool:

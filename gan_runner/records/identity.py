@@ -53,8 +53,7 @@ def canonical(value: Any) -> Any:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved settings that change the result, flat, by dotted key; those that older folders lack are there."""
     leaves = flatten(config)
-    nodes = {key.rpartition(".")[0] for key in leaves}
-    lacking = {key: value for key, value in ADDED.items() if key.rpartition(".")[0] in nodes}
+    lacking = {key: value for key, value in ADDED.items() if isinstance(config.get(key.split(".")[0]), Mapping)}
     return {
         key: canonical(value)
         for key, value in sorted((lacking | leaves).items())

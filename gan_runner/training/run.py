@@ -59,6 +59,14 @@ class Run:
     def step(self) -> Stats:
         return self.algorithm.step()
 
+    def measure(self, observed: Mapping[str, float]) -> dict[str, float]:
+        """The tags of health. observed: what was logged of the steps since the last log line."""
+        return self.probe(self.batches.noise("health", self.clock.steps, 0).key, self.clock.last, observed)
+
+    def observe(self) -> dict[str, float]:
+        """Learning rates, schedules and images, known without asking the device."""
+        return self.schedules.observe(self.clock.last) | {"progress/images": float(self.clock.images)}
+
     def state(self) -> dict[str, Any]:
         return {
             "generator": self.generator.state_dict(),

@@ -183,10 +183,9 @@ class Session:
         with self.timed("log"):
             run = self.run
             values = run.meter.read()
-            values |= run.probe(run.batches.noise("health", self.clock.steps, 0).key, self.clock.last, values)
+            values |= run.measure(values)
             self.checkpoints.check_finite(values)
-            values |= run.schedules.observe(self.clock.last) | {"progress/images": float(self.clock.images)}
-            values |= self.stopwatch.lap() | {"memory/peak_mb": run.device.peak_memory_mb()}
+            values |= run.observe() | self.stopwatch.lap() | {"memory/peak_mb": run.device.peak_memory_mb()}
             self.reporter.log(values)
 
     def sample(self) -> None:

@@ -7,16 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from gan_runner.augment.augmented import Augmented
+from gan_runner.augment.ada import ADA
+from gan_runner.augment.augmented import Augmented, augmented
 from gan_runner.augment.diffaugment import DiffAugment
 from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.noise import Noise
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
+from gan_runner.training.judging import evaluate
 from gan_runner.training.run import Run
+from gan_runner.training.showcase import fixed_samples
 from tests.augment.test_diffaugment import START, draw, pictures
 from tests.conftest import CPUS, GPUS, SMALL, make_run, on, weights
-from tests.test_run import SGD, check_two_steps, steps
+from tests.game.test_algorithm import SGD, check_two_steps, steps
 
 ALL = ("augment.imgfilter=1", "augment.noise=1", "augment.cutout=1")
 CHOICES = {
@@ -73,32 +76,33 @@ def test_real_and_fake_are_augmented_in_both_updates(loss: str, shown: list[str]
 def test_the_held_out_images_are_augmented_and_samples_and_the_classifier_are_not():
     run = make_run(*SMALL, "loss=wgan_gp", "train.log_every=1", LIFTED)
     inputs = watched(run)
-    run.held_out(0, START)
+    run.algorithm.discriminator.estimate_held_out(0, run.clock.now())
     assert sum(len(batch) for batch in inputs) == 2 * 16  # real and fake
     assert min(batch.min() for batch in inputs) >= 4
     run = make_run(*SMALL, "loss=semi_supervised", LIFTED)
     run.augment.seen.clear()
-    run.fixed_samples()
-    run.evaluate()
+    fixed_samples(run)
+    evaluate(run)
     assert run.augment.seen == []
 
 
 def test_without_an_augmentation_nothing_stands_before_the_discriminator():
     run = make_run(*SMALL)
-    assert run.augmented(run.noise("discriminator", 0, 16), START) is run.discriminator.network
+    noise = run.batches.noise("discriminator", 0, 16)
+    assert augmented(run.discriminator.network, run.augment, noise, START) is run.discriminator.network
 
 
 @pytest.mark.parametrize("device", on({n: o for n, o in (CPUS | GPUS).items() if "fp32" not in n}))
-def test_augmentations_compute_in_single_precision(device: tuple[str, ...]):
+def test_augmentations_compute_in_single_precision(device: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     run = make_run(*SMALL, "loss=r1", "augment=ada", "augment.probability=0.7", *ALL, *device)
-    kinds, pipeline = set(), run.augment
+    kinds, call = set(), ADA.__call__
 
-    def watching(images: Tensor, noise: Noise, progress: Progress) -> Tensor:
-        result = pipeline(images, noise, progress)
+    def watching(pipeline: ADA, images: Tensor, noise: Noise, progress: Progress) -> Tensor:
+        result = call(pipeline, images, noise, progress)
         kinds.update((images.dtype, result.dtype, torch.is_autocast_enabled(images.device.type)))
         return result
 
-    run.augment = watching
+    monkeypatch.setattr(ADA, "__call__", watching)
     run.step()
     assert kinds == {torch.float32, False}
 
@@ -176,5 +180,5 @@ def test_the_state_of_another_augmentation_is_refused():
 def test_the_schedule_of_the_probability_is_among_the_runs():
     ramp = "{_target_: gan_runner.schedule.Schedule, shape: cosine, start: 0.0, end: 0.5}"
     run = make_run(*SMALL, "loss=r3gan", "augment=ada", f"augment.probability={ramp}", "train.total_steps=2")
-    assert "augment.probability" in run.schedules()
+    assert "augment.probability" in run.schedules.by_setting()
     assert [run.step()["augment/probability"].item() for _ in range(2)] == [0.0, pytest.approx(0.25)]

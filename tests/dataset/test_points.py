@@ -141,5 +141,5 @@ def test_a_run_goes_on_in_the_stream_where_it_stopped(name: str):
     for _ in range(3):
         runs[0].step()
     runs[1].load_state(runs[0].state())
-    first, again = (next(run.real_batches).images for run in runs)
+    first, again = (next(run.batches.for_discriminator).images for run in runs)
     assert torch.equal(first, again)

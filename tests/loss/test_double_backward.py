@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from gan_runner.loss import penalty as penalty_module
 from gan_runner.loss.penalty import GradientPenalty
-from gan_runner.networks import counting
+from gan_runner.nn.operations import counting
 from gan_runner.noise import Noise
 from gan_runner.spec import Batch
 

@@ -14,6 +14,7 @@ from gan_runner.model.conditioning import ClassHead
 from gan_runner.noise import Noise
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
+from gan_runner.training.judging import evaluate
 from tests.conftest import make_run
 
 NOISE, START = Noise((0,), 2, torch.device("cpu")), Progress(0, None)
@@ -110,7 +111,7 @@ def test_the_unlabelled_images_come_without_labels_and_the_labelled_ones_from_th
     run = make_run(*FEW)
     seen: set[bytes] = set()
     for _ in range(5):
-        real = next(run.real_batches)
+        real = next(run.batches.for_discriminator)
         assert real.labels is None
         seen |= {image.numpy().tobytes() for image in real.labelled.images}
     assert len(seen) == 40
@@ -119,10 +120,10 @@ def test_the_unlabelled_images_come_without_labels_and_the_labelled_ones_from_th
 @pytest.mark.parametrize("model", ["ssl_mlp", "mlp"])
 def test_few_labels_teach_the_classes(model: str):
     run = make_run(*FEW, f"model={model}", "train.ema_half_life_images=2000", "optimizer.lr=1e-3")
-    before = run.evaluate().values["test_error"]
+    before = evaluate(run).values["test_error"]
     for _ in range(400):
         run.step()
-    after = run.evaluate().values["test_error"]
+    after = evaluate(run).values["test_error"]
     assert before > 0.5
     assert 0.0 <= after < 0.25
 
@@ -133,7 +134,7 @@ def test_evaluating_changes_nothing_in_training():
     for run in (plain, evaluated):
         run.step()
         if run is evaluated:
-            run.evaluate()
+            evaluate(run)
         run.step()
     for p, q in zip(
         plain.discriminator.network.parameters(), evaluated.discriminator.network.parameters(), strict=True

@@ -17,6 +17,7 @@ from gan_runner.metric import cache as cache_module
 from gan_runner.metric.cache import Cache
 from gan_runner.metric.view import CHUNK, Chunk, Features, Judged, Pool
 from gan_runner.storage import lock
+from gan_runner.training.judging import evaluate
 from tests.conftest import SMALL, make_run
 
 IMAGES = torch.randint(256, (3 * CHUNK - 10, 1, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -210,7 +211,7 @@ OF_ALL = {"seed", "version", "precision", "weights"}
 def test_every_value_says_by_what_protocol_it_was_taken():
     names = ("classifier_fid", "classifier_kid", "density_coverage", "pixel_precision_recall", "parzen", "modes")
     run = make_run(*SMALL, f"metric=[{','.join(names)}]", "metric.n_fake=50", "metric.n_real=70", "metric.seed=3")
-    found = run.evaluate("test")
+    found = evaluate(run, "test")
     for protocol in found.protocols.values():
         assert protocol.keys() >= OF_ALL | {"n_fake"}
         assert (protocol["seed"], protocol["version"]) == (3, gan_runner.__version__)
@@ -232,7 +233,7 @@ def test_every_value_says_by_what_protocol_it_was_taken():
 def test_live_weights_other_splits_and_several_features_are_told_apart():
     few = ("loss=semi_supervised", "dataset.labels_per_class=5", "train.ema_half_life_images=1000")
     names = "metric=[test_error,memorization,discriminator_gap,linear_probe]"
-    stamps = make_run(*SMALL, *few, names, "metric.n_fake=50").evaluate("validation").protocols
+    stamps = evaluate(make_run(*SMALL, *few, names, "metric.n_fake=50"), "validation").protocols
     assert (stamps["test_error"]["split"], stamps["validation_error"]["split"]) == ("test", "validation")
     assert {stamps[name]["weights"] for name in ("test_error", "validation_error", "classifier_mifid")} == {"ema"}
     assert {stamps[name]["weights"] for name in ("discriminator_gap", "linear_probe")} == {"live"}
@@ -242,4 +243,9 @@ def test_live_weights_other_splits_and_several_features_are_told_apart():
         assert stamps[name]["features"] == "classifier of the dataset"
     assert stamps["classifier_mifid"]["n_train"] == 1437
     off = make_run(*SMALL, "metric=[pixel_fid]", "metric.n_fake=50", "train.ema_half_life_images=0")
-    assert off.evaluate().protocols["pixel_fid"]["weights"] == "live"
+    assert (
+        evaluate(
+            off,
+        ).protocols["pixel_fid"]["weights"]
+        == "live"
+    )

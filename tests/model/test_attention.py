@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from gan_runner.errors import ConfigError
 from gan_runner.model.attention import SelfAttention
 from tests.conftest import make_run
-from tests.test_run import SYNTHETIC, THIN, attending, steps
+from tests.game.test_algorithm import SYNTHETIC, THIN, attending, steps
 
 PLAYERS = ("generator", "discriminator")
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from gan_runner.assembly.build import make
+from gan_runner.assembly.make import make
 from gan_runner.errors import ConfigError
 from gan_runner.loss.constraint import SpectralNorm
 from gan_runner.model.conditioning import ConditionalBatchNorm, Head, JoinImages, JoinVector

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.testing import assert_close
 
-from gan_runner.assembly.build import Config, make
+from gan_runner.assembly.make import Config, make
 from gan_runner.errors import ConfigError
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import Maxout, ToRange, ToUnit

@@ -7,7 +7,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.testing import assert_close
 
 from gan_runner.model.minibatch import MinibatchDeviation
-from gan_runner.nn.coupling import Batches, sees_single_batches, sees_single_images
+from gan_runner.nn.coupling import StatisticsPerBatch, sees_single_batches, sees_single_images
 from gan_runner.training.run import Run
 from tests.conftest import make_run
 
@@ -47,7 +47,7 @@ def test_batch_norm_sees_each_batch_by_itself_and_remembers_all_in_their_order()
     one, other = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
     scales = torch.arange(1, 5).view(4, 1, 1, 1, 1)
     batches = scales * torch.randn(4, 5, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    with Batches(4):
+    with StatisticsPerBatch(4):
         together = one(batches.flatten(0, 1))
     apart = torch.cat([other(batch) for batch in batches])
     assert_close(together, apart, rtol=0, atol=0)
@@ -79,8 +79,8 @@ NARROW = ("model=dcgan", "dataset=synthetic", "model.generator.width=4", "model.
 )
 def test_the_fakes_of_several_updates_made_at_once_train_as_those_made_one_by_one(overrides: tuple[str, ...]):
     runs = [make_run(*FIXED, *overrides) for _ in range(2)]
-    assert runs[0].together > 1
-    runs[1].together = 1
+    assert runs[0].algorithm.discriminator.at_once > 1
+    runs[1].algorithm.discriminator.at_once = 1
     one, two = (read(run) for run in runs)
     assert one.keys() == two.keys()
     rounding = 3e-2 if "device.precision=bf16" in overrides else 1e-3
@@ -99,7 +99,7 @@ def test_the_fakes_of_several_updates_made_at_once_train_as_those_made_one_by_on
     ids=lambda overrides: overrides[0],
 )
 def test_fakes_are_made_one_by_one_where_one_pass_is_not_the_same_or_gains_nothing(overrides: tuple[str, ...]):
-    assert make_run(*FIXED, "loss=wgan_gp", *overrides).together == 1
+    assert make_run(*FIXED, "loss=wgan_gp", *overrides).algorithm.discriminator.at_once == 1
 
 
 @pytest.mark.parametrize(

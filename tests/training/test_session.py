@@ -16,9 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.testing import assert_close
 
 from gan_runner.errors import ConfigError, Diverged, Stopped
+from gan_runner.game.algorithm import Algorithm
 from gan_runner.records import checkpoint
 from gan_runner.records.folder import RunFolder
-from gan_runner.training import session
+from gan_runner.training import reporting
 from gan_runner.training.run import Run
 from tests.conftest import CORE, CPUS, SMALL, metrics, train_in
 
@@ -110,14 +111,14 @@ def test_a_test_error_that_a_resume_supersedes_is_taken_again(tmp_path: Path):
 def test_a_warm_up_can_be_stopped_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     warm = (*SMALL, "train.discriminator_warmup_steps=9", "train.total_steps=2")
     straight = train_in(tmp_path / "straight", *warm)
-    original = Run.warm_up
+    original = Algorithm.warm_up
 
-    def interrupted(run: Run) -> None:
-        original(run)
-        if run.warmed in (4, 6):
+    def interrupted(algorithm: Algorithm) -> None:
+        original(algorithm)
+        if algorithm.clock.warmed in (4, 6):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Run, "warm_up", interrupted)
+    monkeypatch.setattr(Algorithm, "warm_up", interrupted)
     for _ in range(2):
         with pytest.raises(Stopped, match="at step 0"):
             train_in(tmp_path / "cut", *warm)
@@ -170,7 +171,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Path, monke
     step = Run.step
 
     def killed(run: Run) -> dict:
-        if run.steps == 10:
+        if run.clock.steps == 10:
             raise MemoryError("killed")
         return step(run)
 
@@ -192,7 +193,7 @@ def test_a_signal_ends_the_step_saves_and_the_same_command_goes_on(tmp_path: Pat
     step = Run.step
 
     def signalled(run: Run) -> dict:
-        if run.steps == 5:
+        if run.clock.steps == 5:
             os.kill(os.getpid(), signum)
         return step(run)
 
@@ -243,9 +244,9 @@ def test_a_scheduler_requeues_after_the_checkpoint(tmp_path: Path, monkeypatch: 
     step = Run.step
 
     def preempted(run: Run) -> dict:
-        if run.steps == 5:
+        if run.clock.steps == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        if run.steps == 10:
+        if run.clock.steps == 10:
             os.kill(os.getpid(), signal.SIGUSR2)
         return step(run)
 
@@ -289,10 +290,10 @@ def test_a_rollback_changes_the_noise_and_the_run_goes_on_and_resumes_bit_for_bi
     step, kills = Run.step, []
 
     def poisoned(run: Run) -> dict:
-        if (run.steps, run.rollbacks) in ((6, 0), (10, 1)):
+        if (run.clock.steps, run.clock.rollbacks) in ((6, 0), (10, 1)):
             next(run.generator.network.parameters()).data[0] = math.inf
-        if (run.steps, run.rollbacks) in kills:
-            kills.remove((run.steps, run.rollbacks))
+        if (run.clock.steps, run.clock.rollbacks) in kills:
+            kills.remove((run.clock.steps, run.clock.rollbacks))
             raise MemoryError("killed")
         return step(run)
 
@@ -318,7 +319,7 @@ def test_no_checkpoint_is_written_with_weights_that_are_not_finite(tmp_path: Pat
 
     def poisoned(run: Run) -> dict:
         stats = step(run)
-        if run.steps == 4:
+        if run.clock.steps == 4:
             next(run.generator.network.parameters()).data[0] = math.nan
         return stats
 
@@ -393,8 +394,8 @@ def test_a_run_can_end_by_images_or_by_the_clock(tmp_path: Path):
 
 def test_a_resume_on_another_machine_says_so_once(tmp_path: Path, monkeypatch, caplog):
     train_in(tmp_path / "run", *SMALL, "train.total_steps=2")
-    original = session.environment
-    monkeypatch.setattr(session, "environment", lambda device: {**original(device), "threads": 77})
+    original = reporting.environment
+    monkeypatch.setattr(reporting, "environment", lambda device: {**original(device), "threads": 77})
     caplog.set_level("INFO", "gan_runner")
     train_in(tmp_path / "run", *SMALL, "train.total_steps=4")
     assert caplog.text.count("-> 77") == 1

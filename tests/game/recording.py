@@ -35,7 +35,7 @@ class GraphsOnCPU(Device):
     graphed = ("cpu",)
 
 
-GRAPHS = ("device._target_=tests.recording.GraphsOnCPU", "device.kind=cpu", "device.graphs=true")
+GRAPHS = ("device._target_=tests.game.recording.GraphsOnCPU", "device.kind=cpu", "device.graphs=true")
 
 
 class UncheckedLabels(TorchFunctionMode):

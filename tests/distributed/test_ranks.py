@@ -20,13 +20,13 @@ from gan_runner.records import checkpoint
 from gan_runner.records.folder import RunFolder
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.training.run import Run
-from gan_runner.training.session import Session
+from gan_runner.training.stopwatch import Stopwatch
 from tests.conftest import SMALL, metrics, train_in
-from tests.pairs import Pair, Seen, at_step, computed, refusal, trained, two_ranks
+from tests.distributed.pairs import Pair, Seen, at_step, computed, refusal, trained, two_ranks
+from tests.game.test_algorithm import SGD, THIN, told
 from tests.test_crash import check_equal
-from tests.test_run import SGD, THIN, told
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 UNCOUPLED = ("model.generator.norm=none", "model.discriminator.norm=layer", "model.generator.dropout=0")
 FREE = (*SMALL, *UNCOUPLED, *SGD)
 EVERY = ("train.log_every=2", "train.sample_every=6", "train.checkpoint_every=3")
@@ -98,7 +98,7 @@ def dropped(ranks: Ranks) -> list[float]:
         return network.weight.sum(), {"loss/generator": network.bias.detach().sum()}
 
     device = Device("cpu", ranks=ranks)
-    Player("generator", network, torch.optim.SGD(network.parameters()), Schedule(), device).prepare(
+    Player("generator", network, torch.optim.SGD(network.parameters()), Schedule(), device).gradient(
         terms, [0], Progress(0, 1), ("key",)
     )
     return drawn
@@ -183,7 +183,7 @@ REFUSED = {
     "a penalty of the whole batch": (["loss=dragan"], "torchrun must start 1 process with this loss"),
     "a layer of the whole batch": (["model.discriminator.minibatch=stddev"], "torchrun must start 1 process with Mini"),
     "an image a rank for batch norm": (["train.generator_batch_size=2"], "leaves 1 image in a part"),
-    "a device that hides the ranks": (["device._target_=tests.test_ranks.Deaf"], "should take `ranks`"),
+    "a device that hides the ranks": (["device._target_=tests.distributed.test_ranks.Deaf"], "should take `ranks`"),
 }
 
 
@@ -255,21 +255,21 @@ def test_the_first_ranks_clock_ends_the_run_for_all(pair: Pair, tmp_path: Path):
 def steps_by_the_clock(ranks: Ranks, path: Path, overrides: tuple[str, ...]) -> int:
     """How many are taken, where the second rank's own clock would end the run at once."""
     steps: list[int] = []
-    step, start = Run.step, Session.start
+    step, start = Run.step, Stopwatch.start
 
     def noted(run: Run) -> Any:
-        steps.append(run.steps + 1)
+        steps.append(run.clock.steps + 1)
         return step(run)
 
-    def hurried(session: Session) -> None:
-        start(session)
-        session.started -= 100 * ranks.rank
+    def hurried(stopwatch: Stopwatch) -> None:
+        start(stopwatch)
+        stopwatch.started -= 100 * ranks.rank
 
-    Run.step, Session.start = noted, hurried  # type: ignore[method-assign]
+    Run.step, Stopwatch.start = noted, hurried  # type: ignore[method-assign]
     try:
         trained(ranks, path, overrides)
     finally:
-        Run.step, Session.start = step, start  # type: ignore[method-assign]
+        Run.step, Stopwatch.start = step, start  # type: ignore[method-assign]
     return steps[-1]
 
 

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from gan_runner.device import Device
 from gan_runner.errors import ConfigError
-from gan_runner.game.graphs import Graphs, Tape, hindrance, stand_in
+from gan_runner.game.graphs import Graphs, hindrance
+from gan_runner.game.recording import Tape, stand_in
 from gan_runner.loss.adversarial import Wasserstein
 from gan_runner.noise import Noise
-from gan_runner.schedule import Progress
 from gan_runner.training.run import Run
 from tests.conftest import SMALL, make_run, metrics, train_in, weights
-from tests.recording import GRAPHS, CPURecorder
-from tests.test_run import SYNTHETIC, THIN, told
+from tests.game.recording import GRAPHS, CPURecorder
+from tests.game.test_algorithm import SYNTHETIC, THIN, told
 
 CONVOLUTIONS = ("model=dcgan", "model.generator.width=4", "model.discriminator.width=4", "dataset=synthetic")
 TINY = (*CONVOLUTIONS, "dataset.count=200", "dataset.height=16", "dataset.width=16", "train.batch_size=8")
@@ -109,7 +109,7 @@ def test_after_a_rollback_the_same_graphs_draw_other_noise():
         state = copy.deepcopy(run.state())
         run.step()
         run.load_state(state)
-        run.rollbacks = 1
+        run.clock.rollbacks = 1
         seen.append((first, run.step()))
     the_same(seen[0][0], seen[1][0])
     the_same(seen[0][1], seen[1][1])
@@ -127,9 +127,11 @@ def test_the_gradient_of_a_graph_stays_in_its_place():
     run = make_run(*SMALL[:-1], "loss=gan", *GRAPHS)
     places = []
     for _ in range(3):
-        run.prepare_discriminator(run.steps, Progress(run.steps, run.length))
+        now = run.clock.warm_up()
+        run.algorithm.discriminator.gradient(now.updates[0], now)
         places.append([p.grad.data_ptr() for p in run.discriminator.trainable])
-        run.move_discriminator()
+        run.algorithm.discriminator.move()
+        run.clock.tick(now)
     assert places[0] == places[1] == places[2]
 
 
@@ -200,7 +202,7 @@ def test_an_update_that_cannot_be_recorded_is_told_and_computed_without(
     term: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     """Under auto for a class of ours (here one that pretends to be); under true it ends the run with a sentence."""
-    overrides = (*SMALL[:-1], "loss=wgan", f"loss.adversarial._target_=tests.test_capture.{term}", *GRAPHS[:2])
+    overrides = (*SMALL[:-1], "loss=wgan", f"loss.adversarial._target_=tests.game.test_graphs.{term}", *GRAPHS[:2])
     assert not make_run(*overrides, "device.graphs=auto").graphs.on
     run = make_run(*overrides, "device.graphs=true")
     with pytest.raises(ConfigError, match=r"device\.graphs=true: the discriminator's update cannot be recorded"):

@@ -13,12 +13,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from gan_runner.health.facts import Facts
 from gan_runner.health.probe import deviation, neighbour_distances, standardised
-from gan_runner.health.verdicts import RULES, Facts, Health, Verdict
+from gan_runner.health.verdicts import RULES, Health, Verdict
 from gan_runner.loss.adversarial import NonSaturating, Wasserstein
 from gan_runner.training.run import Run
 from tests.conftest import SMALL, configure, make_run, train_in, weights
-from tests.test_run import SPECTRAL, steps
+from tests.game.test_algorithm import SPECTRAL, steps
 
 WELL = {
     **{"accuracy/real": 0.9, "accuracy/fake": 0.9, "score/real": 1.0, "score/fake": -1.0, "score/gap": 2.0},
@@ -342,7 +343,7 @@ def test_other_data_are_measured_as_well():
     dirac = make_run("experiment=dirac", "device=cpu")
     dirac.step()
     assert "health/sample_std_ratio" not in dirac.measure({})  # the real points are one
-    unsplit = make_run(*SMALL, "~dataset", "+dataset._target_=tests.test_run.Unsplit")
+    unsplit = make_run(*SMALL, "~dataset", "+dataset._target_=tests.game.test_algorithm.Unsplit")
     assert not {"health/overfitting", "health/accuracy_held_out"} & unsplit.measure({}).keys()
 
 
@@ -352,11 +353,11 @@ def test_other_data_are_measured_as_well():
 def judged(run: Run, total: int, every: int = 50) -> list[Verdict]:
     """Trains as a session does, and returns what was said."""
     said = []
-    while run.steps < total:
+    while run.clock.steps < total:
         run.meter.add(run.step())
-        if run.steps % every == 0:
+        if run.clock.steps % every == 0:
             values = run.meter.read()
-            said += run.health.judge(run.steps, values | run.measure(values) | run.observe())
+            said += run.health.judge(run.clock.steps, values | run.measure(values) | run.observe())
             run.meter.reset()
     return said
 
@@ -391,13 +392,13 @@ class FlippedEstimate(Wasserstein):
 
 def constant() -> list[str]:
     removed = [f"~model.generator.{key}" for key in configure()["model"]["generator"] if key != "_target_"]
-    return ["model.generator._target_=tests.test_health.Constant", *removed]
+    return ["model.generator._target_=tests.health.test_health.Constant", *removed]
 
 
-HERE = "loss.adversarial._target_=tests.test_health"
+HERE = "loss.adversarial._target_=tests.health.test_health"
 FAST = ("optimizer.generator.lr=2e-3", "optimizer.discriminator.lr=2e-3")
 STRONG = ("model.discriminator.widths=[64,64]", "model.discriminator.norm=none")
-NOISES = ("~dataset", "+dataset._target_=tests.test_run.Noises", "train.batch_size=32")
+NOISES = ("~dataset", "+dataset._target_=tests.game.test_algorithm.Noises", "train.batch_size=32")
 FAILING = {
     "a generator that answers nothing": (("loss=gan", *constant()), {"no_gradient", "collapse"}),
     "a generator without noise": (
@@ -446,7 +447,7 @@ def test_a_run_that_was_made_to_fail_is_told_so(case: str):
     overrides, verdicts = FAILING[case]
     own = [setting.split("=")[0] for setting in overrides]
     replaced = [o for o in SMALL if o.split("=")[0] not in own]
-    if "tests.test_health.Constant" in " ".join(overrides):
+    if "tests.health.test_health.Constant" in " ".join(overrides):
         replaced.remove(SMALL[0])
     said = judged(make_run(*replaced, *overrides), 1050)
     assert verdicts <= {verdict.name for verdict in said if verdict.alarm}, said

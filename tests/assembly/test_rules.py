@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_runner.assembly.rules import advise
+from gan_runner.assembly.advice import advise
 from gan_runner.errors import ConfigError
 from gan_runner.spec import ImageSpec
 from tests.conftest import SMALL, configure, make_run
@@ -35,11 +35,17 @@ from tests.conftest import SMALL, configure, make_run
         ),
         (["dataset=ring8", "model=toy", "augment=flip"], ["augment (Flip) is for pictures", "augment=none"]),
         (["augment=ada", "loss=wgan_gp"], ["augment.probability=null", "Wasserstein", "augment.probability=0.2"]),
-        (["augment._target_=tests.test_compat.Crop"], ["augment=Crop", "(1, 7, 8)", "keep their shape"]),
+        (["augment._target_=tests.assembly.test_rules.Crop"], ["augment=Crop", "(1, 7, 8)", "keep their shape"]),
         (["augment._target_=gan_runner.loss.adversarial.Hinge"], ["augment=Hinge cannot augment the images"]),
-        (["model.generator._target_=tests.test_compat.WrongSize"], ["model.generator", "(1, 3, 3)", "(1, 8, 8)"]),
-        (["model.generator._target_=tests.test_compat.WrongRange"], ["model.generator leaves the range (-1.0, 1.0)"]),
-        (["model.discriminator._target_=tests.test_compat.Column"], ["model.discriminator", "(2, 1)", "(2,)"]),
+        (
+            ["model.generator._target_=tests.assembly.test_rules.WrongSize"],
+            ["model.generator", "(1, 3, 3)", "(1, 8, 8)"],
+        ),
+        (
+            ["model.generator._target_=tests.assembly.test_rules.WrongRange"],
+            ["model.generator leaves the range (-1.0, 1.0)"],
+        ),
+        (["model.discriminator._target_=tests.assembly.test_rules.Column"], ["model.discriminator", "(2, 1)", "(2,)"]),
     ],
     ids=[
         "batch norm under a gradient penalty",

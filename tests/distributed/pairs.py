@@ -18,11 +18,12 @@ from gan_runner.distributed.torchrun import Torchrun, join
 from gan_runner.game.player import Player
 from gan_runner.main import train
 from gan_runner.records.folder import FolderOfAnother, RunFolder
+from gan_runner.training.judging import evaluate
 from gan_runner.training.run import Run
 from tests.conftest import configure, weights
 
 spawn = multiprocessing.get_context("forkserver")
-spawn.set_forkserver_preload(["tests.pairs", "sklearn.datasets"])
+spawn.set_forkserver_preload(["tests.distributed.pairs", "sklearn.datasets"])
 Pair = Callable[..., list[Any]]
 
 
@@ -83,7 +84,7 @@ class Seen(NamedTuple):
 
 
 def metrics_of(run: Run) -> dict[str, float]:
-    found = run.evaluate()
+    found = evaluate(run)
     return found.values if found is not None else {}
 
 
@@ -120,7 +121,7 @@ def at_step(ranks: Ranks, path: Path, overrides: tuple[str, ...], rank: int, ste
 
     def acting(run: Run) -> Any:
         stats = original(run)
-        if ranks.rank == rank and run.steps == step:
+        if ranks.rank == rank and run.clock.steps == step:
             act()
         return stats
 

@@ -7,14 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from gan_runner.cli.places import CONF
 from gan_runner.errors import ConfigError
-from gan_runner.evaluation.evaluator import Evaluation, Evaluator, Opponent, Selection
-from gan_runner.main import CONF
+from gan_runner.evaluation.evaluator import Evaluator
+from gan_runner.evaluation.opponent import Opponent
+from gan_runner.evaluation.selection import Evaluation, Selection
 from gan_runner.metric.neighbours import nearest
 from gan_runner.metric.view import CHUNK, Chunk, Pool, View
 from gan_runner.noise import Noise
 from gan_runner.spec import ImageSpec
+from gan_runner.training.judging import evaluate
 from gan_runner.training.run import Run
+from gan_runner.training.showcase import sampler_of
 from tests.conftest import SMALL, make_run, weights
 
 ALL = sorted(path.stem for path in (CONF / "metric").glob("*.yaml"))
@@ -67,7 +71,7 @@ def test_every_metric_applies_or_says_in_a_sentence_why_not(monkeypatch, overrid
     assert {sentence.split(" ")[0] for sentence in caught.value.sentences} == {f"metric.{name}" for name in refused}
     assert all(sentence.endswith(".") and "\n" not in sentence for sentence in caught.value.sentences)
     run = make_run(*overrides, *chosen(name for name in HERE if name not in refused))
-    found = run.evaluate()
+    found = evaluate(run)
     odd = {name for name, value in found.values.items() if not math.isfinite(value)}
     assert odd <= {"copying_pixels", "copying_features"}, found.values  # with fewer than 20 images in every cell
     assert "dataset=synthetic" in overrides or not odd
@@ -93,7 +97,7 @@ def test_taking_metrics_changes_nothing_in_training(overrides: tuple[str, ...]):
         state, before = torch.get_rng_state(), live(run)
         if judged:
             modes = [module.training for module in run.discriminator.network.modules()]
-            first, again = run.evaluate(), run.evaluate()
+            first, again = evaluate(run), evaluate(run)
             assert first.values == again.values
             assert torch.equal(torch.get_rng_state(), state)
             assert_close(live(run), before, rtol=0, atol=0)
@@ -114,11 +118,11 @@ def test_values_are_a_function_of_the_weights_alone():
     run, other = (make_run(*SMALL, *chosen(names), f"seed={seed}") for seed in (0, 1))
     for _ in range(3):
         run.step()
-    assert other.evaluate().values != run.evaluate().values
+    assert evaluate(other).values != evaluate(run).values
     state = run.state() | {"counters": {**run.state()["counters"], "steps": 77}}
     third = make_run(*SMALL, *chosen(names))
     third.load_state(state)
-    assert third.evaluate().values == run.evaluate().values
+    assert evaluate(third).values == evaluate(run).values
 
 
 # ---- what values mean, with images of our own in the place of a generator's
@@ -259,8 +263,8 @@ def test_held_out_wasserstein_of_a_linear_discriminator_is_the_distance_of_the_m
     run = make_run(*SMALL, "loss=wgan_gp", "metric=[held_out_wasserstein]", "metric.n_fake=300", "train.batch_size=50")
     run.discriminator.network = Mean(run.real.spec)
     run.ema.averaged[0].data.add_(0.1)  # the live generator is meant, not this one
-    found = run.evaluate("test")
-    sampler = run.sampler_of(run.generator.network)
+    found = evaluate(run, "test")
+    sampler = sampler_of(run, run.generator.network)
     fake = torch.cat([sampler(Noise((0, "sample", n), CHUNK, run.device.torch), None) for n in range(2)])[:300]
     real = run.dataset.decode(run.dataset.split("test").images)
     assert found.values["held_out_wasserstein"] == pytest.approx(float(real.mean() - fake.mean()), abs=0.005)  # 8 bits
@@ -269,10 +273,10 @@ def test_held_out_wasserstein_of_a_linear_discriminator_is_the_distance_of_the_m
 
 def test_the_gap_of_a_discriminator_that_knows_its_images_by_heart_is_one_and_of_a_fresh_one_none():
     run = make_run(*SMALL, "metric=[discriminator_gap]", "metric.n_fake=100")
-    fresh = run.evaluate("test").values
+    fresh = evaluate(run, "test").values
     assert abs(fresh["discriminator_gap"]) < 0.05
     run.discriminator.network = Recalls(run.dataset.decode(run.real.images))
-    known = run.evaluate("test").values
+    known = evaluate(run, "test").values
     assert known["discriminator_gap"] == pytest.approx(1, abs=0.02)
     assert known["discriminator_gap_share"] == pytest.approx(1, abs=0.02)
 
@@ -282,7 +286,7 @@ def test_the_gap_of_a_discriminator_that_says_one_thing_of_all_has_no_share():
     nn.init.zeros_(next(iter(run.discriminator.network.parameters())))
     for parameter in run.discriminator.network.parameters():
         nn.init.zeros_(parameter)
-    found = run.evaluate("test").values
+    found = evaluate(run, "test").values
     assert found["discriminator_gap"] == 0
     assert math.isnan(found["discriminator_gap_share"])
 
@@ -291,10 +295,10 @@ def test_the_probe_reads_the_digits_out_of_pixels_and_nothing_out_of_a_constant(
     """The features of a linear discriminator are its pixels, from which digits are read to 95 % and more."""
     run = make_run(*SMALL, "metric=[linear_probe]")
     run.discriminator.network = Mean(run.real.spec)
-    assert run.evaluate("test").values["linear_probe"] > 0.93
+    assert evaluate(run, "test").values["linear_probe"] > 0.93
     run.discriminator.network = nn.Sequential(nn.Flatten(), Nothing())
     run.discriminator.network.forward = lambda images, labels: run.discriminator.network[1](images)
-    assert run.evaluate("test").values["linear_probe"] < 0.3
+    assert evaluate(run, "test").values["linear_probe"] < 0.3
 
 
 class Nothing(nn.Module):
@@ -315,7 +319,7 @@ def test_batches_of_the_discriminator_are_those_of_training_and_lose_no_image():
             seen.append(len(images))
             return super().forward(images, labels)
 
-    game = Opponent(run.sampler, Notes(run.real.spec), None, run.dataset, 0, 16)
+    game = Opponent(sampler_of(run, run.ema.network), Notes(run.real.spec), None, run.dataset, 0, 16)
     for count, sizes in ((40, [16, 24]), (48, [16, 16, 16]), (5, [5])):
         seen.clear()
         scores = game.scores(run.real.images[:count], None)
@@ -330,7 +334,7 @@ def test_values_of_two_metrics_with_one_name_are_refused():
     again = "+metric.again={_target_: gan_runner.metric.of_features.FrechetDistance, features: pixels, n_fake: 50}"
     run = make_run(*SMALL, "metric=[pixel_fid]", "metric.n_fake=50", again)
     with pytest.raises(ConfigError, match=r"metric.again gives pixel_fid, as another metric does"):
-        run.evaluate()
+        evaluate(run)
 
 
 class Own:
@@ -357,14 +361,14 @@ OWN = {
 
 @pytest.mark.parametrize(("kind", "words"), OWN.items(), ids=OWN)
 def test_a_users_metric_that_goes_wrong_is_named(kind: str, words: str):
-    run = make_run(*SMALL, f"+metric.own={{_target_: tests.test_evaluator.Own, kind: {kind}}}")
+    run = make_run(*SMALL, f"+metric.own={{_target_: tests.evaluation.test_evaluator.Own, kind: {kind}}}")
     with pytest.raises(ConfigError, match=f"metric.own: {words}"):
-        run.evaluate()
+        evaluate(run)
 
 
 def test_a_users_metric_may_return_tensors():
-    run = make_run(*SMALL, "+metric.own={_target_: tests.test_evaluator.Own, kind: number}")
-    found = run.evaluate()
+    run = make_run(*SMALL, "+metric.own={_target_: tests.evaluation.test_evaluator.Own, kind: number}")
+    found = evaluate(run)
     assert found.values == {"own": 3.0}
     assert type(found.values["own"]) is float
     assert found.protocols["own"]["kind"] == "number"
@@ -372,7 +376,7 @@ def test_a_users_metric_may_return_tensors():
 
 def test_two_samples_and_three_training_images_are_enough_to_be_measured():
     few = ("metric.n_fake=2", "metric.modes.n_fake=2", "metric.memorization.n_train=3")
-    found = make_run(*SMALL, "metric=[pixel_fid,pixel_kid,memorization,modes]", *few).evaluate()
+    found = evaluate(make_run(*SMALL, "metric=[pixel_fid,pixel_kid,memorization,modes]", *few))
     assert found.values["modes"] <= 2
     assert found.protocols["classifier_mifid"]["n_train"] == 3
 
@@ -389,11 +393,11 @@ def test_a_generator_that_makes_one_image_has_the_values_of_a_collapse(run: Run)
 def test_a_covariance_without_inverse_is_warned_of_once(caplog: pytest.LogCaptureFixture):
     run = make_run(*SMALL, "metric=[classifier_fid]", "metric.n_fake=100")
     for _ in range(3):
-        run.evaluate()
+        evaluate(run)
     told = [record.getMessage() for record in caplog.records if "covariance" in record.getMessage()]
     assert len(told) == 1
     assert "n_fake=100" in told[0]
-    make_run(*SMALL, "metric=[classifier_fid]", "metric.n_fake=150").evaluate()
+    evaluate(make_run(*SMALL, "metric=[classifier_fid]", "metric.n_fake=150"))
     assert len([record for record in caplog.records if "covariance" in record.getMessage()]) == 1
 
 

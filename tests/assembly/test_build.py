@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from gan_runner.assembly.build import convert, make
+from gan_runner.assembly.make import convert, make
 from gan_runner.errors import ConfigError
 from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.schedule import Schedule

@@ -16,6 +16,7 @@ from gan_runner.protocols import Stateful
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
 from gan_runner.training.run import Run
+from gan_runner.training.showcase import fixed_samples
 from tests.conftest import CORE, CPUS, GPUS, LOSSES, SMALL, configure, make_run, on, weights
 
 
@@ -138,8 +139,8 @@ def test_a_state_carries_everything_on(loss: str, device: tuple[str, ...], k: in
     second = make_run(*overrides)
     second.load_state(copy.deepcopy(first.state()))
     steps(second, 5 - k)
-    assert second.steps == 5
-    assert second.images == straight.images
+    assert second.clock.steps == 5
+    assert second.clock.images == straight.clock.images
     assert_close(weights(second), weights(straight), rtol=0, atol=0)
     assert second.meter.read() == straight.meter.read()
     assert_close(second.state()["generator"], straight.state()["generator"], rtol=0, atol=0)
@@ -215,7 +216,7 @@ def test_one_of_two_betas_may_change():
     overrides = (*SMALL, f"optimizer.betas=[0.0,{RAMP}]")
     run = steps(make_run(*overrides), 3)
     assert run.discriminator.optimizer.param_groups[0]["betas"] == [0.0, pytest.approx(0.6)]
-    assert run.schedules().keys() >= {"optimizer.generator.betas.1", "optimizer.discriminator.betas.1"}
+    assert run.schedules.by_setting().keys() >= {"optimizer.generator.betas.1", "optimizer.discriminator.betas.1"}
     again = make_run(*overrides)
     again.load_state(copy.deepcopy(steps(make_run(*overrides), 2).state()))
     assert_close(weights(steps(again, 1)), weights(run), rtol=0, atol=0)
@@ -225,7 +226,7 @@ def test_the_average_may_begin_short_and_grow():
     run = make_run(*SMALL, f"train.ema_half_life_images={RAMP}")
     run.step()
     assert run.observe()["schedule/ema_half_life_images"] == 0.5
-    assert "train.ema_half_life_images" in run.schedules()
+    assert "train.ema_half_life_images" in run.schedules.by_setting()
 
 
 WRONG = {
@@ -249,7 +250,7 @@ def test_the_discriminator_may_be_trained_alone_first():
         player.optimizer.register_step_post_hook(lambda *_, name=player.name: moves.append(name[0]))
     steps(run, 2)
     assert "".join(moves) == "d" * 9 + "g" + "ddg"
-    assert run.images == 11 * 16
+    assert run.clock.images == 11 * 16
     resumed = make_run(*SMALL, "train.discriminator_warmup_steps=7", "loss.n_critic=2")
     resumed.load_state(copy.deepcopy(run.state()))
     assert_close(weights(steps(resumed, 1)), weights(steps(run, 1)), rtol=0, atol=0)
@@ -258,15 +259,15 @@ def test_the_discriminator_may_be_trained_alone_first():
 def test_images_are_counted_from_the_steps():
     run = make_run(*SMALL, "loss=wgan", "loss.n_critic_burst=7")
     steps(run, 26)
-    assert run.images == (25 * 7 + 5) * 16
+    assert run.clock.images == (25 * 7 + 5) * 16
 
 
 def test_a_length_in_images_is_the_first_step_that_reaches_it():
     run = make_run(*SMALL, "loss=wgan_gp", "train.total_steps=null", "train.total_images=1000")
-    assert run.length == 13  # 13 * 5 * 16 = 1040
-    while not run.finished():
+    assert run.clock.length == 13  # 13 * 5 * 16 = 1040
+    while run.clock.progress() < 1:
         run.step()
-    assert run.steps == 13
+    assert run.clock.steps == 13
 
 
 class Conditional(nn.Module):
@@ -285,10 +286,10 @@ class Conditional(nn.Module):
 def test_fakes_take_the_labels_of_the_real_batch():
     overrides = [o for o in SMALL if "generator.widths" not in o]
     removed = [f"~model.generator.{key}" for key in configure()["model"]["generator"] if key != "_target_"]
-    run = make_run(*overrides, "model.generator._target_=tests.test_run.Conditional", *removed)
+    run = make_run(*overrides, "model.generator._target_=tests.game.test_algorithm.Conditional", *removed)
     shown: list[Batch] = []
-    stream = run.real_batches
-    run.real_batches = iter(lambda: shown.append(next(stream)) or shown[-1], None)
+    stream = run.batches.for_discriminator
+    run.batches.for_discriminator = iter(lambda: shown.append(next(stream)) or shown[-1], None)
     run.step()
     for_discriminator, for_generator = run.generator.network.seen[-2:]
     assert torch.equal(for_discriminator, shown[0].labels)
@@ -308,9 +309,12 @@ def test_seeds_differ_and_repeat(loss: str):
 )
 def test_whatever_has_state_is_part_of_the_state(override: str, more: set[str]):
     run = make_run(*SMALL, override)
-    stateful = {name for name, value in vars(run).items() if isinstance(value, Stateful)}
-    assert stateful == {"generator", "discriminator", "ema", "meter", "health", "selection"} | more
+    held = {**vars(run), **run.averages, "counters": run.clock}
+    stateful = {name for name, value in held.items() if isinstance(value, Stateful)} - {"clock"}
+    assert stateful == {"generator", "discriminator", "ema", "meter", "health", "selection", "counters"} | more
     assert stateful <= run.state().keys()
+    beside = {**vars(run.algorithm), **vars(run.batches), **vars(run.graphs), **vars(run.schedules)}
+    assert {name for name, value in beside.items() if isinstance(value, Stateful)} <= {"clock", "objective", "augment"}
     nested = {name for name, value in vars(run.objective).items() if isinstance(value, Stateful)}
     assert not nested
 
@@ -325,7 +329,7 @@ def test_a_state_of_other_parts_is_refused():
 def test_samples_repeat_and_do_not_disturb_training():
     sampled, undisturbed = make_run(*SMALL), make_run(*SMALL)
     steps(sampled, 2)
-    pictures = [sampled.fixed_samples()[0] for _ in range(2)]
+    pictures = [fixed_samples(sampled)[0] for _ in range(2)]
     assert torch.equal(*pictures)
     assert pictures[0].shape == (64, 1, 8, 8)
     assert_close(
@@ -345,7 +349,7 @@ WITH_BUFFERS = {
 @pytest.mark.parametrize("overrides", WITH_BUFFERS.values(), ids=WITH_BUFFERS)
 def test_looking_at_held_out_images_does_not_disturb_training(overrides: tuple[str, ...]):
     looked, undisturbed = (make_run(*SMALL, *overrides, "train.log_every=1") for _ in range(2))
-    undisturbed.unseen = []
+    undisturbed.algorithm.discriminator.held_out.clear()
     assert "wasserstein/held_out" in steps(looked, 3).meter.read()
     assert "wasserstein/held_out" not in steps(undisturbed, 3).meter.read()
     assert_close(weights(looked), weights(undisturbed), rtol=0, atol=0)
@@ -356,12 +360,14 @@ def test_the_held_out_estimate_is_that_of_the_same_moment(augment: str):
     """With the training images themselves held out, in the order that they are shown, it is the estimate."""
     run = make_run(*SMALL, "loss=wgan_gp", "train.log_every=1", f"augment={augment}")
     shown: list[Batch] = []
-    stream = run.real_batches
-    run.real_batches = iter(lambda: shown.append(next(stream)) or shown[-1], None)
+    stream = run.batches.for_discriminator
+    run.batches.for_discriminator = iter(lambda: shown.append(next(stream)) or shown[-1], None)
     for _ in range(3):
-        run.unseen = [next(run.stream(16, run.images + 4 * 16, "discriminator"))]
+        run.algorithm.discriminator.held_out[:] = [
+            next(run.batches.stream(16, run.clock.images + 4 * 16, "discriminator"))
+        ]
         stats = run.step()
-        assert torch.equal(run.unseen[0].images, shown[-1].images)
+        assert torch.equal(run.algorithm.discriminator.held_out[0].images, shown[-1].images)
         assert_close(stats["wasserstein/held_out"], stats["wasserstein/estimate"])
 
 
@@ -380,7 +386,12 @@ class Unsplit(Noises):
 
 
 def test_the_held_out_estimate_tells_of_a_discriminator_that_learns_by_heart():
-    noises = ("~dataset", "+dataset._target_=tests.test_run.Noises", "train.batch_size=32", "train.log_every=1")
+    noises = (
+        "~dataset",
+        "+dataset._target_=tests.game.test_algorithm.Noises",
+        "train.batch_size=32",
+        "train.log_every=1",
+    )
     run = make_run("loss=wgan_gp", *noises, "device=cpu")
     steps(run, 60)
     values = run.meter.read()
@@ -388,7 +399,7 @@ def test_the_held_out_estimate_tells_of_a_discriminator_that_learns_by_heart():
 
 
 def test_nothing_is_held_out_without_a_validation_split():
-    run = make_run(*SMALL, "loss=wgan_gp", "~dataset", "+dataset._target_=tests.test_run.Unsplit")
+    run = make_run(*SMALL, "loss=wgan_gp", "~dataset", "+dataset._target_=tests.game.test_algorithm.Unsplit")
     assert "wasserstein/held_out" not in run.step()
 
 
@@ -417,8 +428,8 @@ def test_the_penaltys_gradient_reaches_the_discriminator_and_never_the_generator
     run.step()
     run.discriminator.thaw(True)
     run.generator.thaw(True)
-    real, noise = next(run.real_batches), run.noise("discriminator", 0, 16)
-    fake = run.fake(real, noise)
+    real, noise = next(run.batches.for_discriminator), run.batches.noise("discriminator", 0, 16)
+    fake = run.algorithm.discriminator.fakes(real, noise)
     assert fake.images.requires_grad
     penalty, _ = run.objective.penalty(network, real, fake, noise, 0, Progress(0, 100))
     penalty.backward()
@@ -453,7 +464,7 @@ def test_degenerate_images_give_finite_losses_and_gradients(loss: str, precision
             for name, parameter in network.named_parameters():
                 if not name.endswith("original1"):  # of weight norm, the direction, which has no length to lose
                     parameter.data.zero_()
-        noise = run.noise("discriminator", 0, 16)
+        noise = run.batches.noise("discriminator", 0, 16)
         with run.device.autocast():
             value, _ = run.objective.discriminator(network, real, fake, noise, Progress(0, 100))
             penalty, stats = run.objective.penalty(network, real, fake, noise, 0, Progress(0, 100))

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from gan_runner.assembly.build import build
+from gan_runner.cli.places import CONF
 from gan_runner.errors import ConfigError
-from gan_runner.main import CONF
 from gan_runner.model.conditioning import ConditionalBatchNorm
 from gan_runner.nn.normalisation import Normalisation, maps
+from gan_runner.training.showcase import fixed_samples
 from tests.conftest import SMALL, configure, make_run
-from tests.test_run import CONVOLUTIONS, GROUPED, SYNTHETIC, THIN, normalised, steps, told
+from tests.game.test_algorithm import CONVOLUTIONS, GROUPED, SYNTHETIC, THIN, normalised, steps, told
 
 GENERATOR = (*CONVOLUTIONS, "model.weights.generator=spectral")
 WITHOUT = {"r3gan": "begins at 0", "r3gan_small": "begins at 0", "dirac": "has no linear map"}
@@ -76,7 +77,7 @@ def test_every_stock_network_takes_it_or_says_why_not(model: str, kind: str):
     run = build(config)
     for player in (run.generator, run.discriminator):
         assert all(hasattr(layer, "parametrizations") for _, layer in maps(player.network))
-    assert run.fixed_samples()[0].isfinite().all()
+    assert fixed_samples(run)[0].isfinite().all()
 
 
 def test_gains_and_shifts_of_a_conditional_norm_are_left_alone():
@@ -99,17 +100,17 @@ def test_the_averaged_generator_samples_with_largest_singular_values_of_one(ema_
     steps(run, 20)
     network = run.ema.network
     assert max(abs(value - 1) for value in largest_singular_values(network)) > 0.1  # the vectors are those of step 0
-    run.fixed_samples()
+    fixed_samples(run)
     assert largest_singular_values(network) == pytest.approx([1] * 2, abs=1e-4)
 
 
 def test_samples_of_a_resumed_run_are_the_same_whether_or_not_any_were_drawn_before():
     straight, resumed = steps(make_run(*GENERATOR), 4), make_run(*GENERATOR)
     first = steps(make_run(*GENERATOR), 2)
-    first.fixed_samples()
+    fixed_samples(first)
     resumed.load_state(copy.deepcopy(first.state()))
     steps(resumed, 2)
-    assert torch.equal(resumed.fixed_samples()[0], straight.fixed_samples()[0])
+    assert torch.equal(fixed_samples(resumed)[0], fixed_samples(straight)[0])
     assert_close(resumed.state()["generator"], straight.state()["generator"], rtol=0, atol=0)
 
 

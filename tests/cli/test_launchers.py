@@ -83,7 +83,7 @@ def begun(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 @contextlib.contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A real sweep in the working directory, with what it starts in a session of its own."""
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     env = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
     env.pop("HYDRA_FULL_ERROR", None)
     command = [sys.executable, "-m", "gan_runner", *arguments]

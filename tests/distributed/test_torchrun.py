@@ -15,7 +15,7 @@ from gan_runner.records.folder import RunFolder
 from gan_runner.storage import lock
 from tests.conftest import SMALL, Command
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 LONG = (*SMALL, "name=run", "train.log_every=10", "train.checkpoint_every=20", "train.total_steps=100000")
 
@@ -127,4 +127,4 @@ def test_the_other_doors_are_for_one_process(door: Command, monkeypatch: pytest.
     monkeypatch.setenv("WORLD_SIZE", "2")
     answer = door(main)
     assert answer.code == 2
-    assert answer.err.strip() == "torchrun is for python -m gan_runner; start this door without it."
+    assert answer.err.strip() == "torchrun is for python -m gan_runner; start this command without it."

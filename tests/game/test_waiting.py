@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from gan_runner.game.batches import Part
 from gan_runner.loss.adversarial import Wasserstein
 from gan_runner.noise import Noise
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
-from gan_runner.training.run import Part, Run
+from gan_runner.training.run import Run
 from tests.conftest import LOSSES, NEED_CLASSES, SMALL, make_run
-from tests.recording import NoWaiting, Staying, UncheckedLabels
-from tests.test_capture import CASES
-from tests.test_run import PUBLISHED, SYNTHETIC
+from tests.game.recording import NoWaiting, Staying, UncheckedLabels
+from tests.game.test_algorithm import PUBLISHED, SYNTHETIC
+from tests.game.test_graphs import CASES
 
 STEPS = {
     **{f"mlp and {loss}": (*SMALL, f"loss={loss}") for loss in LOSSES if loss not in NEED_CLASSES},
@@ -59,7 +60,7 @@ class Choosing(Wasserstein):
 @pytest.mark.parametrize("term", ["Reading", "Choosing"])
 def test_a_read_would_be_seen(term: str):
     with pytest.raises(AssertionError, match="waits for the device"):
-        step(*SMALL, "loss=wgan", f"loss.adversarial._target_=tests.test_waiting.{term}")
+        step(*SMALL, "loss=wgan", f"loss.adversarial._target_=tests.game.test_waiting.{term}")
 
 
 # ---- on a GPU that is none
@@ -94,7 +95,7 @@ def part(run: Run, player: str, size: int) -> Part:
     images = torch.zeros(size, *run.real.spec.shape, device=CUDA)
     labels = torch.zeros(size, dtype=torch.long, device=CUDA) if run.real.spec.num_classes else None
     known = Batch(images, labels) if run.objective.semi_supervised else None
-    return Part(Batch(images, labels, known), run.noise(player, 0, size))
+    return Part(Batch(images, labels, known), run.batches.noise(player, 0, size))
 
 
 def forwards(*overrides: str) -> None:
@@ -108,8 +109,8 @@ def forwards(*overrides: str) -> None:
             part(run, "generator", run.settings.generator_batch_size),
         )
         with torch.no_grad(), Staying():
-            run.discriminator_terms(0, NOW, parts[0])
-            run.generator_terms(NOW, parts[1])
+            run.algorithm.discriminator.terms(0, NOW, parts[0])
+            run.algorithm.generator.terms(NOW, parts[1])
 
 
 @pytest.mark.usefixtures("_imagined_gpu")
@@ -132,4 +133,4 @@ class Bringing(Wasserstein):
 @pytest.mark.parametrize("term", ["Fetching", "Bringing"])
 def test_a_copy_would_be_seen(term: str):
     with pytest.raises(AssertionError, match="goes between cpu, cuda:0"):
-        forwards(*SMALL, "loss=wgan", f"loss.adversarial._target_=tests.test_waiting.{term}")
+        forwards(*SMALL, "loss=wgan", f"loss.adversarial._target_=tests.game.test_waiting.{term}")

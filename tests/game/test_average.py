@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from gan_runner.game.average import EMA, estimate_batch_statistics
+from gan_runner.game.average import EMA
+from gan_runner.nn.statistics import estimate_batch_statistics
 from gan_runner.schedule import Progress, Schedule
 
 START = Progress(0, None)

@@ -12,7 +12,8 @@ from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from gan_runner.comparison.records import hyperparameters
-from gan_runner.records.logger import Logger, image_grid, tiled
+from gan_runner.records.grid import image_grid, tiled
+from gan_runner.records.logger import Logger
 from gan_runner.spec import ImageSpec
 
 

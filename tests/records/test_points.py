@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from gan_runner.records import points as plot
-from gan_runner.records.points import Game
+from gan_runner.records.points import Scene
 from gan_runner.spec import ImageSpec
+from gan_runner.training.showcase import scene
 from tests.conftest import make_run, weights
 
 NORMAL = ("model.latent.distribution=normal", "model.latent.low=null", "model.latent.high=null")
@@ -29,8 +30,8 @@ class Identity(nn.Module):
         return z[:, :, None, None] + 0 * self.unused
 
 
-def game(real: Tensor, fake: Tensor, score: Callable[[Tensor], Tensor], probability: bool = True) -> Game:
-    return Game("step 7", real, torch.rand(len(fake), 1), fake, score, lambda points: None, probability)
+def game(real: Tensor, fake: Tensor, score: Callable[[Tensor], Tensor], probability: bool = True) -> Scene:
+    return Scene("step 7", real, torch.rand(len(fake), 1), fake, score, lambda points: None, probability)
 
 
 def first(points: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ def test_only_unbounded_points_without_classes_on_a_line_or_in_a_plane_are_shown
 
 @pytest.mark.parametrize(("loss", "probability"), [("gan", True), ("minimax", True), ("hinge", False), ("wgan", False)])
 def test_a_score_is_a_probability_only_where_the_loss_makes_it_one(loss: str, probability: bool):
-    drawn = make_run(*SMALL, "dataset=ring8", f"loss={loss}").game()
+    drawn = scene(make_run(*SMALL, "dataset=ring8", f"loss={loss}"))
     assert drawn.probability == probability
     points = torch.tensor([[0.3, -2.0], [1.0, 0.0]])
     scores = drawn.score(points)
@@ -103,7 +104,7 @@ def test_the_players_that_are_shown_are_the_live_ones_and_stay_as_they_are():
     run = make_run(*SMALL, *batch_norm, "dataset=two_moons", "train.ema_half_life_images=1e6")
     for _ in range(3):
         run.step()
-    before, shown, again = weights(run), run.game(), run.game()
+    before, shown, again = weights(run), scene(run), scene(run)
     points = torch.randn(5, 2)
     assert_close(shown.fake, again.fake, rtol=0, atol=0)
     assert_close(shown.score(points), shown.score(points), rtol=0, atol=0)
@@ -119,11 +120,11 @@ def test_the_players_that_are_shown_are_the_live_ones_and_stay_as_they_are():
 
 def test_a_discriminator_of_a_held_generator_becomes_the_best_one():
     """Between N(1, 1/4) and N(0, 1) the best score is log p / q, a parabola with its top at 4/3."""
-    held = ("model.generator._target_=tests.test_plot.Identity", "optimizer.generator.lr=0")
+    held = ("model.generator._target_=tests.records.test_points.Identity", "optimizer.generator.lr=0")
     run = make_run("experiment=gaussian_1d", *NORMAL, *held, "train.total_steps=150", "device=cpu")
     for _ in range(150):
         run.step()
-    shown = run.game()
+    shown = scene(run)
     x = torch.linspace(-0.5, 2.0, 26).unsqueeze(1)
     known = torch.sigmoid(math.log(2) - 2 * (x - 1).square() + x.square() / 2).squeeze(1)
     assert np.abs(shown.judged(x) - known.numpy()).max() < 0.05

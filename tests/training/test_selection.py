@@ -11,15 +11,18 @@ from torch.testing import assert_close
 
 from gan_runner.distributed.ranks import Ranks
 from gan_runner.errors import ConfigError, Diverged
-from gan_runner.main import is_finished, objective
+from gan_runner.main import is_finished
 from gan_runner.metric.view import View
 from gan_runner.records import checkpoint
 from gan_runner.records.checkpoint import keep_as_best
 from gan_runner.records.folder import RunFolder
-from gan_runner.training import session
+from gan_runner.records.scores import Scores
+from gan_runner.training import judging
+from gan_runner.training.reporting import Reporter
+from gan_runner.training.run import Run
 from tests.conftest import SMALL, Command, configure, make_run, metrics, train_in
-from tests.pairs import Pair, trained, two_ranks
-from tests.test_session import final_state
+from tests.distributed.pairs import Pair, trained, two_ranks
+from tests.training.test_session import final_state
 
 EVERY = ("train.log_every=2", "train.evaluate_every=2", "train.checkpoint_every=2", "train.sample_every=100")
 SCRIPT = [5.0, 3.0, 4.0, 2.0, 6.0, 7.0, 8.0, 9.0]  # at steps 2, 4, 6, ...
@@ -42,24 +45,28 @@ class Scripted:
 
 @pytest.fixture(autouse=True)
 def _step_is_known() -> Iterator[None]:
-    original = session.Run.evaluate
+    original = judging.evaluate
 
     def noted(run: Any, split: str | None = None) -> Any:
-        Scripted.steps["now"] = run.steps
+        Scripted.steps["now"] = run.clock.steps
         return original(run, split)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session.Run, "evaluate", noted)
+        patch.setattr(judging, "evaluate", noted)
         yield
 
 
 def scripted(values: list[float], *overrides: str) -> tuple[str, ...]:
-    node = f"{{_target_: tests.test_selection.Scripted, values: {values}}}".replace(" ", "")
+    node = f"{{_target_: tests.training.test_selection.Scripted, values: {values}}}".replace(" ", "")
     return (*SMALL, *EVERY, f"+metric.own={node}", "train.select_by=scripted", *overrides)
 
 
 def best_step(folder: RunFolder) -> int | None:
     return checkpoint.best_step(folder.checkpoints)
+
+
+def objective(folder: RunFolder, config: dict[str, Any]) -> float:
+    return Scores(folder.read_summary()["metrics"]).objective(config["train"]["select_by"], folder.path)
 
 
 def told(folder: RunFolder) -> dict[str, Any]:
@@ -161,7 +168,7 @@ def test_a_process_that_ends_between_evaluation_and_best_checkpoint_leaves_one_b
     place["before the summary is written"] = (RunFolder, "write_summary", summarized)
     place["before it is saved"] = (checkpoint, "save", saved)
     monkeypatch.setattr(*place[moment])
-    monkeypatch.setattr(session.Session, "conclude", lambda self, status: None)  # what a killed process cannot
+    monkeypatch.setattr(Reporter, "conclude", lambda self, status: None)  # what a killed process cannot
     with pytest.raises(Killed):
         train_in(tmp_path / "cut", *overrides)
     monkeypatch.undo()
@@ -216,20 +223,20 @@ class Never:
 
 
 def never() -> tuple[str, ...]:
-    own = "+metric.own={_target_:tests.test_selection.Never}"
+    own = "+metric.own={_target_:tests.training.test_selection.Never}"
     return (*SMALL, *EVERY, own, "train.select_by=never")
 
 
 def test_weights_that_are_no_numbers_are_a_divergence_and_not_a_mistake_in_a_metric(tmp_path: Path, monkeypatch):
-    original = session.Run.step
+    original = Run.step
 
     def poisoned(run: Any) -> Any:
         stats = original(run)
-        if run.steps == 4:
+        if run.clock.steps == 4:
             next(run.generator.network.parameters()).data.fill_(float("nan"))
         return stats
 
-    monkeypatch.setattr(session.Run, "step", poisoned)
+    monkeypatch.setattr(Run, "step", poisoned)
     overrides = (*SMALL, "metric=[memorization]", "metric.n_fake=50", "train.evaluate_every=4", "train.total_steps=8")
     with pytest.raises(Diverged, match="weights is nan at step 4"):
         train_in(tmp_path / "run", *overrides)
@@ -356,7 +363,7 @@ def test_what_cannot_select_is_refused_before_the_training(overrides: tuple[str,
 
 
 def test_a_users_metric_that_does_not_give_what_it_says_is_told(tmp_path: Path):
-    own = "+metric.own={_target_:tests.test_selection.Boastful}"
+    own = "+metric.own={_target_:tests.training.test_selection.Boastful}"
     with pytest.raises(ConfigError, match=r"train\.select_by=fame was not among the values found: fortune"):
         train_in(tmp_path / "run", *SMALL, *EVERY, own, "train.select_by=fame", "train.total_steps=2")
 
@@ -373,14 +380,14 @@ def test_an_evaluation_that_is_cut_short_costs_no_step_and_is_taken_again(tmp_pa
     asked = scripted(SCRIPT[:2], "train.total_steps=4", f"train.evaluate_every={every}")
     whole = train_in(tmp_path / "whole", *asked)
     with monkeypatch.context() as patched:
-        original = session.Run.evaluate
+        original = judging.evaluate
 
         def cut(run: Any, split: str | None = None) -> Any:
-            if run.steps == 4:
+            if run.clock.steps == 4:
                 raise RuntimeError("killed")
             return original(run, split)
 
-        patched.setattr(session.Run, "evaluate", cut)
+        patched.setattr(judging, "evaluate", cut)
         with pytest.raises(RuntimeError, match="killed"):
             train_in(tmp_path / "cut", *asked)
     assert checkpoint.checkpoints(RunFolder(tmp_path / "cut").checkpoints)[-1].name == "step-00000004.pt"

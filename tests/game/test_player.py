@@ -21,7 +21,7 @@ def player(lr: float = 0.1, schedule: Schedule | None = None) -> Player:
 
 
 def update(one: Player, *arguments) -> dict[str, Tensor]:
-    stats = one.prepare(*arguments)
+    stats = one.gradient(*arguments)
     one.move()
     return stats
 
