@@ -13,6 +13,7 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -103,6 +104,19 @@ def settings_of(typed: Sequence[str]) -> list[str]:
 def settings_typed() -> list[str]:
     """Of the running command."""
     return settings_of(sys.argv[1:])
+
+
+# ---- the choices of all groups
+
+
+def choices_of_groups() -> str:
+    """A line for each group, as --help lists them: of one folder deep, so that what choices share is none of them."""
+    repository = config_loader().repository
+    groups = [name for name in repository.get_group_options("", ObjectType.GROUP) if name != "hydra"]
+    return "\n".join(f"{name}: {', '.join(repository.get_group_options(name))}" for name in groups)
+
+
+OmegaConf.register_new_resolver("choices_of_groups", choices_of_groups, replace=True)
 
 
 # ---- Hydra's grammar
