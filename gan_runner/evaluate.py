@@ -6,22 +6,16 @@ Adds them to a run that is not being trained, or scores a folder of images, made
 import argparse
 import contextlib
 import copy
-import io
 import json
 import logging
 import os
 import signal
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-import torch
 import yaml
-from PIL import Image
 
 from gan_runner.assembly.build import build
 from gan_runner.assembly.objects import make_dataset, make_device, make_evaluator
@@ -30,10 +24,10 @@ from gan_runner.assembly.structure import OF_METRICS
 from gan_runner.cli.compose import compose, quoted
 from gan_runner.cli.entry import find_users_classes, refuse_torchrun, traceback_wanted
 from gan_runner.cli.places import choices_of
-from gan_runner.dataset.picture import Form, OtherSize, Pixels, Unreadable, decoded
 from gan_runner.distributed.ranks import ALONE
 from gan_runner.errors import ConfigError, NotWritten, nearest
 from gan_runner.evaluation.evaluator import subject_of
+from gan_runner.evaluation.foreign import read_images
 from gan_runner.evaluation.selection import Evaluation
 from gan_runner.metric.view import CHUNK, Chunk, Pool
 from gan_runner.records import checkpoint
@@ -43,13 +37,9 @@ from gan_runner.records.grid import tiled
 from gan_runner.records.identity import differences, flatten
 from gan_runner.records.logger import Logger, protocol_text
 from gan_runner.records.scores import REPORT, Scores, finite
-from gan_runner.spec import ImageSpec
 from gan_runner.storage.files import storing
 from gan_runner.training.judging import evaluate as take_metrics
 from gan_runner.training.run import Run
-
-UNREADABLE = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, zipfile.BadZipFile, zlib.error)
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 def main() -> None:
@@ -281,56 +271,7 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
     return {str(options.images): as_json(found)}
 
 
-def read_images(path: Path, spec: ImageSpec) -> torch.Tensor:
-    """(N, C, H, W) uint8, in the order of their names, decoded as those of a dataset, and of its size and channels."""
-    if spec.value_range is None or spec.channels not in (1, 3):
-        raise ConfigError("--images are pictures, and the dataset has none.")
-    form = Form(spec.height, spec.width, spec.channels, "exact")
-    read = arrays if path.suffix == ".npz" else files
-    return torch.from_numpy(np.stack(list(read(path, form))))
-
-
-def at_size(name: Path, form: Form, file: BinaryIO) -> Pixels:
-    try:
-        return decoded(file, form)[0]
-    except OtherSize as error:
-        raise ConfigError(
-            f"--images: {name} is of {error} pixels, the dataset of {form.width}x{form.height}; resize one of them, "
-            f"and say how, since it changes the score."
-        ) from error
-    except Unreadable as error:
-        raise ConfigError(f"--images: {name} cannot be read ({error}); mend or remove it.") from error
-
-
-def arrays(path: Path, form: Form) -> Iterator[Pixels]:
-    """Of (N, H, W, C) uint8: the array `images`, or the only one."""
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            images = found["images" if "images" in found.files else found.files[0]]
-    except UNREADABLE as error:
-        raise ConfigError(f"--images={path} cannot be read; give an npz file of (N, H, W, C) uint8.") from error
-    if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or images.shape[3] not in (1, 3):
-        raise ConfigError(f"--images={path} holds {images.dtype} {images.shape}; give (N, H, W, C) uint8.")
-    for image in images:
-        png = io.BytesIO()
-        Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(png, "png", compress_level=0)
-        yield at_size(path, form, png)
-
-
-def files(path: Path, form: Form) -> Iterator[Pixels]:
-    names = sorted(each for each in path.rglob("*") if each.suffix.lower() in PICTURES)
-    if not path.is_dir() or not names:
-        what = "holds no image" if path.is_dir() else "is no folder and no npz file"
-        raise ConfigError(f"--images={path} {what}; name a folder of images ({', '.join(PICTURES)}).")
-    for name in names:
-        try:
-            with open(name, "rb") as file:
-                yield at_size(name, form, file)
-        except OSError as error:
-            raise ConfigError(f"--images: {name} cannot be read ({error}); mend or remove it.") from error
-
-
-# ---- what is told
+# ---- what is printed
 
 
 def table(title: str, found: Evaluation) -> Iterator[str]:

@@ -120,8 +120,7 @@ def train(
 
     with contextlib.ExitStack() as stack:
         if ranks is ALONE:
-            ranks = Ranks()
-            ranks.local = stack.enter_context(gpu(torch.cuda.device_count()))
+            ranks = Ranks(stack.enter_context(gpu(torch.cuda.device_count())))
         with ranks.ending_together():
             run = build(config, ranks)
             check_search(run.settings.select_by, run.evaluator.better if run.evaluator is not None else {})
@@ -173,12 +172,18 @@ def optimizer_advice(config: Mapping[str, Any]) -> list[str]:
     return [f"experiment={experiment} sets the optimizer, not loss={loss}; optimizer=... chooses another."]
 
 
+class QuietFileHandler(logging.FileHandler):
+    """A full disk is reported by what matters more than a log."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
+        pass
+
+
 @contextlib.contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Sends what the run prints to a file as well."""
     with storing(path.parent):
-        handler = logging.FileHandler(path, encoding="utf-8")
-    handler.handleError = lambda record: None  # type: ignore[method-assign]  # of a full disk the session speaks
+        handler = QuietFileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -70,15 +70,14 @@ def rank(found: Comparison) -> None:
         sign = -1 if objective and objective.better == "high" else 1
         rows.sort(key=lambda row: sign * row.values[which].mean)
         for place, row in enumerate(rows):
-            row.part, row.rank = part, place + 1
+            row.place(part, place + 1)
         found.sorted_by[part] = which
         judge(rows, which)
         ordered += rows
     rest = [row for row in found.rows if row.rank is None]
     for row in rest:
-        row.part = len(parts)
-        row.against = "" if objective is None else why_not(row, objective)
-    found.rows = ordered + rest
+        row.place(len(parts), None, "" if objective is None else why_not(row, objective))
+    found.rows[:] = ordered + rest
 
 
 def why_not(row: Row, objective: Objective) -> str:
@@ -94,23 +93,23 @@ def why_not(row: Row, objective: Objective) -> str:
 def judge(rows: Sequence[Row], which: str) -> None:
     """Each row against the first: Welch's t-test, corrected by Holm for the number of comparisons."""
     first, *others = rows
-    first.against = "best" if others else ""
+    first.compare("best" if others else "")
     tested: dict[int, float] = {}
     for place, row in enumerate(others):
         fewest = min(len(each.values[which].values) for each in (first, row))
         if fewest < FEWEST:
-            row.against = f"n = {fewest}: nothing can be said" if fewest == 1 else f"n = {fewest}: too few to say"
+            row.compare(f"n = {fewest}: nothing can be said" if fewest == 1 else f"n = {fewest}: too few to say")
             continue
         found = welch(first.values[which].values, row.values[which].values)
         if found is None:
-            row.against = "no spread between seeds: nothing can be said"
+            row.compare("no spread between seeds: nothing can be said")
         else:
             tested[place] = found
     highest = 0.0
     for done, place in enumerate(sorted(tested, key=lambda each: tested[each])):
         highest = min(1.0, max(highest, tested[place] * (len(tested) - done)))
         sure = highest < SIGNIFICANT
-        others[place].against = f"worse (p={p_text(highest)})" if sure else f"within spread (p={p_text(highest)})"
+        others[place].compare(f"worse (p={p_text(highest)})" if sure else f"within spread (p={p_text(highest)})")
 
 
 def p_text(p: float) -> str:

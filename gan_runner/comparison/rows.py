@@ -59,6 +59,15 @@ class Row:
     rank: int | None = None
     against: str = ""  # the best of the part
 
+    def place(self, part: int, rank: int | None, against: str = "") -> None:
+        self.part, self.rank, self.against = part, rank, against
+
+    def compare(self, against: str) -> None:
+        self.against = against
+
+    def name(self, label: str) -> None:
+        self.label = label
+
     def spread(self, read: Callable[[Record], float | None]) -> Spread:
         return spread_of(self.counted or self.runs, read)
 
@@ -150,13 +159,13 @@ def name_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
             keys = fewer
     short = short_names(columns)
     for row in rows:
-        told = {key: row.settings[key] for key in keys if row.settings[key] != "-"}
-        row.label = " ".join(value if key in COLUMNS else f"{short[key]}={value}" for key, value in told.items())
-        row.label = row.label or row.runs[0].path.name
+        shown = {key: row.settings[key] for key in keys if row.settings[key] != "-"}
+        label = " ".join(value if key in COLUMNS else f"{short[key]}={value}" for key, value in shown.items())
+        row.name(label or row.runs[0].path.name)
     for label, count in Counter(row.label for row in rows).items():
         if count > 1:
             for place, row in enumerate(row for row in rows if row.label == label):
-                row.label = f"{label} #{place + 1}"
+                row.name(f"{label} #{place + 1}")
 
 
 def kinds(rows: Sequence[Row], keys: Sequence[str]) -> int:

@@ -41,7 +41,7 @@ class Points(ImageDataset):
         if name != "train":
             return part
         endless = copy.copy(self)
-        endless.images, endless.splits = part.images, part.splits
+        vars(endless).update(images=part.images, splits=part.splits)
         return endless
 
     def block(self, seed: int, number: int) -> Tensor:

@@ -17,7 +17,10 @@ class Ranks:
 
     rank = 0
     count = 1
-    local = 0  # the rank among those of the same machine, which is the number of its GPU
+
+    def __init__(self, local: int = 0):
+        """local: the rank among those of the same machine, which is the number of its GPU."""
+        self.local = local
 
     @property
     def first(self) -> bool:

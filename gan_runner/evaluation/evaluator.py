@@ -88,7 +88,7 @@ class Evaluator:
         values: dict[str, float] = {}
         protocols: dict[str, dict[str, Any]] = {}
         for name, metric in self.metrics.items():
-            view.stamp, view.stamps = {}, {}
+            view.begin()
             try:
                 found = numbers(metric(view))
             except ValueError as error:

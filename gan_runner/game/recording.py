@@ -33,6 +33,10 @@ class Tape:
         self.buffers: dict[tuple[tuple[int | str, ...], Draw, tuple[int, ...]], Tensor] = {}
         self.complete = False
 
+    def finish(self) -> None:
+        """From here on no other draw may be made."""
+        self.complete = True
+
     def play(self, noise: Noise) -> None:
         """Draws all anew, from the key of another update."""
         for (scope, draw, shape), buffer in self.buffers.items():
@@ -150,7 +154,7 @@ class Update:
         compute = partial(self.compute, accumulate)
         for _ in range(REHEARSALS):
             expected = self.tried(reseed, lambda: self.recorder.rehearse(compute).copied())
-        self.tape.complete = True
+        self.tape.finish()
         reseed()
         with self.undisturbed():
             self.left, self.launch = self.recorder.record(compute)

@@ -235,6 +235,10 @@ class View:
     warnings: list[str] = field(default_factory=list)
     pictures: dict[str, tuple[Tensor, int]] = field(default_factory=dict)  # name -> images and columns of a grid
 
+    def begin(self) -> None:
+        """For the next metric, which has used nothing yet."""
+        self.stamp, self.stamps = {}, {}
+
     def real(self, count: int | None = None, split: str | None = None) -> Judged:
         """The first images of a split, by default of the one that is judged and all of them."""
         name = split or self.split

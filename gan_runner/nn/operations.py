@@ -9,10 +9,14 @@ from torch.utils.module_tracker import ModuleTracker
 
 def counting() -> FlopCounterMode:
     """Counts the operations of what is computed within it."""
-    formulas = {torch.ops.aten.convolution_backward: of_convolution_backward}
-    counter = FlopCounterMode(display=False, custom_mapping=formulas)
-    counter.mod_tracker = Untracked()
-    return counter
+    return Counter()
+
+
+class Counter(FlopCounterMode):
+    def __init__(self) -> None:
+        formulas = {torch.ops.aten.convolution_backward: of_convolution_backward}
+        super().__init__(display=False, custom_mapping=formulas)
+        self.mod_tracker = Untracked()
 
 
 class Untracked(ModuleTracker):
