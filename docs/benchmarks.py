@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gan_runner.benchmark import BENCHMARKS, told
+from gan_runner.benchmark import BENCHMARKS, spelled
 from gan_runner.benchmarking.contest import Bare
 from gan_runner.benchmarking.measuring import Plan, spread
 from gan_runner.cli.compose import compose
@@ -144,10 +144,10 @@ def tell(name: str, found: Sequence[Mapping[str, Any]]) -> None:
         if "error" in row:
             cells = (row["error"], "-", "-", "-")
         else:
-            share = told(row["share_of_matrix_rate"], ".0%") if "share_of_matrix_rate" in row else "-"
+            share = spelled(row["share_of_matrix_rate"], ".0%") if "share_of_matrix_rate" in row else "-"
             time_beside = ratio(before.get("images_per_second", {}).get("median"), row["images_per_second"]["median"])
             work_beside = ratio(row.get("operations_per_image"), before.get("operations_per_image"))
-            cells = (told(row["images_per_second"], ",.0f"), time_beside, work_beside, share)
+            cells = (spelled(row["images_per_second"], ",.0f"), time_beside, work_beside, share)
             before = row
         print(f"| {name} | {row['to']} | {' | '.join(cells)} |", flush=True)
 

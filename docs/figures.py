@@ -167,7 +167,7 @@ def ring8(sweep: Path = Path("outputs/ring8")) -> None:
     figure, axes = panels(len(folders), 6)
     print("| loss | modes | within 3 deviations | reverse KL | steps | seconds |\n|---|---|---|---|---|---|")
     for axis, folder in zip(axes, folders, strict=True):
-        _, sampler = sample.load(sample.parse([str(folder)]))
+        _, sampler = sample.load(sample.options_of([str(folder)]))
         points = torch.cat(list(sample.batches(sampler, 0, SAMPLES, None))).flatten(1)
         data = make((RunFolder(folder).read_config() or {})["dataset"], "dataset")
         found, good, kl = modes(points, data.centers, data.std)

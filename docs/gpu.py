@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from gan_runner.assembly.rules import first_line
-from gan_runner.benchmark import told
+from gan_runner.benchmark import spelled
 from gan_runner.benchmarking.contest import Bare
 from gan_runner.benchmarking.measuring import Plan
 from gan_runner.cli.compose import compose
@@ -314,7 +314,7 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if "error" in row:
         return row["networks"], row["computed"], row["error"], "-", "-"
-    rate, share = told(row["images_per_second"], ",.0f"), told(row["share_of_matrix_rate"], ".1%")
+    rate, share = spelled(row["images_per_second"], ",.0f"), spelled(row["share_of_matrix_rate"], ".1%")
     return row["networks"], row["computed"], rate, share, f"{row['peak_memory_mb']:,.0f}"
 
 

@@ -33,7 +33,7 @@ COLUMNS = ("run", "computed in", "images/s", "steps/s", "times its bare loop", "
 def main() -> None:
     typed = sys.argv[1:]
     try:
-        plan, sys.argv[1:] = parse(typed)
+        plan, sys.argv[1:] = plan_of(typed)
     except ConfigError as error:
         end(error, wanted=False)
 
@@ -58,7 +58,7 @@ def carry_out(cfg: DictConfig, plan: Plan, command: str) -> None:
     print("\n".join([*report(result), "", *markdown(result), "", f"saved in {file}"]))
 
 
-def parse(arguments: Sequence[str]) -> tuple[Plan, list[str]]:
+def plan_of(arguments: Sequence[str]) -> tuple[Plan, list[str]]:
     """Our own settings, which are no part of the run's, and what is left for Hydra."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--seconds", type=float, default=5.0)
@@ -81,17 +81,17 @@ def report(result: Mapping[str, Any]) -> Iterator[str]:
     for name, words in (("runner", "this runner"), ("bare", "its bare loop"), ("textbook", "textbook loop, fp32")):
         if name in result:
             images, steps = result[name]["images_per_second"], result[name]["steps_per_second"]
-            yield f"{words:<22}{told(images, ',.0f')} images/s, {told(steps, ',.2f')} steps/s"
+            yield f"{words:<22}{spelled(images, ',.0f')} images/s, {spelled(steps, ',.2f')} steps/s"
     for name, words in (("bare", "beside the bare loop"), ("textbook", "beside the textbook")):
         if f"beside_{name}" in result:
-            yield f"{words:<22}{told(result[f'beside_{name}'], '.3f')} times as fast"
+            yield f"{words:<22}{spelled(result[f'beside_{name}'], '.3f')} times as fast"
     shares = ", ".join(f"{name} {share:.2%}" for name, share in result["shares_of_time"].items())
     yield f"{'share of time':<22}{shares}"
     yield f"{'operations an image':<22}{result['operations_per_image']:,.0f}"
     for name, words in (("operations_per_second", "operations reached"), ("matrix_operations_per_second", "matrices")):
         giga = {key: value / 1e9 for key, value in result[name].items() if key != "repeats"}
-        yield f"{words:<22}{told(giga, ',.1f')} billion a second"
-    yield f"{'share of that rate':<22}{told(result['share_of_matrix_rate'], '.1%')}"
+        yield f"{words:<22}{spelled(giga, ',.1f')} billion a second"
+    yield f"{'share of that rate':<22}{spelled(result['share_of_matrix_rate'], '.1%')}"
     first = result["seconds_to_first_step"]
     yield f"{'first step after':<22}{'unknown here' if first is None else f'{first:.1f} s'}"
     yield f"{'peak memory':<22}{result['peak_memory_mb']:,.0f} MB"
@@ -103,7 +103,7 @@ def arithmetic(result: Mapping[str, Any]) -> str:
     return f"{precision}, {threads} thread{'s' * (threads > 1)}"
 
 
-def told(values: Mapping[str, Any], form: str) -> str:
+def spelled(values: Mapping[str, Any], form: str) -> str:
     return f"{values['median']:{form}} ({values['least']:{form}} to {values['most']:{form}})"
 
 
@@ -113,11 +113,11 @@ def markdown(result: Mapping[str, Any]) -> Iterator[str]:
     row = (
         f"`{result['name']}`",
         arithmetic(result),
-        told(own["images_per_second"], ",.0f"),
-        told(own["steps_per_second"], ".2f"),
-        told(result["beside_bare"], ".3f"),
-        told(result["beside_textbook"], ".2f") if "beside_textbook" in result else "-",
-        told(result["share_of_matrix_rate"], ".0%"),
+        spelled(own["images_per_second"], ",.0f"),
+        spelled(own["steps_per_second"], ".2f"),
+        spelled(result["beside_bare"], ".3f"),
+        spelled(result["beside_textbook"], ".2f") if "beside_textbook" in result else "-",
+        spelled(result["share_of_matrix_rate"], ".0%"),
     )
     for cells in (COLUMNS, ("---",) * len(COLUMNS), row):
         yield f"| {' | '.join(cells)} |"

@@ -21,7 +21,7 @@ USUAL = ("loss/discriminator", "loss/generator")  # curves of every run
 
 def main() -> None:
     try:
-        options = parse(sys.argv[1:])
+        options = options_of(sys.argv[1:])
         records = chosen(options)
         found = compare(records, options.by, options.select, options.split)
         for line in terminal(found):
@@ -34,7 +34,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
+def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m gan_runner.compare", description="Many runs in one table, one page and one file."
     )
@@ -53,13 +53,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def tell(sentence: str) -> None:
+def warn(sentence: str) -> None:
     print(clean(sentence), file=sys.stderr)
 
 
 def chosen(options: argparse.Namespace) -> list[Record]:
-    found = (read(path, tell) for path in run_folders(options.runs, tell))
-    records = once([record for record in found if record is not None], tell)
+    found = (read(path, warn) for path in run_folders(options.runs, warn))
+    records = once([record for record in found if record is not None], warn)
     if not records:
         raise ConfigError("there is no run to compare; name run folders such as outputs/*.")
     for condition in options.where:
@@ -75,8 +75,8 @@ def filtered(records: Sequence[Record], condition: str) -> list[Record]:
         raise ConfigError(f"--where {condition} is no setting=value of these runs{nearest(key, known)}.")
     kept = [record for record in records if matches(record.setting(key), values)]
     if not kept:
-        told = ", ".join(sorted(value for value in there if value is not None))
-        raise ConfigError(f"--where {condition} leaves no run; {key} is {told}.")
+        shown = ", ".join(sorted(value for value in there if value is not None))
+        raise ConfigError(f"--where {condition} leaves no run; {key} is {shown}.")
     return kept
 
 
@@ -97,10 +97,10 @@ def write(found: Comparison, options: argparse.Namespace) -> list[Path]:
     default = Path(os.path.commonpath([record.path.absolute().parent for record in found.records]))
     out: Path = options.out or Path(os.path.relpath(default))
     tags = tags_of(found, options.tag)
-    read_curves = {record.path: curves(record, tags, options.axis, tell) for record in found.records}
+    read_curves = {record.path: curves(record, tags, options.axis, warn) for record in found.records}
     for tag in options.tag or ():
         if not any(tag in each for each in read_curves.values()):
-            tell(f"--tag {tag}: no run has logged it.")
+            warn(f"--tag {tag}: no run has logged it.")
     contents = {
         "compare.md": "\n".join(markdown(found)) + "\n",
         "compare.csv": comma_separated(found),
@@ -115,9 +115,9 @@ def write(found: Comparison, options: argparse.Namespace) -> list[Path]:
     return [out / name for name in contents]
 
 
-def tags_of(found: Comparison, asked: Sequence[str] | None) -> list[str]:
-    if asked:
-        return list(asked)
+def tags_of(found: Comparison, requested: Sequence[str] | None) -> list[str]:
+    if requested:
+        return list(requested)
     objective = found.objective
     own = [] if objective is None else [objective.name if objective.is_tag else f"metric/{objective.name}"]
     return list(dict.fromkeys([*own, *USUAL]))

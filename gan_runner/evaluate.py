@@ -29,7 +29,7 @@ from gan_runner.errors import ConfigError, NotWritten, nearest
 from gan_runner.evaluation.evaluator import subject_of
 from gan_runner.evaluation.foreign import read_images
 from gan_runner.evaluation.selection import Evaluation
-from gan_runner.metric.view import CHUNK, Chunk, Pool
+from gan_runner.metric.inputs import CHUNK, Chunk, Pool
 from gan_runner.records import checkpoint
 from gan_runner.records.checkpoint import Checkpoint
 from gan_runner.records.folder import RunFolder
@@ -47,7 +47,7 @@ def main() -> None:
         refuse_torchrun()
         find_users_classes()
         with speaking():
-            options = checked(parse(sys.argv[1:]))
+            options = checked(options_of(sys.argv[1:]))
             found = score_images(options) if options.images is not None else evaluate(options)
             if options.out is not None:
                 write(options.out, found)
@@ -73,7 +73,7 @@ def speaking() -> Iterator[None]:
         log.removeHandler(voice)
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
+def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m gan_runner.evaluate", description="Metrics of a finished run, or of a folder of images."
     )
@@ -149,8 +149,10 @@ def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, An
         for name in options.metric:
             if name not in (*known, *nodes):
                 raise ConfigError(f"--metric {name} is none of {', '.join(known)}{nearest(name, known)}.")
-        asked = [name for name in options.metric if name in known and name not in nodes]
-        published = compose([f"metric=[{','.join(asked)}]", *(f"metric.{k}={quoted(v)}" for k, v in shared.items())])
+        published_names = [name for name in options.metric if name in known and name not in nodes]
+        published = compose(
+            [f"metric=[{','.join(published_names)}]", *(f"metric.{k}={quoted(v)}" for k, v in shared.items())]
+        )
         nodes = {name: nodes[name] if name in nodes else published["metric"][name] for name in options.metric}
     if not nodes:
         raise ConfigError("this run has no metrics of its own; name some with --metric, as --metric classifier_fid.")

@@ -20,7 +20,7 @@ from gan_runner.device import Device
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.sampler import Sampler
 from gan_runner.game.average import EMA
-from gan_runner.metric.view import CHUNK
+from gan_runner.metric.inputs import CHUNK
 from gan_runner.records.checkpoint import Checkpoint
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.grid import image_grid, to_pixels
@@ -30,13 +30,13 @@ from gan_runner.spec import ImageSpec
 def main() -> None:
     try:
         refuse_torchrun()
-        print(write(parse(sys.argv[1:])))
+        print(write(options_of(sys.argv[1:])))
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
+def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gan_runner.sample", description="Images from a run's generator.")
     parser.add_argument("run", type=Path, help="a run folder: outputs/NAME")
     parser.add_argument("--count", type=int, default=64, help="how many images (default 64)")
@@ -90,7 +90,7 @@ def wanted_labels(options: argparse.Namespace, sampler: Sampler) -> Tensor | Non
 
 def batches(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> Iterator[Tensor]:
     count = count if labels is None else len(labels)
-    sampler.prepare()
+    sampler.estimate_statistics()
     for number in range(math.ceil(count / CHUNK)):
         chunk = None
         if labels is not None:

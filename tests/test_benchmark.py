@@ -14,7 +14,7 @@ from PIL import Image
 
 from gan_runner import benchmark
 from gan_runner.assembly.build import build
-from gan_runner.benchmark import parse
+from gan_runner.benchmark import plan_of
 from gan_runner.benchmarking.measuring import operations, textbook_config
 from gan_runner.benchmarking.textbook import Textbook, Untouched, of_size, unfit
 from gan_runner.nn.operations import counting
@@ -254,8 +254,8 @@ def test_what_the_textbook_cannot_do_is_said(show: Command, in_tmp: Path, overri
 
 
 def test_its_own_settings_are_no_part_of_the_run():
-    assert parse(["loss=gan", "--seconds=2", "seed=1", "--repeats", "3"]) == ((2.0, 3), ["loss=gan", "seed=1"])
-    assert parse(["--cfg", "job"]) == ((5.0, 5), ["--cfg", "job"])
+    assert plan_of(["loss=gan", "--seconds=2", "seed=1", "--repeats", "3"]) == ((2.0, 3), ["loss=gan", "seed=1"])
+    assert plan_of(["--cfg", "job"]) == ((5.0, 5), ["--cfg", "job"])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from gan_runner import sample
 from gan_runner.evaluate import main, read_images, take_metrics
-from gan_runner.metric.view import View
+from gan_runner.metric.inputs import View
 from gan_runner.records.folder import RunFolder
 from gan_runner.spec import ImageSpec
 from gan_runner.storage import lock

@@ -63,7 +63,7 @@ def build(config: Config, ranks: Ranks = ALONE, splits: Sequence[str] = (SELECTI
     )
     rules.check(run)
     if run.evaluator is not None:
-        ranks.in_turn(run.evaluator.prepare)
+        ranks.in_turn(run.evaluator.load_extractors)
     return run
 
 

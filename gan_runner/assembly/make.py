@@ -48,9 +48,9 @@ def call(target: Callable[..., Any], path: str, settings: Config, runtime: Confi
     """target(settings, runtime), what its constructor refuses told as a mistake in the setting at `path`."""
     parameters, hints = signature(target)
     converted = {key: convert(value, hints.get(key))[0] for key, value in settings.items()}
-    asked = {key: value for key, value in runtime.items() if key in parameters}
+    taken = {key: value for key, value in runtime.items() if key in parameters}
     try:
-        return target(**converted, **asked)
+        return target(**converted, **taken)
     except (ValueError, TypeError, IndexError, RuntimeError) as error:
         sentence = str(error).split("\n")[0]
         named = re.split(r"[.=]", sentence)[0] in parameters

@@ -15,7 +15,7 @@ from gan_runner.errors import ConfigError
 from gan_runner.evaluation.evaluator import Evaluator
 from gan_runner.game.player import Player, Scheduled, now
 from gan_runner.metric.cache import Cache
-from gan_runner.metric.view import Subject
+from gan_runner.metric.inputs import Subject
 from gan_runner.schedule import Progress, Schedule
 
 SCHEDULE = "gan_runner.schedule.Schedule"

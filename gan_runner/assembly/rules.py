@@ -81,9 +81,9 @@ def energies_are_errors(run: Run) -> Iterator[str]:
 
 def labels_reach_both_players(run: Run) -> Iterator[str]:
     generator, discriminator = run.generator.network, run.discriminator.network
-    told = [getattr(network, "conditional", None) for network in (generator, discriminator)]
-    if told in ([True, False], [False, True]):
-        knows, ignores = ("generator", "discriminator") if told[0] else ("discriminator", "generator")
+    conditional = [getattr(network, "conditional", None) for network in (generator, discriminator)]
+    if conditional in ([True, False], [False, True]):
+        knows, ignores = ("generator", "discriminator") if conditional[0] else ("discriminator", "generator")
         yield (
             f"model.{knows} is told the labels and model.{ignores} is not, so that they mean nothing; set "
             f"model.{ignores}.conditioning=one_hot (or another), or model.{knows}.conditioning=none."
@@ -244,8 +244,8 @@ def networks_fit_the_data(run: Run) -> Iterator[str]:
             f"loss needs the logits of the classes, which model.discriminator does not give; set "
             f"model.discriminator.{run.objective.needs_logits}."
         )
-    told = getattr(discriminator, "conditional", False)
-    if told and not run.objective.needs_logits and has_logits(discriminator, images.float(), labels):
+    conditional = getattr(discriminator, "conditional", False)
+    if conditional and not run.objective.needs_logits and has_logits(discriminator, images.float(), labels):
         yield (
             "model.discriminator.conditioning=classifier names classes that this loss does not ask for; choose "
             "loss=acgan, or another conditioning."

@@ -77,7 +77,7 @@ class Contest:
         try:
             with self.session.opened():
                 self.begin()
-                self.prepare_rivals()
+                self.build_rivals()
                 turns = [self.run_lap, self.bare_lap, self.textbook_lap, self.matrix_lap]
                 for number in range(self.plan.repeats):
                     for turn in turns if number % 2 == 0 else turns[::-1]:
@@ -102,7 +102,7 @@ class Contest:
         self.spent.clear()
         self.peak_memory = self.run.device.peak_memory_mb()
 
-    def prepare_rivals(self) -> None:
+    def build_rivals(self) -> None:
         self.bare, plain = build(self.config), build(textbook_config(self.config))
         self.operations = operations(plain)
         self.reason = unfit(plain)

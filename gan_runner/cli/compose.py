@@ -41,7 +41,7 @@ def compose(overrides: Iterable[str], primary: str = PRIMARY) -> dict[str, Any]:
 
 def composed(overrides: Iterable[str], primary: str = PRIMARY) -> DictConfig:
     """Before its interpolations are resolved. Raises what Hydra raises."""
-    loader, parsed = config_loader(), parse(overrides)
+    loader, parsed = config_loader(), parse_overrides(overrides)
     choices = [each for each in parsed if loader.repository.group_exists(each.key_or_group) and not merges(each)]
     values = [each for each in parsed if each not in choices]
     config = copy.deepcopy(of_choices(loader, primary, *(str(choice.input_line) for choice in choices)))
@@ -122,7 +122,7 @@ OmegaConf.register_new_resolver("choices_of_groups", choices_of_groups, replace=
 # ---- Hydra's grammar
 
 
-def parse(overrides: Iterable[str]) -> list[Override]:
+def parse_overrides(overrides: Iterable[str]) -> list[Override]:
     return list(OverridesParser.create().parse_overrides(list(overrides)))
 
 

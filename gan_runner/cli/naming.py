@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from gan_runner.cli.compose import compose, parse, quoted
+from gan_runner.cli.compose import compose, parse_overrides, quoted
 from gan_runner.cli.places import OUTPUTS
 from gan_runner.errors import ConfigError
 from gan_runner.records.folder import RunFolder
@@ -42,7 +42,7 @@ def run_name(cfg: DictConfig, config: Mapping[str, Any]) -> str:
 def typed_overrides() -> dict[str, Override]:
     """What was typed, by key, in its order; of a key that was typed twice, the last."""
     typed: dict[str, Override] = {}
-    for override in parse(HydraConfig.get().overrides.task):
+    for override in parse_overrides(HydraConfig.get().overrides.task):
         for leaf in spread(override):
             typed.pop(leaf.key_or_group, None)
             typed[leaf.key_or_group] = leaf
@@ -56,7 +56,7 @@ def spread(override: Override) -> list[Override]:
         raise ConfigError(f"{override.key_or_group}={show(value)} should be one choice.")
     if not isinstance(value, dict) or not value:
         return [override]
-    return parse(f"++{override.key_or_group}.{key}={quoted(item)}" for key, item in flatten(value).items())
+    return parse_overrides(f"++{override.key_or_group}.{key}={quoted(item)}" for key, item in flatten(value).items())
 
 
 def with_effect(typed: dict[str, str]) -> list[str]:

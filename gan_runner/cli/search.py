@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gan_runner.cli.compose import parse
+from gan_runner.cli.compose import parse_overrides
 from gan_runner.cli.places import OUTPUTS
 from gan_runner.errors import ConfigError, SweepError
 from gan_runner.records.identity import chosen_name
@@ -89,7 +89,9 @@ def refuse(error: ConfigError) -> NoReturn:
 
 
 def check(sweeper: DictConfig, typed: Sequence[str]) -> None:
-    given = dict.fromkeys(sweeper.params or {}, True) | {e.key_or_group: e.is_sweep_override() for e in parse(typed)}
+    given = dict.fromkeys(sweeper.params or {}, True) | {
+        e.key_or_group: e.is_sweep_override() for e in parse_overrides(typed)
+    }
     searched = [key for key, several in given.items() if several]
     if sweeper.study_name is None:
         raise ConfigError("hydra/sweeper=search keeps its trials in a study; name it with study=NAME.")

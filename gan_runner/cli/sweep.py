@@ -1,4 +1,4 @@
-"""What becomes of the jobs of a sweep: noted as they begin, told at its end from their run folders."""
+"""What becomes of the jobs of a sweep: noted as they begin, sentence at its end from their run folders."""
 
 import contextlib
 import fcntl
@@ -63,8 +63,8 @@ def followed(outputs: Path) -> Iterator[None]:
             raise
         code = KILLED
         killed = any(each.status == "killed" for each in jobs(place))
-        told = "a job was killed; the same command goes on from its last checkpoint, and does what is missing."
-        print(told if killed else str(error).strip().split("\n")[0], file=sys.stderr, flush=True)
+        sentence = "a job was killed; the same command goes on from its last checkpoint, and does what is missing."
+        print(sentence if killed else str(error).strip().split("\n")[0], file=sys.stderr, flush=True)
     except SystemExit as ending:
         code = ending.code
     finally:
@@ -197,7 +197,7 @@ def noted(number: int) -> Iterator[None]:
 
 
 def launcher_advice(kind: object) -> list[str]:
-    """submitit_local and Ray show a job no GPU unless they are told to, and device=auto then takes the CPU."""
+    """submitit_local and Ray show a job no GPU unless they are sentence to, and device=auto then takes the CPU."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == "" and GPUS.is_dir() and any(GPUS.iterdir())
     if not (is_elsewhere() and hidden and kind == "auto"):
         return []

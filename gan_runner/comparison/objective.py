@@ -43,12 +43,12 @@ class Objective:
 
 
 def choose_objective(
-    records: Sequence[Record], asked: str | None, split: str | None, notes: list[str]
+    records: Sequence[Record], requested: str | None, split: str | None, notes: list[str]
 ) -> Objective | None:
-    """asked: `value`, `value:low` or `value:high`; None: what the runs were trained to select by."""
-    name, _, better = (asked or usual(records, notes)).partition(":")
+    """requested: `value`, `value:low` or `value:high`; None: what the runs were trained to select by."""
+    name, _, better = (requested or usual(records, notes)).partition(":")
     if better not in ("", "low", "high"):
-        raise ConfigError(f"--select {asked} should end in :low or :high, which says what is better.")
+        raise ConfigError(f"--select {requested} should end in :low or :high, which says what is better.")
     if not name:
         notes.append("no metric was taken: python -m gan_runner.evaluate adds one, --select TAG:low sorts by a tag")
         return None
@@ -56,7 +56,7 @@ def choose_objective(
         split = split or (REPORT if name.startswith("metric/test/") else SELECTION)
         name = name.rsplit("/", 1)[-1]
     found = Objective(name, better or direction(name, records), split or reported(name, records))
-    if asked and all(found.value(record, which) is None for record in records for which in NETWORKS):
+    if requested and all(found.value(record, which) is None for record in records for which in NETWORKS):
         known = ", ".join(sorted({value for record in records for value in known_values(record)}))
         raise ConfigError(f"--select {name}: no run has it{f' on the {split} split' * bool(split)}; there are {known}.")
     if found.better is None:

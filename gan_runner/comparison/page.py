@@ -83,8 +83,8 @@ def html_table(heads: Iterable[str], rows: Iterable[tuple[str, Sequence[str]]], 
     yield "</tr></thead><tbody>"
     for kind, cells in rows:
         long = [' class="long"' if len(cell) > 90 else "" for cell in cells]
-        told = "".join(f"<td{look}>{html(cell)}</td>" for look, cell in zip(long, cells, strict=True))
-        yield f'<tr class="{kind}">{told}</tr>'
+        shown = "".join(f"<td{look}>{html(cell)}</td>" for look, cell in zip(long, cells, strict=True))
+        yield f'<tr class="{kind}">{shown}</tr>'
     yield "</tbody></table></div>"
 
 
@@ -224,16 +224,16 @@ def image(path: Path) -> str:
     return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
 
 
-# ---- what was said of the runs
+# ---- sentences about the runs
 
 
 def verdicts(rows: Sequence[Row]) -> Iterator[str]:
-    said = [
+    sentences = [
         ("", [row.label, run.path.name, *(str(each.get(key, "")) for key in ("kind", "since", "sentence"))])
         for row in rows
         for run in row.runs
         for each in run.verdicts()
     ]
-    if said:
+    if sentences:
         yield "<h2>Verdicts that stand</h2>"
-        yield from html_table(["", "run", "", "since step", ""], said)
+        yield from html_table(["", "run", "", "since step", ""], sentences)

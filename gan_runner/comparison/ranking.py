@@ -72,7 +72,7 @@ def rank(found: Comparison) -> None:
         for place, row in enumerate(rows):
             row.place(part, place + 1)
         found.sorted_by[part] = which
-        judge(rows, which)
+        compare_with_first(rows, which)
         ordered += rows
     rest = [row for row in found.rows if row.rank is None]
     for row in rest:
@@ -90,7 +90,7 @@ def why_not(row: Row, objective: Objective) -> str:
     return "not ranked"
 
 
-def judge(rows: Sequence[Row], which: str) -> None:
+def compare_with_first(rows: Sequence[Row], which: str) -> None:
     """Each row against the first: Welch's t-test, corrected by Holm for the number of comparisons."""
     first, *others = rows
     first.compare("best" if others else "")
@@ -167,22 +167,24 @@ def note_pools(found: Comparison) -> None:
 
 def conclusions(found: Comparison) -> list[str]:
     """The last column in words."""
-    said = []
+    sentences = []
     for first, *others in found.parts():
         if first.rank is None or not others:
             continue
         kinds = ("worse", "within", ("n =", "no spread"))
         worse, within, few = ([row.label for row in others if row.against.startswith(kind)] for kind in kinds)
         if worse:
-            said.append(f"worse than {first.label} beyond the spread of the seeds: {some(worse)}")
+            sentences.append(f"worse than {first.label} beyond the spread of the seeds: {some(worse)}")
         if within:
-            said.append(f"the difference from {first.label} is within the spread of the seeds: {some(within)}")
+            sentences.append(f"the difference from {first.label} is within the spread of the seeds: {some(within)}")
         if few:
-            said.append(f"nothing can be said of the difference from {first.label}, for want of seeds: {some(few)}")
+            sentences.append(
+                f"nothing can be said of the difference from {first.label}, for want of seeds: {some(few)}"
+            )
         if tests := len(worse + within):
             count = f"{tests} comparison{'s' * (tests > 1)}"
-            said.append(f"by Welch's t-test at {SIGNIFICANT}, with Holm's correction for {count}")
-    return said
+            sentences.append(f"by Welch's t-test at {SIGNIFICANT}, with Holm's correction for {count}")
+    return sentences
 
 
 def some(labels: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ FIRST_EVENTS = 20  # records of an event file, among which a run describes itsel
 LARGEST = 1e100  # values beyond it are no numbers: their squares would not be finite
 DEPTH = 3  # folders below one that is no run, in which runs are looked for
 
-Tell = Callable[[str], None]  # takes a sentence on what is left out
+Warn = Callable[[str], None]  # takes a sentence on what is left out
 Curve = tuple[np.ndarray, np.ndarray]  # x and y
 
 
@@ -114,35 +114,35 @@ def number(found: Any) -> float | None:
 # ---- folders
 
 
-def run_folders(arguments: Iterable[str], tell: Tell) -> list[Path]:
+def run_folders(arguments: Iterable[str], warn: Warn) -> list[Path]:
     """Those that are named, or that are in a folder that is named, each once."""
     found: dict[Path, Path] = {}
     for argument in arguments:
         matching = [] if Path(argument).exists() else sorted(glob(argument))
         for path in map(Path, matching or [argument]):
             if path.is_dir():
-                runs = list(below(path, DEPTH, tell))
+                runs = list(below(path, DEPTH, warn))
                 if not runs:
-                    tell(f"{path} is no run folder and holds none; it is left out.")
+                    warn(f"{path} is no run folder and holds none; it is left out.")
                 found |= {run.resolve(): run for run in runs if run.resolve() not in found}
             elif path.name not in OWN:
-                tell(f"{path} is {'a file' if path.exists() else 'not there'}; name run folders such as outputs/*.")
+                warn(f"{path} is {'a file' if path.exists() else 'not there'}; name run folders such as outputs/*.")
     return list(found.values())
 
 
-def below(path: Path, depth: int, tell: Tell) -> Iterator[Path]:
+def below(path: Path, depth: int, warn: Warn) -> Iterator[Path]:
     try:
         names = {each.name for each in path.iterdir() if not each.name.startswith(".")}
     except OSError as error:
-        return tell(f"{path} cannot be read ({error.strerror}); it is left out.")
+        return warn(f"{path} cannot be read ({error.strerror}); it is left out.")
     if names & {"config.yaml", "summary.json", "checkpoints", "metrics.jsonl"}:
         yield path
     elif depth:
         for name in sorted(name for name in names if (path / name).is_dir()):
-            yield from below(path / name, depth - 1, tell)
+            yield from below(path / name, depth - 1, warn)
 
 
-def read(path: Path, tell: Tell) -> Record | None:
+def read(path: Path, warn: Warn) -> Record | None:
     """None, and a sentence, where there is no configuration to compare."""
     folder = RunFolder(path)
     try:
@@ -150,20 +150,20 @@ def read(path: Path, tell: Tell) -> Record | None:
         config = folder.read_config()
         summary, status = folder.read_summary(), folder.status()
     except (ConfigError, OSError, RecursionError) as error:
-        tell(f"{path} is left out: {error}")
+        warn(f"{path} is left out: {error}")
         return None
     if config is None:
-        tell(f"{path} is left out: it has no config.yaml.")
+        warn(f"{path} is left out: it has no config.yaml.")
         return None
     if not summary:
-        tell(f"{path}: summary.json is missing or damaged; only its settings, curves and pictures are shown.")
-    record = Record(folder, show(status or "unknown"), config, summary, hyperparameters(path, tell))
+        warn(f"{path}: summary.json is missing or damaged; only its settings, curves and pictures are shown.")
+    record = Record(folder, show(status or "unknown"), config, summary, hyperparameters(path, warn))
     if record.old:
-        tell(f"{path} is of an older format: its metrics have no protocol, so that it is not ranked.")
+        warn(f"{path} is of an older format: its metrics have no protocol, so that it is not ranked.")
     return record
 
 
-def hyperparameters(path: Path, tell: Tell) -> dict[str, Any]:
+def hyperparameters(path: Path, warn: Warn) -> dict[str, Any]:
     """As TensorBoard's HParams has them, from the first event file."""
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event
@@ -178,7 +178,7 @@ def hyperparameters(path: Path, tell: Tell) -> dict[str, Any]:
                         hparams = stored.session_start_info.hparams
                         return {key: getattr(hparams[key], hparams[key].WhichOneof("kind")) for key in hparams}
         except (OSError, DecodeError, struct.error, TypeError) as error:
-            tell(f"{file} is damaged ({error}); which groups were chosen is not known of this run.")
+            warn(f"{file} is damaged ({error}); which groups were chosen is not known of this run.")
     return {}
 
 
@@ -194,25 +194,25 @@ def contents(file: Path) -> Iterator[bytes]:
             events.seek(4, os.SEEK_CUR)
 
 
-def once(records: Iterable[Record], tell: Tell) -> list[Record]:
+def once(records: Iterable[Record], warn: Warn) -> list[Record]:
     """Of one configuration, seed included, the run that came furthest."""
     furthest: dict[str, Record] = {}
     ordered = sorted(records, key=lambda each: (each.status != "completed", -(each.number("steps") or 0)))
     for record in ordered:
         kept = furthest.setdefault(record.hash, record)
         if kept is not record:
-            tell(f"{record.path} is left out: it has the configuration and the seed of {kept.path}.")
+            warn(f"{record.path} is left out: it has the configuration and the seed of {kept.path}.")
     return sorted(furthest.values(), key=lambda each: str(each.path))
 
 
 # ---- curves
 
 
-def curves(record: Record, tags: Iterable[str], axis: str, tell: Tell) -> dict[str, Curve]:
+def curves(record: Record, tags: Iterable[str], axis: str, warn: Warn) -> dict[str, Curve]:
     """Tag -> values over steps, images or seconds, from metrics.jsonl."""
     wanted: dict[str, dict[float, float]] = {tag: {} for tag in tags}
     places = {0.0: (0.0, 0.0)}  # step -> images, seconds
-    for step, line in lines(record.path / "metrics.jsonl", tell):
+    for step, line in lines(record.path / "metrics.jsonl", warn):
         if axis != "steps" and number(line.get("progress/images")) is not None:
             places[step] = place(line, *places[next(reversed(places))])
         for tag, values in wanted.items():
@@ -220,7 +220,7 @@ def curves(record: Record, tags: Iterable[str], axis: str, tell: Tell) -> dict[s
             if value is not None:
                 values[step] = value
     if axis != "steps" and len(places) == 1:
-        tell(f"{record.path / 'metrics.jsonl'} has no progress/images; this run has no curves over {axis}.")
+        warn(f"{record.path / 'metrics.jsonl'} has no progress/images; this run has no curves over {axis}.")
         return {}
     known = sorted(places)
     along = [places[step][axis == "seconds"] for step in known]
@@ -242,7 +242,7 @@ def place(line: dict[str, Any], images_before: float, seconds_before: float) -> 
     return images, seconds
 
 
-def lines(path: Path, tell: Tell) -> Iterator[tuple[float, dict[str, Any]]]:
+def lines(path: Path, warn: Warn) -> Iterator[tuple[float, dict[str, Any]]]:
     """Step and content of each."""
     damaged = 0
     try:
@@ -258,6 +258,6 @@ def lines(path: Path, tell: Tell) -> Iterator[tuple[float, dict[str, Any]]]:
                 else:
                     yield step, line
     except OSError as error:
-        tell(f"{path} cannot be read ({error.strerror}); this run has no curves.")
+        warn(f"{path} cannot be read ({error.strerror}); this run has no curves.")
     if damaged:
-        tell(f"{path}: {damaged} line{'s are' if damaged > 1 else ' is'} damaged and left out.")
+        warn(f"{path}: {damaged} line{'s are' if damaged > 1 else ' is'} damaged and left out.")

@@ -49,7 +49,7 @@ class Spread(NamedTuple):
 class Row:
     """One configuration, its seeds within."""
 
-    settings: dict[str, str]  # the columns that tell it from others
+    settings: dict[str, str]  # the columns that distinguish it from others
     runs: list[Record]
     counted: list[Record]  # of which means are taken: the completed ones
     values: dict[str, Spread]  # best and last
@@ -151,7 +151,7 @@ def rows_of(settings: dict[str, str], runs: Sequence[Record], objective: Objecti
 
 
 def name_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """By as few columns as tell rows apart, the first before the last; without columns by the folder."""
+    """By as few columns as distinguish rows, the first before the last; without columns by the folder."""
     keys = list(columns)
     for key in reversed(columns):
         fewer = [each for each in keys if each != key]
@@ -169,7 +169,7 @@ def name_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
 
 
 def kinds(rows: Sequence[Row], keys: Sequence[str]) -> int:
-    """How many rows these columns tell apart."""
+    """How many rows these columns distinguish."""
     return len({tuple(row.settings[key] for key in keys) for row in rows})
 
 

@@ -47,10 +47,10 @@ def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def cells(row: Row, columns: Sequence[str], whiches: Sequence[str]) -> list[str]:
-    told = [row.settings[key] for key in columns] or [row.label]
+    shown = [row.settings[key] for key in columns] or [row.label]
     counted, runs = len(row.counted), len(row.runs)
     return [
-        *(str(row.rank or "-"), *told, *(str(row.values[which]) for which in whiches)),
+        *(str(row.rank or "-"), *shown, *(str(row.values[which]) for which in whiches)),
         str(counted) if counted == runs else f"{counted} of {runs}",
         span(row.spread(lambda run: run.number("steps"))),
         *(
@@ -73,7 +73,7 @@ def average(row: Row, key: str) -> float | None:
 
 
 def terminal(found: Comparison) -> Iterator[str]:
-    """At most WIDTH columns wide; what that leaves out is said."""
+    """At most WIDTH columns wide; what that leaves out is listed in sentences."""
     heads, rows = table(found)
     heads, rows, dropped = narrowed(heads, [[clean(cell) for cell in row] for row in rows], len(found.columns) or 1)
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
@@ -91,10 +91,10 @@ def terminal(found: Comparison) -> Iterator[str]:
 def expendable(rows: Sequence[Sequence[str]], settings: int) -> int:
     """The last column of the settings without which as many rows can be told apart; else the last."""
 
-    def told_apart(without: int | None = None) -> int:
+    def distinct(without: int | None = None) -> int:
         return len({tuple(row[column] for column in range(1, settings + 1) if column != without) for row in rows})
 
-    return next((column for column in range(settings, 0, -1) if told_apart(column) == told_apart()), settings)
+    return next((column for column in range(settings, 0, -1) if distinct(column) == distinct()), settings)
 
 
 def line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -104,11 +104,11 @@ def line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def narrowed(heads: list[str], rows: list[list[str]], settings: int) -> tuple[list[str], list[list[str]], list[str]]:
     """Fewer and narrower columns, and sentences on what is not there. settings: columns of them, after the rank."""
     names, heads, rows = list(heads), list(heads), [list(row) for row in rows]
-    said, hidden = [], []
+    sentences, hidden = [], []
     for head in ("device", "status"):  # what all rows share takes no column
         shared = {row[place(heads, head)] for row in rows}
         if len(shared) == 1:
-            said.append(f"all: {head} {shared.pop()}")
+            sentences.append(f"all: {head} {shared.pop()}")
             remove(heads, rows, place(heads, head))
     for head in ("device", "peak MB", "images/s"):
         if too_wide(heads, rows) and head in heads[settings + 1 :]:
@@ -124,7 +124,7 @@ def narrowed(heads: list[str], rows: list[list[str]], settings: int) -> tuple[li
     for head in ("status", "against the best"):
         if head in heads[settings + 1 :]:
             narrow(heads, rows, place(heads, head))
-    return heads, rows, said + [f"no room for {some(hidden)}: see compare.md"] * bool(hidden)
+    return heads, rows, sentences + [f"no room for {some(hidden)}: see compare.md"] * bool(hidden)
 
 
 def place(heads: Sequence[str], head: str) -> int:
@@ -181,11 +181,12 @@ def markdown(found: Comparison) -> Iterator[str]:
     if keys:
         yield "\n## What differs\n"
         yield from markdown_table(["", *keys], [[row.label, *differing(row, keys)] for row in found.rows])
-    said = [(run.path.name, each) for row in found.rows for run in row.runs for each in run.verdicts()]
-    if said:
+    sentences = [(run.path.name, each) for row in found.rows for run in row.runs for each in run.verdicts()]
+    if sentences:
         yield "\n## Verdicts that stand\n"
         yield from (
-            f"- {clean(name)}, {clean(each.get('kind', ''))}: {clean(each.get('sentence', ''))}" for name, each in said
+            f"- {clean(name)}, {clean(each.get('kind', ''))}: {clean(each.get('sentence', ''))}"
+            for name, each in sentences
         )
 
 

@@ -19,7 +19,7 @@ from gan_runner.errors import ConfigError, require
 T = TypeVar("T")
 
 
-class Part(NamedTuple):
+class LabelledImages(NamedTuple):
     """Images (N, C, H, W) uint8 and their labels (N,)."""
 
     images: Pixels
@@ -31,8 +31,8 @@ class ArrayDataset(ImageDataset):
 
     def __init__(
         self,
-        train: Part,
-        test: Part,
+        train: LabelledImages,
+        test: LabelledImages,
         held_out: int,
         class_names: Sequence[str],
         size: int | Sequence[int] | None = None,

@@ -98,7 +98,7 @@ def packed(cache_dir: str, label: str, request: Request) -> Packed:
     folder = Path(cache_dir).expanduser() / f"{label}-{request.key()}"
     found = in_cache(folder)
     if found is None:
-        with telling(cache_dir):
+        with writing_cache(cache_dir):
             folder.mkdir(parents=True, exist_ok=True)
             with held(folder):
                 try:
@@ -124,7 +124,7 @@ def in_cache(folder: Path) -> Packed | None:
 
 
 @contextlib.contextmanager
-def telling(cache_dir: str) -> Iterator[None]:
+def writing_cache(cache_dir: str) -> Iterator[None]:
     """What the operating system refuses within it, as one sentence."""
     try:
         yield
@@ -141,15 +141,15 @@ def telling(cache_dir: str) -> Iterator[None]:
 def held(folder: Path) -> Iterator[None]:
     """Waits while another process packs the same set."""
     with contextlib.ExitStack() as stack:
-        told = False
+        waits = False
         while True:
             try:
                 stack.enter_context(lock.hold(folder))
                 break
             except lock.InUse as holder:
-                if not told:
+                if not waits:
                     log.info("%s is being packed by %s; waiting for it", folder, holder)
-                told = True
+                waits = True
                 time.sleep(PATIENCE)
         yield
 
@@ -158,7 +158,7 @@ def check_broken(request: Request, broken: Sequence[Broken]) -> None:
     total = len(request.found)
     most = min(int(request.max_broken * total), total - 1)
     if len(broken) > most:
-        named = "; ".join(told(request, broken[:LISTED]))
+        named = "; ".join(named_with_reason(request, broken[:LISTED]))
         rest = f"; and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
         raise ConfigError(
             f"dataset.max_broken={request.max_broken:g} allows {most} of {total} files to be unreadable, and these "
@@ -166,7 +166,7 @@ def check_broken(request: Request, broken: Sequence[Broken]) -> None:
         )
 
 
-def told(request: Request, broken: Sequence[Broken]) -> list[str]:
+def named_with_reason(request: Request, broken: Sequence[Broken]) -> list[str]:
     """The names of broken files and what is wrong with them."""
     return [f"{shown(request.found[position].name)} ({shown(reason)})" for position, reason in broken]
 
@@ -203,12 +203,12 @@ def pack(folder: Path, request: Request) -> Packed:
                     journal.write(json.dumps(state).encode() + b"\n")
                     journal.flush()
                     saved = time.monotonic()
-                progress.tell(state.done)
+                progress.show(state.done)
         os.fsync(pixels.fileno())
     return concluded(folder, request, state)
 
 
-def advanced(state: State, part: "Part") -> State:
+def advanced(state: State, part: "Decoded") -> State:
     content = hashlib.sha256(f"{state.content}{part.content}".encode()).hexdigest()
     return State(part.done, content, state.gray and part.gray, state.broken + part.broken)
 
@@ -268,13 +268,13 @@ class Progress:
 
     def __init__(self, total: int, done: int):
         self.total, self.first, self.percent = total, done, 0
-        self.began = self.told = time.monotonic()
+        self.began = self.shown_at = time.monotonic()
 
-    def tell(self, done: int) -> None:
+    def show(self, done: int) -> None:
         now, percent = time.monotonic(), 100 * done // self.total
-        if percent == self.percent or (now - self.told < 1 and done < self.total):
+        if percent == self.percent or (now - self.shown_at < 1 and done < self.total):
             return
-        self.told, self.percent = now, percent
+        self.shown_at, self.percent = now, percent
         rate = (done - self.first) / (now - self.began)
         bar = "#" * (percent // 5) + "." * (20 - percent // 5)
         left = (self.total - done) / rate
@@ -285,7 +285,7 @@ class Progress:
 # ---- decoding, in this process or in several
 
 
-class Part(NamedTuple):
+class Decoded(NamedTuple):
     """What became of a few images, which are in the file."""
 
     done: int  # of all that was asked for, this part included
@@ -294,7 +294,7 @@ class Part(NamedTuple):
     broken: tuple[Broken, ...]
 
 
-def decode_all(request: Request, growing: Path, start: int) -> Generator[Part, None, None]:
+def decode_all(request: Request, growing: Path, start: int) -> Generator[Decoded, None, None]:
     """The parts from `start` on, in order."""
     total = len(request.found)
     parts = ((at, request.found[at : at + PART]) for at in range(start, total, PART))
@@ -339,7 +339,7 @@ def follow(parent: Any) -> None:
     os._exit(1)
 
 
-def decode_part(source: Source, form: Form, growing: Path, part: tuple[int, Sequence[Found]]) -> Part:
+def decode_part(source: Source, form: Form, growing: Path, part: tuple[int, Sequence[Found]]) -> Decoded:
     """Decodes images into their places in the file."""
     start, found = part
     pixels = np.zeros((len(found), form.channels, form.height, form.width), np.uint8)
@@ -354,4 +354,4 @@ def decode_part(source: Source, form: Form, growing: Path, part: tuple[int, Sequ
     with open(growing, "rb+") as file:
         file.seek(start * pixels[0].size)
         file.write(pixels.data)
-    return Part(start + len(found), hashlib.sha256(pixels.data).hexdigest(), gray, tuple(broken))
+    return Decoded(start + len(found), hashlib.sha256(pixels.data).hexdigest(), gray, tuple(broken))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_runner.dataset.arrays import ArrayDataset, Part, found_or_downloaded
+from gan_runner.dataset.arrays import ArrayDataset, LabelledImages, found_or_downloaded
 
 HELD_OUT = 5_000
 
@@ -30,7 +30,7 @@ class CIFAR10(ArrayDataset):
             *(name, root, Path(root) / self.folder, self.files),
             lambda: [getattr(datasets, name)(root, train=train, download=True) for train in (True, False)],
         )
-        train, test = (Part(each.data.transpose(0, 3, 1, 2), np.array(each.targets)) for each in sources)
+        train, test = (LabelledImages(each.data.transpose(0, 3, 1, 2), np.array(each.targets)) for each in sources)
         super().__init__(train, test, HELD_OUT, sources[0].classes, size, labels_per_class, flip)
 
 

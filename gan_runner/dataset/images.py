@@ -62,18 +62,20 @@ class ImageDataset:
 
     def check_labels(self) -> None:
         """ValueError unless every label has a name, and every class as many training images as are asked for."""
-        names, asked = self.spec.num_classes, self.labels_per_class
-        require(asked is None or asked >= 1, f"labels_per_class={asked} must be at least 1, or null for all")
+        names, required = self.spec.num_classes, self.labels_per_class
+        require(required is None or required >= 1, f"labels_per_class={required} must be at least 1, or null for all")
         if self.labels is None or not len(self.labels):
-            require(asked is None, f"labels_per_class={asked} needs labels and the dataset has none; use null")
+            require(required is None, f"labels_per_class={required} needs labels and the dataset has none; use null")
             return
         low, high = int(self.labels.min()), int(self.labels.max())
         require(low >= 0 and high < names, f"labels={low}..{high} go beyond the {names} names of classes")
-        if asked is not None:
+        if required is not None:
             counts = torch.bincount(self.labels[self.rows("train")], minlength=names)
             fewest, name = int(counts.min()), self.spec.class_names[int(counts.argmin())]
             way_out = f"use {fewest} or less" if fewest else "use null"
-            require(asked <= fewest, f"labels_per_class={asked} is more than class {name} has to train on; {way_out}")
+            require(
+                required <= fewest, f"labels_per_class={required} is more than class {name} has to train on; {way_out}"
+            )
 
     def rows(self, name: str) -> slice:
         """Of one split."""

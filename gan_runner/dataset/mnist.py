@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gan_runner.dataset.arrays import ArrayDataset, Part, found_or_downloaded
+from gan_runner.dataset.arrays import ArrayDataset, LabelledImages, found_or_downloaded
 from gan_runner.errors import choose
 
 FILES = (
@@ -69,11 +69,12 @@ class EMNIST(ArrayDataset):
         )
         first = 1 if part == "letters" else 0  # that part counts its labels from 1
         train, test = (
-            Part(each.data.numpy()[:, None].transpose(0, 1, 3, 2), each.targets.numpy() - first) for each in sources
+            LabelledImages(each.data.numpy()[:, None].transpose(0, 1, 3, 2), each.targets.numpy() - first)
+            for each in sources
         )
         names = datasets.EMNIST.classes_split_dict[part][first:]
         super().__init__(train, test, len(test.images), names, size, labels_per_class)
 
 
-def part_of(source: Any) -> Part:
-    return Part(source.data.numpy()[:, None], source.targets.numpy())
+def part_of(source: Any) -> LabelledImages:
+    return LabelledImages(source.data.numpy()[:, None], source.targets.numpy())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from gan_runner.dataset.cache import LISTED, Request, packed, told
+from gan_runner.dataset.cache import LISTED, Request, named_with_reason, packed
 from gan_runner.dataset.image_files import Found, Source
 from gan_runner.dataset.images import ImageDataset, mapped
 from gan_runner.dataset.picture import Form
@@ -35,7 +35,7 @@ class PackedDataset(ImageDataset):
         found = [each for part in parts.values() for each in part]
         request = Request(source, found, form, gray_or_rgb, max_broken)
         pack = packed(cache_dir, cache_name, request)
-        self.left_out: list[str] = told(request, pack.broken)
+        self.left_out: list[str] = named_with_reason(request, pack.broken)
         if self.left_out:
             named = "; ".join(self.left_out[:LISTED])
             log.warning("%d of %d files cannot be read and are left out: %s", len(self.left_out), len(found), named)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gan_runner.dataset.arrays import ArrayDataset, Part, found_or_downloaded
+from gan_runner.dataset.arrays import ArrayDataset, LabelledImages, found_or_downloaded
 
 FILES = "train_X.bin, train_y.bin, test_X.bin, test_y.bin, unlabeled_X.bin and class_names.txt"
 
@@ -30,6 +30,6 @@ class STL10(ArrayDataset):
             *("STL-10", root, Path(root) / "stl10_binary", FILES),
             lambda: [datasets.STL10(root, split=name, download=True) for name in names],
         )
-        train, test = (Part(each.data, each.labels if labels else None) for each in sources)
+        train, test = (LabelledImages(each.data, each.labels if labels else None) for each in sources)
         held_out = len(train.images) // 10 if labels else len(train.images) // 21
         super().__init__(train, test, held_out, sources[0].classes if labels else (), size, labels_per_class, flip)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_runner.dataset.arrays import ArrayDataset, Part, found_or_downloaded
+from gan_runner.dataset.arrays import ArrayDataset, LabelledImages, found_or_downloaded
 
 FILES = "train_32x32.mat and test_32x32.mat (with dataset.extra=true also extra_32x32.mat)"
 HELD_OUT = 7_257
@@ -31,6 +31,6 @@ class SVHN(ArrayDataset):
             *("SVHN", root, Path(root) / "svhn", FILES),
             lambda: [datasets.SVHN(str(Path(root) / "svhn"), split=name, download=True) for name in names],
         )
-        *training, test = (Part(each.data, each.labels) for each in sources)
-        train = Part(*(np.concatenate(arrays) for arrays in zip(*training, strict=True)))
+        *training, test = (LabelledImages(each.data, each.labels) for each in sources)
+        train = LabelledImages(*(np.concatenate(arrays) for arrays in zip(*training, strict=True)))
         super().__init__(train, test, HELD_OUT, tuple("0123456789"), size, labels_per_class)

@@ -58,9 +58,9 @@ def store() -> Any:
 
 def threads() -> int:
     """As OMP_NUM_THREADS says, where the user set it; torchrun sets it to 1 by itself. Else a share of the cores."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit() and (told != "1" or "OMP_NUM_THREADS" in environment_of(os.getppid())):
-        return int(told)
+    number = os.environ.get("OMP_NUM_THREADS", "")
+    if number.isdigit() and (number != "1" or "OMP_NUM_THREADS" in environment_of(os.getppid())):
+        return int(number)
     from joblib import cpu_count  # knows affinity and the quotas of cgroups
 
     return max(1, int(cpu_count()) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
@@ -194,5 +194,5 @@ class Torchrun(Ranks):
 
     def is_first_to_report(self, sentence: str) -> bool:
         with contextlib.suppress(RuntimeError):
-            return bool(store().add(f"told {sentence}", 1) == 1)
+            return bool(store().add(f"reported {sentence}", 1) == 1)
         return True

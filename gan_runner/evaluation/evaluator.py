@@ -15,8 +15,8 @@ from gan_runner.evaluation.selection import Evaluation
 from gan_runner.metric.cache import Cache
 from gan_runner.metric.classifier import Classifier
 from gan_runner.metric.fidelity import SOURCES, Fidelity
+from gan_runner.metric.inputs import CHUNK, Chunk, Extractor, Metric, Players, Pool, Subject, View, declared, too_many
 from gan_runner.metric.pixels import Pixels
-from gan_runner.metric.view import CHUNK, Chunk, Extractor, Metric, Players, Pool, Subject, View, said, too_many
 from gan_runner.records.scores import REPORT, SELECTION
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Evaluator:
     @property
     def better(self) -> dict[str, str]:
         """Value -> "low" or "high", of all values that can select."""
-        ways = [said(metric, "better", self.subject, {}) for metric in self.metrics.values()]
+        ways = [declared(metric, "better", self.subject, {}) for metric in self.metrics.values()]
         return {name: way for known in ways for name, way in known.items()}
 
     @property
@@ -57,7 +57,7 @@ class Evaluator:
 
     def unfit(self) -> list[str]:
         """A sentence for each metric that does not apply, and each number that is too large."""
-        reasons = {name: said(metric, "unfit", self.subject, "") for name, metric in self.metrics.items()}
+        reasons = {name: declared(metric, "unfit", self.subject, "") for name, metric in self.metrics.items()}
         sentences = [f"metric.{name} {reason}." for name, reason in reasons.items() if reason]
         wanted = {
             count for metric in self.metrics.values() if isinstance(count := getattr(metric, "n_real", None), int)
@@ -73,10 +73,10 @@ class Evaluator:
             ]
         return sentences
 
-    def prepare(self) -> None:
+    def load_extractors(self) -> None:
         """Loads or trains what the metrics look at images with."""
         for metric in self.metrics.values():
-            kind = said(metric, "features", self.subject, None)
+            kind = declared(metric, "features", self.subject, None)
             if kind is not None:
                 self.extractor(kind, getattr(metric, "weights", None))
 
@@ -150,14 +150,14 @@ def numbers(found: Any) -> dict[str, float]:
 
 
 def settings(metric: Metric) -> dict[str, Any]:
-    """Of a metric, those that are told in no other way."""
-    told = ("n_real", "n_fake", "n_train", "features", "weights")
+    """Of a metric, those that no other field holds."""
+    elsewhere = ("n_real", "n_fake", "n_train", "features", "weights")
     plain = {
         name: value
         for name, value in getattr(metric, "__dict__", {}).items()
         if isinstance(value, bool | int | float | str | list)
     }
-    return {name: value for name, value in plain.items() if name not in told}
+    return {name: value for name, value in plain.items() if name not in elsewhere}
 
 
 def subject_of(dataset: ImageDataset, **players: Any) -> Subject:

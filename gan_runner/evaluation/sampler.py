@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gan_runner.metric.view import CHUNK, Chunk, Pool
+from gan_runner.metric.inputs import CHUNK, Chunk, Pool
 from gan_runner.model.latent import Latent
 from gan_runner.nn.statistics import STATISTICS_BATCHES, estimate_batch_statistics, find_singular_vectors
 from gan_runner.noise import Noise
@@ -23,7 +23,7 @@ class Sampler:
         self.seed, self.batch_size, self.device = seed, batch_size, device
 
     @torch.no_grad()
-    def prepare(self) -> None:
+    def estimate_statistics(self) -> None:
         """Finds the statistics of the weights as they are now; `draw` uses them."""
         find_singular_vectors(self.network)
         noises = [Noise((self.seed, "statistics", n), self.batch_size, self.device) for n in range(STATISTICS_BATCHES)]
@@ -36,7 +36,7 @@ class Sampler:
         return full_precision(images)
 
     def __call__(self, noise: Noise, labels: Tensor | None) -> Tensor:
-        self.prepare()
+        self.estimate_statistics()
         return self.draw(noise, labels)
 
     def chunk(self, seed: int, number: int, chosen: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -69,7 +69,7 @@ class Sampler:
 
 def samples_of(sampler: Sampler, seed: int) -> Pool:
     """What `python -m gan_runner.sample --seed` makes, as 8-bit images."""
-    sampler.prepare()
+    sampler.estimate_statistics()
 
     def read(number: int) -> Chunk:
         images, labels = sampler.chunk(seed, number)

@@ -12,8 +12,8 @@ from gan_runner.device import Device
 from gan_runner.protocols import Stats
 from gan_runner.schedule import Progress, Schedule, valued
 
-Part = TypeVar("Part")
-Terms = Callable[[Part], tuple[Tensor, Stats]]  # a part -> its loss, and what to log of it
+P = TypeVar("P")
+Terms = Callable[[P], tuple[Tensor, Stats]]  # a part -> its loss, and what to log of it
 Accumulate = Callable[[Sequence[Any]], Stats]  # leaves the gradient of these parts in `.grad`, returns what to log
 Replay = Callable[[Accumulate, Sequence[Any], Callable[[], None]], Stats]  # accumulate, parts, seeding -> the same
 Scheduled = float | Schedule | list[float | Schedule]
@@ -48,8 +48,8 @@ class Player:
 
     def gradient(
         self,
-        terms: Terms[Part],
-        parts: Sequence[Part],
+        terms: Terms[P],
+        parts: Sequence[P],
         progress: Progress,
         seed: tuple[int | str, ...],
         replay: Replay | None = None,
@@ -76,11 +76,11 @@ class Player:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def accumulate(self, terms: Terms[Part], parts: Sequence[Part]) -> Stats:
+    def accumulate(self, terms: Terms[P], parts: Sequence[P]) -> Stats:
         count = self.device.ranks.count * len(parts)
         return mean([self.backward(terms, part, count) for part in parts])
 
-    def backward(self, terms: Terms[Part], part: Part, parts: int) -> Stats:
+    def backward(self, terms: Terms[P], part: P, parts: int) -> Stats:
         with self.device.autocast():
             loss, stats = terms(part)
         self.scaler.scale(loss / parts).backward(inputs=self.trainable)  # not of the points of a penalty

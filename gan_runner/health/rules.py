@@ -11,7 +11,7 @@ ROUND = 1000  # steps: on a ring WGAN-GP's players go round, half of the time wi
 
 WON = 0.999  # accuracy: the default run comes to 0.99 on its best side and recovers
 SATURATED = 5.0  # gap of a pair: its loss has a hundredth of its slope left; penalties keep the gap of R3GAN below 2
-LOST = -0.5  # separation, in deviations of the scores: 0 where they cannot be told apart, and chance is within 0.4
+LOST = -0.5  # separation, in deviations of the scores: 0 where they cannot be distinguished, and chance is within 0.4
 DUPLICATES = 0.2  # share of samples: healthy runs on images have none, of points in the plane a few percent
 COLLAPSED = 0.25  # of the real images' deviation: every healthy run seen had at least half of it
 NO_GRADIENT = 1e-8  # norm: below the eps that Adam and RMSprop add, so that steps vanish as well
@@ -81,10 +81,10 @@ def collapse(seen: Seen) -> str | None:
     held = seen.values.get("lr/generator") == 0  # on purpose
     if held or (share < DUPLICATES and spread > COLLAPSED):
         return None
-    told = f"{100 * share:.0f} % near-duplicates, {100 * spread:.0f} % of the real images' spread"
+    seen_as = f"{100 * share:.0f} % near-duplicates, {100 * spread:.0f} % of the real images' spread"
     return (
-        f"samples collapse: {told}; try loss=wgan_gp or loss=r3gan, a larger train.batch_size, or a discriminator that "
-        f"compares the samples of a batch: model.discriminator.minibatch=stddev"
+        f"samples collapse: {seen_as}; try loss=wgan_gp or loss=r3gan, a larger train.batch_size, or a discriminator "
+        f"that compares the samples of a batch: model.discriminator.minibatch=stddev"
     )
 
 
@@ -118,12 +118,12 @@ def learned_by_heart(seen: Seen) -> str | None:
     excess, separation = seen.values["health/overfitting"], seen.values["health/separation"]
     if excess < max(CHANCE, BY_HEART * separation):
         return None
-    told = "it scores held-out images as it scores samples"
+    evidence = "it scores held-out images as it scores samples"
     if seen.has("accuracy/real", "health/accuracy_held_out"):
         real, held_out = seen.values["accuracy/real"], seen.values["health/accuracy_held_out"]
-        told = f"it takes {100 * real:.0f} % of them for real, and {100 * held_out:.0f} % of held-out ones"
+        evidence = f"it takes {100 * real:.0f} % of them for real, and {100 * held_out:.0f} % of held-out ones"
     more = "model.discriminator.dropout=0.3" if seen.facts.augmented else "augment=ada or augment=diffaugment"
-    return f"the discriminator has learned its training images by heart ({told}); try {more}, or more images"
+    return f"the discriminator has learned its training images by heart ({evidence}); try {more}, or more images"
 
 
 def piled_up(seen: Seen) -> str | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gan_runner.errors import ConfigError
-from gan_runner.metric.view import Features
+from gan_runner.metric.inputs import Features
 
 
 class Source(NamedTuple):

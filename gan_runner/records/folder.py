@@ -99,8 +99,8 @@ class RunFolder:
 
     def status(self) -> str | None:
         """As summary.json says; `killed` where it says `running` and no process holds the folder."""
-        said = self.read_summary().get("status")
-        return "killed" if said == "running" and not lock.is_held(self.path) else said
+        status = self.read_summary().get("status")
+        return "killed" if status == "running" and not lock.is_held(self.path) else status
 
     def move_aside(self) -> None:
         """Moves everything but the lock to outputs/.old/NAME-N."""

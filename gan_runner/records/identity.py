@@ -65,9 +65,9 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity(config), default=str).encode()).hexdigest()[:16]
 
 
-def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """'key: stored value, asked value' for each setting that differs."""
-    one, other = identity(stored), identity(asked)
+def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
+    """'key: stored value, requested value' for each setting that differs."""
+    one, other = identity(stored), identity(requested)
     return [
         f"{key} was {show(one.get(key, 'absent'))}, now {show(other.get(key, 'absent'))}"
         for key in sorted(one.keys() | other.keys())

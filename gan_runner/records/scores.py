@@ -51,8 +51,8 @@ class Scores:
 
     def better(self, name: str) -> str | None:
         """low or high, as the metric says; None where it does not."""
-        way = mapping(self.content.get("better")).get(name)
-        return way if way in ("low", "high") else None
+        better = mapping(self.content.get("better")).get(name)
+        return better if better in ("low", "high") else None
 
     def protocols(self) -> dict[str, Any]:
         """Split -> name -> protocol."""

@@ -30,7 +30,7 @@ def evaluate(run: Run, split: str | None = None) -> Evaluation | None:
     return run.evaluator(samples_of(averaged, run.evaluator.seed), players, split or run.evaluator.selection)
 
 
-class Judge:
+class Evaluations:
     """Takes metrics, logs and stores them, and keeps the best networks."""
 
     def __init__(self, run: Run, reporter: Reporter, checkpoints: Checkpoints):
@@ -49,11 +49,11 @@ class Judge:
         if self.run.evaluator is None:
             return
         self.checkpoints.check_health()
-        evaluation = self.measure()
+        evaluation = self.take()
         self.record(evaluation, "last")
         self.select(evaluation)
 
-    def measure(self, split: str | None = None) -> Evaluation:
+    def take(self, split: str | None = None) -> Evaluation:
         """All ranks measure alike; the first one's numbers are taken."""
         with self.ranks.ending_together():
             evaluation = evaluate(self.run, split)
@@ -105,14 +105,14 @@ class Judge:
         evaluator, best = self.run.evaluator, self.run.selection.step
         if evaluator is None or evaluator.selection == REPORT or not self.run.dataset.splits.get(REPORT):
             return
-        evaluation = self.measure(REPORT)
+        evaluation = self.take(REPORT)
         self.record(evaluation, "last")
         if best == self.run.clock.steps:
             self.scores.record("best", best, REPORT, evaluation.values)
         elif best is not None:
             self.checkpoints.load_best()
             try:
-                self.record(self.measure(REPORT), "best")
+                self.record(self.take(REPORT), "best")
             finally:
                 self.checkpoints.load()
 

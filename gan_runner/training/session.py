@@ -10,7 +10,7 @@ from typing import Any
 from gan_runner.errors import Diverged, Stopped
 from gan_runner.records.folder import RunFolder
 from gan_runner.training.interrupt import Interrupt
-from gan_runner.training.judging import Judge
+from gan_runner.training.judging import Evaluations
 from gan_runner.training.reporting import Origin, Reporter
 from gan_runner.training.resuming import Checkpoints
 from gan_runner.training.run import Run
@@ -49,7 +49,7 @@ class Session:
     def opened(self) -> Iterator[None]:
         """Around the training: the state is resumed before, and the summary says afterwards how it ended."""
         self.checkpoints.resume(self.folder.read_summary())
-        self.judge = Judge(self.run, self.reporter, self.checkpoints)
+        self.evaluations = Evaluations(self.run, self.reporter, self.checkpoints)
         step = self.clock.steps
         # a step off the cadence was logged only because an earlier session ended there: it is superseded too
         purge_from = step + 1 if step and step % self.settings.log_every == 0 else step
@@ -77,7 +77,7 @@ class Session:
             log.warning("advice: %s", sentence)
         if step == purge_from > 0 and step % self.settings.sample_every == 0:
             self.sample()  # its picture was superseded together with the numbers
-        if self.judge.is_missing():
+        if self.evaluations.is_missing():
             self.evaluate()
         if step == 0:
             self.reporter.introduce()
@@ -133,8 +133,8 @@ class Session:
     def attend(self) -> None:
         """To the first rank's clock and to signals of any, so that all ranks stop at one step."""
         seconds = self.clock.seconds if self.ranks.first else 0.0
-        asked = self.interrupt.signum or 0, self.interrupt.take_save()
-        seconds, signum, save = self.ranks.highest_delayed(seconds, *asked)
+        requests = self.interrupt.signum or 0, self.interrupt.take_save()
+        seconds, signum, save = self.ranks.highest_delayed(seconds, *requests)
         self.clock.spend(seconds)
         if signum:
             self.stop(int(signum))
@@ -154,8 +154,8 @@ class Session:
         if self.out_of_patience():
             name, patience = self.settings.select_by, self.settings.patience
             log.info("stopped early: no better %s in %d evaluations", name, patience)
-        self.judge.report()
-        self.judge.log_best()
+        self.evaluations.report()
+        self.evaluations.log_best()
 
     def stop(self, signum: int) -> None:
         self.save()
@@ -200,4 +200,4 @@ class Session:
     def evaluate(self) -> None:
         """Not counted as time of training."""
         with self.timed("evaluate"), self.stopwatch.paused():
-            self.judge.evaluate()
+            self.evaluations.evaluate()

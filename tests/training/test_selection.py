@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from gan_runner.distributed.ranks import Ranks
 from gan_runner.errors import ConfigError, Diverged
 from gan_runner.main import is_finished
-from gan_runner.metric.view import View
+from gan_runner.metric.inputs import View
 from gan_runner.records import checkpoint
 from gan_runner.records.checkpoint import keep_as_best
 from gan_runner.records.folder import RunFolder

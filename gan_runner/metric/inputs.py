@@ -305,7 +305,7 @@ def too_many(count: int, split: str, there: int) -> str:
     return f"metric.n_real={count} is more than the {there} images of the {split} split; use null for all."
 
 
-def said(metric: Metric, name: str, subject: Subject, otherwise: Any) -> Any:
+def declared(metric: Metric, name: str, subject: Subject, otherwise: Any) -> Any:
     """What a metric says of itself, if it says it."""
     found = getattr(metric, name, otherwise)
     return found(subject) if callable(found) else found
