@@ -1,0 +1,194 @@
+"""Run folders of older versions open, go on, and give the same images.
+
+tests/fixtures/format5 holds folders that commit bb18a68 left at step 4, with the samples that it made at step 8.
+"""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+from gan_runner import compare, evaluate, sample
+from gan_runner.records import checkpoint
+from gan_runner.records.identity import ADDED, differences, identity
+from tests.conftest import Command, configure
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = Path(__file__).parent / "fixtures" / "format5"
+BEFORE = "bb18a68"  # the last commit that wrote format 5
+LOSSES = ("gan", "wgan_gp", "acgan", "semi_supervised")
+TYPED = (
+    *("model.generator.widths=[16,16]", "model.discriminator.widths=[16,16]", "model.latent.dim=8", "device=cpu"),
+    *("train.batch_size=16", "train.grid=16", "train.log_every=2", "train.sample_every=4", "train.checkpoint_every=4"),
+    *("train.keep_checkpoints=9", "optimizer.lr=0.005", "train.ema_half_life_images=50", "metric=[]"),
+)
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.array(Image.open(path)).astype(int)
+
+
+@pytest.fixture
+def old(in_tmp: Path, loss: str) -> Path:
+    folder = in_tmp / "outputs" / loss
+    shutil.copytree(FOLDERS / loss, folder)
+    return folder
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_folder_of_format_5_goes_on_to_the_images_of_the_code_that_began_it(old: Path, command: Command, loss: str):
+    answer = command(f"loss={loss}", *TYPED, f"name={loss}", "train.total_steps=8")
+    assert answer.code == 0, answer.err
+    assert "going on from step 4" in answer.out
+    made = pixels(old / "samples" / "step-00000008.png")
+    assert np.abs(made - pixels(old / "later" / "step-00000008.png")).max() <= 1
+    assert np.abs(made - pixels(old / "samples" / "step-00000004.png")).max() > 9
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_folder_of_format_5_is_sampled_evaluated_and_compared(old: Path, door: Command, loss: str):
+    answer = door(sample.main, old, "--count", "16", "--format", "npz", "--out", "samples.npz")
+    assert answer.code == 0, answer.err
+    with np.load("samples.npz") as made:
+        assert made["images"].shape == (16, 8, 8, 1)
+        assert made["images"].std() > 1
+    answer = door(evaluate.main, old, "--metric", "pixel_fid", "--n-fake", "32")
+    assert answer.code == 0, answer.err
+    assert "pixel_fid" in answer.out
+    answer = door(compare.main, old)
+    assert answer.code == 0, answer.err
+    assert f"1  {loss}" in answer.out
+
+
+def test_a_setting_that_a_folder_lacks_is_equal_while_it_keeps_the_behaviour_of_before():
+    now = configure()
+    lacking: dict[str, Any] = json.loads(json.dumps(now))
+    for key, value in ADDED.items():
+        *path, last = key.split(".")
+        node = lacking
+        for part in path:
+            node = node[part]
+        assert node.pop(last) == value == now_at(now, key)
+    assert differences(lacking, now) == []
+    assert identity(lacking) == identity(now)
+    other = configure("loss.instance_noise=0.1")
+    assert differences(lacking, other) == ["loss.instance_noise was 0, now 0.1"]
+    del lacking["seed"]
+    assert differences(lacking, now) == ["seed was absent, now 0"]
+
+
+def now_at(config: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+def test_each_format_has_a_step_to_the_next():
+    assert sorted(checkpoint.UPGRADES) == list(range(min(checkpoint.UPGRADES), checkpoint.FORMAT))
+
+
+# ---- beside the code of that commit, on this machine
+
+
+SCRIPT = """
+import shutil, sys
+from gan_runner import evaluate, main, sample
+
+def call(command, *typed):
+    sys.argv = ["gan_runner", *typed]
+    command.main()
+
+for loss in {losses}:
+    for total in ("4", "8"):
+        call(main, f"loss={{loss}}", *{typed}, f"name={{loss}}-{{total}}", f"train.total_steps={{total}}")
+    run = f"outputs/{{loss}}-8"
+    call(sample, run, "--count", "16", "--format", "npz", "--out", f"{{loss}}.npz")
+    shutil.copytree(run, f"judged/{{loss}}")
+    call(evaluate, f"judged/{{loss}}", *{metrics}, "--out", f"{{loss}}.json")
+"""
+METRICS = ("--metric", "pixel_fid", "density_coverage", "--n-fake", "64")
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Outputs of the old code: each loss to step 4 and, uncut, to step 8."""
+    code, work = tmp_path_factory.mktemp("code"), tmp_path_factory.mktemp("work")
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", BEFORE], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(code, filter="data")
+    env = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
+    script = SCRIPT.format(losses=LOSSES, typed=TYPED, metrics=METRICS)
+    subprocess.run([sys.executable, "-c", script], cwd=work, env=env, check=True, capture_output=True)
+    return work
+
+
+def parted(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Plain values and tensors by their path, without the seconds and the length, which was another's at its start."""
+    leaves = flatten(state)
+    tensors = {key: value for key, value in leaves.items() if isinstance(value, torch.Tensor)}
+    apart = {*tensors, "counters.seconds", "counters.length"}
+    return {key: value for key, value in leaves.items() if key not in apart}, tensors
+
+
+def flatten(value: Any, path: str = "") -> dict[str, Any]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else None
+    if items is None:
+        return {path: value}
+    return {key: leaf for name, item in items for key, leaf in flatten(item, f"{path}.{name}".lstrip(".")).items()}
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.startswith(("speed/", "memory/"))} for line in lines]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_run_that_the_old_code_began_goes_on_bit_for_bit(before: Path, in_tmp: Path, command: Command, loss: str):
+    folder = in_tmp / "outputs" / f"{loss}-4"
+    shutil.copytree(before / "outputs" / f"{loss}-4", folder)
+    answer = command(f"loss={loss}", *TYPED, f"name={loss}-4", "train.total_steps=8")
+    assert answer.code == 0, answer.err
+    uncut = before / "outputs" / f"{loss}-8"
+    states = [checkpoint.load(each / "checkpoints" / "step-00000008.pt").state for each in (folder, uncut)]
+    plain, tensors = zip(*(parted(state) for state in states), strict=True)
+    assert plain[0] == plain[1]
+    assert_close(*tensors, rtol=0, atol=0)
+    assert logged(folder) == logged(uncut)
+    for name in ("real.png", "step-00000004.png", "step-00000008.png"):
+        assert (folder / "samples" / name).read_bytes() == (uncut / "samples" / name).read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_run_from_the_start_has_the_bits_of_the_old_code(before: Path, in_tmp: Path, command: Command, loss: str):
+    assert command(f"loss={loss}", *TYPED, f"name={loss}-8", "train.total_steps=8").code == 0
+    folder, uncut = in_tmp / "outputs" / f"{loss}-8", before / "outputs" / f"{loss}-8"
+    assert logged(folder) == logged(uncut)
+    state = torch.load(folder / "checkpoints" / "step-00000008.pt", weights_only=True)["state"]
+    assert_close(state["ema"], checkpoint.load(uncut / "checkpoints" / "step-00000008.pt").state["ema"], rtol=0, atol=0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_run_of_the_old_code_gives_the_same_samples_and_scores(before: Path, in_tmp: Path, door: Command, loss: str):
+    folder = in_tmp / loss
+    shutil.copytree(before / "outputs" / f"{loss}-8", folder)
+    assert door(sample.main, folder, "--count", "16", "--format", "npz", "--out", "now.npz").code == 0
+    with np.load("now.npz") as now, np.load(before / f"{loss}.npz") as then:
+        assert {name: now[name].tolist() for name in now} == {name: then[name].tolist() for name in then}
+    assert door(evaluate.main, folder, *METRICS, "--out", "now.json").code == 0
+    scores = [json.loads(path.read_text()) for path in (Path("now.json"), before / f"{loss}.json")]
+    assert scores[0] == scores[1]
+    assert door(compare.main, folder).code == 0
