@@ -1,6 +1,7 @@
 """The folders have an order: a file imports only from below, in no cycle, and writes to no object of another."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,10 @@ WRITTEN_ELSEWHERE = {  # file -> attributes of others that it assigns to, each f
     "nn/statistics.py": {"norm.momentum"},  # a layer of torch's, put back after its statistics are estimated
 }
 MAY_USE_HYDRA = ("assembly", "cli", "main", "networks", "data", "benchmark")
+USERS = (
+    "mine/loss/quadratic.yaml",
+    "quadratic.py",
+)  # files that the docs tell the reader to write
 HEAVY = ("torchvision", "sklearn", "scipy", "matplotlib", "torch_fidelity")
 
 
@@ -141,3 +146,11 @@ def test_a_step_is_a_page():
     step = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "step")
     assert step.end_lineno - step.lineno < 15
     assert len((PACKAGE / "game/algorithm.py").read_text().splitlines()) <= 150
+
+
+def test_files_that_the_docs_name_exist():
+    root = PACKAGE.parent
+    for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        for name in re.findall(r"`((?:[\w]+/)*[\w]+\.(?:py|yaml))`", page.read_text()):
+            places = (root / name, PACKAGE / name, root / "docs" / name, PACKAGE / "loss" / name)
+            assert "NAME" in name or name in USERS or any(place.exists() for place in places), f"{page.name}: {name}"
