@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from gan_runner.device import Device
+from tests.conftest import HalfOnCPU
 
 
 def test_auto_takes_the_gpu_where_there_is_one():
@@ -40,8 +41,12 @@ def test_convolutions_are_contiguous_on_a_cpu_and_channels_last_where_a_gpu_has_
     assert not Device("cuda", precision="bf16", channels_last=False).channels_last
 
 
-def test_a_scaler_works_under_fp16_alone():
-    assert not Device("cpu", precision="bf16").scaler().is_enabled()
+@pytest.mark.parametrize(("precision", "scaled"), [("fp32", False), ("bf16", False), ("fp16", True)])
+def test_a_scaler_works_under_fp16_alone_and_penalties_leave_its_autocast(precision: str, scaled: bool):
+    device = HalfOnCPU("cpu", precision=precision)
+    assert device.scaler().is_enabled() == scaled
+    with device.autocast(), device.penalty_autocast():
+        assert torch.is_autocast_enabled("cpu") == (precision == "bf16")
 
 
 @pytest.mark.parametrize(
@@ -71,8 +76,22 @@ def test_cuda_without_a_gpu_is_refused_with_the_way_out():
 def test_configure_leaves_nothing_of_the_job_before():
     Device("cpu", deterministic=True).configure()
     assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
     Device("cpu").configure()
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_tf32_is_used_where_it_is_requested_alone(monkeypatch: pytest.MonkeyPatch, precision: str):
+    monkeypatch.setattr(Device, "gpu_only", ())
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        Device("cpu", precision=precision).configure()
+        assert torch.backends.cuda.matmul.allow_tf32 == (precision == "tf32")
+        assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def test_seeding_makes_dropout_repeat():

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from gan_runner import sample
-from gan_runner.evaluate import main, read_images, take_metrics
+from gan_runner.evaluate import main, take_metrics
+from gan_runner.evaluation.foreign import read_images
 from gan_runner.metric.inputs import View
 from gan_runner.records.folder import RunFolder
 from gan_runner.spec import ImageSpec

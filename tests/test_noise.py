@@ -20,6 +20,20 @@ def test_one_key_gives_one_draw_and_every_other_key_another():
     assert not torch.equal(Noise((0,), 4, CPU).scoped("x").normal(3), Noise((0,), 4, CPU).scoped("y").normal(3))
 
 
+def test_a_scope_adds_to_the_key_and_its_order_counts():
+    """Another step, another purpose, and the same names in another order are other draws."""
+    scoped = [
+        Noise((0, "d", 1), 4, CPU).scoped("a").scoped("b"),
+        Noise((0, "d", 1), 4, CPU).scoped("b").scoped("a"),
+        Noise((0, "d", 2), 4, CPU).scoped("a").scoped("b"),
+        Noise((0, "g", 1), 4, CPU).scoped("a").scoped("b"),
+        Noise((1, "d", 0), 4, CPU).scoped("a").scoped("b"),
+        Noise((0, "d", 1), 4, CPU).scoped("ab"),
+        Noise((0, "d", 1), 4, CPU),
+    ]
+    assert len({tuple(noise.uniform(3).flatten().tolist()) for noise in scoped}) == len(scoped)
+
+
 def test_seeds_of_nearby_steps_do_not_share_their_low_bits():
     """torch's CPU generator reads the low 32 bits alone."""
     low = {seed_of(seed, "z", step) % 2**32 for seed in range(10) for step in range(1000)}

@@ -11,7 +11,7 @@ from gan_runner.noise import Noise
 from gan_runner.schedule import Progress
 
 START = Progress(0, 100)
-SHAPES = {"small": (1, 5, 5), "digits": (1, 28, 28), "photographs": (3, 32, 32), "wide": (3, 6, 11)}
+SHAPES = {"small": (1, 5, 5), "digits": (1, 28, 28), "photographs": (3, 32, 32), "wide": (3, 6, 20)}
 
 
 def draw(count: int, seed: int = 0) -> Noise:
@@ -49,6 +49,8 @@ def test_color_keeps_what_it_should():
     contrast = grey_seen.std((1, 2)) / grey.std((1, 2))
     assert 0.5 <= contrast.min() < 0.55
     assert 1.45 < contrast.max() <= 1.5
+    drawn = torch.stack([moved, factor / contrast, contrast])  # brightness, saturation, contrast
+    assert (drawn.corrcoef() - torch.eye(3)).abs().max() < 0.1  # each of its own
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)

@@ -139,6 +139,20 @@ def test_a_broken_file_is_named_and_left_out_or_refused(tmp_path: Path, load, co
     assert "\n" not in str(caught.value)
 
 
+def test_a_broken_file_takes_neither_the_class_nor_the_split_of_another(tmp_path: Path, load):
+    """Every image is of a grey that belongs to its class alone; one of each class of either split is broken."""
+    greys = {"ape": 40, "bee": 120, "cow": 200}
+    files = {
+        f"{split}/{name}/{n}.png": b"" if n == 2 else encoded(np.full((8, 8, 3), grey, np.uint8))
+        for split, count in (("train", 6), ("test", 4))
+        for name, grey in greys.items()
+        for n in range(count)
+    }
+    data = load(write_folder(tmp_path / "a", files), max_broken=0.5)
+    assert data.splits == {"train": 15, "test": 9}
+    assert [greys[name] for name in data.spec.names(data.labels)] == data.images[:, 0, 0, 0].tolist()
+
+
 def broken_inside(tmp_path: Path) -> Path:
     """An archive one of whose files does not match its checksum."""
     path = write_zip(tmp_path / "a.zip", {"bad.bmp": encoded(pixels(3), "BMP"), "good.png": PNG}, zipfile.ZIP_STORED)

@@ -134,20 +134,6 @@ def test_began_moves_k_towards_its_balance():
     assert float(loss.k) == 0
 
 
-def test_relativistic_averages_by_hand():
-    """Real 1 and 3, fake 0 and 2: means 2 and 1."""
-    real, fake = torch.tensor([1.0, 3.0], dtype=F64), torch.tensor([0.0, 2.0], dtype=F64)
-    values = {
-        form: (loss.discriminator(real, fake).item(), loss.generator(fake, real).item())
-        for form in ("standard", "least_squares", "hinge")
-        for loss in [RelativisticAverage(form)]
-    }
-    softplus = lambda x: math.log1p(math.exp(x))  # noqa: E731
-    assert values["least_squares"] == pytest.approx((2.0, 10.0))
-    assert values["hinge"] == pytest.approx((1.0, 4.0))
-    assert values["standard"] == pytest.approx((softplus(0) + softplus(-2), softplus(2) + softplus(0)))
-
-
 @pytest.mark.parametrize("name", F_TABLE)
 def test_f_gan_bounds_its_divergence_tightly(name: str):
     expected, scores, at_equilibrium = F_TABLE[name]
@@ -161,14 +147,6 @@ def test_f_gan_bounds_its_divergence_tightly(name: str):
         constants = torch.linspace(-1, 2, 3001, dtype=F64)
         best = constants[torch.stack([loss.discriminator(v[None], v[None]) for v in constants]).argmin()]
         assert loss.activation(best).item() == pytest.approx(at_equilibrium, abs=2e-3)
-
-
-@pytest.mark.parametrize("name", F_TABLE)
-def test_f_gans_generator_maximises_t_or_the_conjugate_on_fakes(name: str):
-    v = torch.tensor([0.3, -0.4], dtype=F64)
-    trick, saturating = FDivergence(name, True), FDivergence(name, False)
-    assert trick.generator(v, None).item() == pytest.approx(-trick.activation(v).mean().item())
-    assert saturating.generator(v, None).item() == pytest.approx(-saturating.conjugate(v).mean().item())
 
 
 def test_the_conjugate_of_jeffrey_is_a_legendre_transform():
@@ -243,21 +221,6 @@ def test_no_discriminator_does_better_than_the_optimal_one():
         for shift in torch.randn(50, 3, dtype=F64):
             other = scores + 0.5 * shift
             assert loss.discriminator(sample(P, other), sample(Q, other)) > best - 1e-6
-
-
-MONOTONE = [name for name in EVERY if "lsgan" not in name]
-
-
-@pytest.mark.parametrize("name", MONOTONE)
-def test_the_generator_wants_higher_scores_and_the_discriminator_wants_a_gap(name: str):
-    loss = EVERY[name]
-    real, fake = (0.1 * torch.randn(8, dtype=F64) for _ in range(2))
-    real, fake = real.requires_grad_(True), fake.requires_grad_(True)
-    for_real, for_fake = torch.autograd.grad(loss.discriminator(real, fake), (real, fake))
-    (for_generator,) = torch.autograd.grad(loss.generator(fake, real), fake)
-    assert (for_real < 0).all()
-    assert (for_fake > 0).all()
-    assert (for_generator < 0).all()
 
 
 def test_generator_gradients_saturate_in_minimax_alone():

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.testing import assert_close
 
 from gan_runner.errors import ConfigError
 from gan_runner.loss.adversarial import NonSaturating, RelativisticPaired
@@ -15,42 +17,61 @@ from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
 from tests.conftest import SMALL, make_run
 
-NOISE, START = Noise((0,), 2, torch.device("cpu")), Progress(0, None)
+NOISE, START = Noise((0,), 3, torch.device("cpu")), Progress(0, None)
 
 
 class Reader(nn.Module):
-    """Scores are the first pixel, logits the next three."""
+    """The score is the first pixel and a tenth of the label, the logits are the next three pixels."""
 
-    def heads(self, images, labels):
+    def heads(self, images: Tensor, labels: Tensor) -> Heads:
         flat = images.flatten(1)
-        return Heads(flat[:, 0], flat, flat[:, 1:4])
+        return Heads(flat[:, 0] + labels / 10, flat, flat[:, 1:4])
 
 
-def batch(*rows: list[float], labels: list[int]) -> Batch:
-    return Batch(torch.tensor(rows).view(-1, 1, 2, 2), torch.tensor(labels))
+def batch(seed: int, labels: list[int]) -> Batch:
+    images = torch.from_numpy(np.random.default_rng(seed).normal(size=(len(labels), 1, 2, 2)))
+    return Batch(images.requires_grad_(), torch.tensor(labels))
 
 
-REAL = batch([0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], labels=[0, 1])
-FAKE = batch([0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], labels=[2, 0])
-REAL_CLASS = (math.log(math.e**2 + 2) - 2 + math.log(3)) / 2
-FAKE_CLASS = (2 * math.log(math.e + 2) - 1) / 2
+REAL, FAKE = batch(0, [0, 1, 2]), batch(1, [2, 2, 1])
+
+
+def score(images: Batch) -> Tensor:
+    return images.images[:, 0, 0, 0] + images.labels / 10
+
+
+def missed(images: Batch) -> Tensor:
+    """Mean of -log p(label), with p from the softmax written out."""
+    weights = images.images.flatten(1)[:, 1:4].exp()
+    return -(weights[range(3), images.labels] / weights.sum(1)).log().mean()
+
+
+def check(value: Tensor, expected: Tensor) -> None:
+    """Values, and gradients of real and fake images: those of the formula by plain autograd."""
+    assert_close(value, expected)
+    inputs, rest = (REAL.images, FAKE.images), {"allow_unused": True, "materialize_grads": True}
+    assert_close(torch.autograd.grad(value, inputs, **rest), torch.autograd.grad(expected, inputs, **rest))
 
 
 @pytest.mark.parametrize("on_fake", [True, False])
-def test_both_players_pay_for_the_class(on_fake: bool):
+def test_the_discriminator_pays_for_the_scores_and_for_the_classes(on_fake: bool):
     loss = AuxiliaryClassifier(NonSaturating(), weight=0.5, generator_weight=0.1, on_fake=on_fake)
     value, stats = loss.discriminator(Reader(), REAL, FAKE, NOISE, START)
-    classes = REAL_CLASS + (FAKE_CLASS if on_fake else 0)
-    assert stats["loss/class"].item() == pytest.approx(classes)
-    assert stats["loss/adversarial"].item() == pytest.approx(2 * math.log(2))
-    assert value.item() == pytest.approx(2 * math.log(2) + 0.5 * classes)
+    classes = missed(REAL) + missed(FAKE) if on_fake else missed(REAL)
+    adversarial = -score(REAL).sigmoid().log().mean() - (1 - score(FAKE).sigmoid()).log().mean()
+    check(value, adversarial + 0.5 * classes)
+    assert_close((stats["loss/class"], stats["loss/adversarial"]), (classes.detach(), adversarial.detach()))
+
+
+def test_the_generator_pays_for_the_classes_of_its_images_by_a_weight_of_its_own():
+    loss = AuxiliaryClassifier(NonSaturating(), weight=0.5, generator_weight=0.1)
     value, _ = loss.generator(Reader(), FAKE, None, NOISE, START)
-    assert value.item() == pytest.approx(math.log(2) + 0.1 * FAKE_CLASS)
+    check(value, -score(FAKE).sigmoid().log().mean() + 0.1 * missed(FAKE))
 
 
 def test_a_relativistic_generator_sees_the_real_scores():
     value, _ = AuxiliaryClassifier(RelativisticPaired()).generator(Reader(), FAKE, REAL, NOISE, START)
-    assert value.item() == pytest.approx(math.log(2) + FAKE_CLASS)
+    check(value, -(score(FAKE) - score(REAL)).sigmoid().log().mean() + missed(FAKE))
 
 
 def test_the_estimate_is_of_the_adversarial_part_alone():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from gan_runner.loss.penalty import POINTS, GradientPenalty, JensenShannonRegularizer, OrthonormalRegularizer
+from gan_runner.loss.penalty import GradientPenalty, JensenShannonRegularizer
 from gan_runner.model.mlp import MLPDiscriminator
 from gan_runner.noise import Noise
 from gan_runner.spec import Batch, ImageSpec
@@ -124,12 +124,6 @@ def test_gradient_of_the_penalty_reaches_the_weights(name: str, slope):
 QUADRATIC = Quadratic([[2.0, 0.5], [0.5, 1.0]], [0.3, -0.2])
 
 
-def test_r1_of_a_quadratic_discriminator_is_the_mean_squared_gradient():
-    real = random_batch(50, 2, 1, 1)
-    by_hand = (real.images.flatten(1) @ QUADRATIC.a + QUADRATIC.b).square().sum(1).mean()
-    assert_close(value(FAMILY["R1"], QUADRATIC, real, real), 5 * by_hand)
-
-
 def test_r1_of_a_quadratic_discriminator_on_a_gaussian_is_the_trace_formula():
     """E ||A x + b||^2 = 9.205 for x ~ ((1, -1), [[1, .2], [.2, .5]]), here with exact moments of a sample."""
     x = torch.randn(4000, 2, dtype=F64)
@@ -167,29 +161,9 @@ def test_the_norm_is_taken_over_a_whole_sample_and_over_nothing_else():
     assert stats["gradient_norm"].item() == pytest.approx(math.sqrt(3 * 32 * 32), abs=1e-9)
 
 
-def test_one_epsilon_per_sample_and_another_for_the_next():
-    real, fake = random_batch(16, 3, 4, 4), random_batch(16, 3, 4, 4)
-    between = POINTS["line"](real, fake, noise(16)).images
-    eps = ((between - fake.images) / (real.images - fake.images)).flatten(1)
-    assert_close(eps.amax(1), eps.amin(1), rtol=0, atol=1e-8)
-    assert len(eps[:, 0].unique()) == 16
-    assert eps.min() >= 0
-    assert eps.max() <= 1
-
-
-def test_dragan_moves_real_points_upward_by_at_most_half_a_deviation():
-    real = random_batch(64, 1, 4, 4)
-    moved = (POINTS["around_real"](real, real, noise(64)).images - real.images) / real.images.std()
-    assert moved.min() >= 0
-    assert moved.max() <= 0.5
-    assert moved.max() > 0.4
-    assert moved.flatten(1).std(1).min() > 0  # per pixel
-
-
-@pytest.mark.parametrize("name", FAMILY)
+# DRAGAN's deviation is an unbiased estimate, which counts the batch
+@pytest.mark.parametrize("name", [name for name in FAMILY if not name.startswith("DRAGAN")])
 def test_doubling_or_permuting_a_batch_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch):
-    if name.startswith("DRAGAN"):
-        pytest.skip("its deviation is an unbiased estimate, which counts the batch")
     monkeypatch.setattr(Noise, "uniform", lambda self, *shape: torch.full((self.size, *shape), 0.3))
     real, fake = random_batch(6, 2, 1, 1), random_batch(6, 2, 1, 1)
     once = value(FAMILY[name], QUADRATIC, real, fake)
@@ -251,20 +225,6 @@ def test_the_gradient_reaches_the_discriminator_and_never_the_generator():
     assert z.grad is None
 
 
-def test_dragans_other_noises_are_centred_per_pixel():
-    real = random_batch(2000, 1, 4, 4)
-    moved = {
-        name: (POINTS[f"around_real_{name}"](real, real, noise(2000)).images - real.images) / real.images.std()
-        for name in ("symmetric", "gaussian")
-    }
-    assert moved["symmetric"].abs().max() <= 0.5
-    assert moved["symmetric"].std().item() == pytest.approx(math.sqrt(1 / 12), rel=0.02)
-    assert moved["gaussian"].std().item() == pytest.approx(0.5, rel=0.02)
-    for values in moved.values():
-        assert abs(values.mean().item()) < 0.01
-        assert values.flatten(1).std(1).min() > 0
-
-
 @pytest.mark.parametrize("index", range(4))
 def test_the_js_regularizer_of_an_undecided_linear_discriminator(index: int):
     """With l = 0 everywhere both sigmas are 1/2: gamma n^2 / 4, for gamma = 10 and weight gamma / 2."""
@@ -275,29 +235,6 @@ def test_the_js_regularizer_of_an_undecided_linear_discriminator(index: int):
     got, stats = JensenShannonRegularizer()(Linear(SLOPES[index]), real, fake, noise(3))
     assert 5 * got.item() == pytest.approx(10 * slope.square().sum().item() / 4)
     assert stats["gradient_norm"].item() == pytest.approx(slope.norm().item())
-
-
-def test_the_js_regularizer_weighs_each_side_by_its_error():
-    """l = 0.7 + w.x with w = (0.6, 0.8): at l = 2 for real and l = -1 for fake, n = 1."""
-    real, fake = points((1.3 * 0.6, 1.3 * 0.8)), points((-1.7 * 0.6, -1.7 * 0.8))
-    got, _ = JensenShannonRegularizer()(Linear((0.6, 0.8)), real, fake, noise(1))
-    sigma = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
-    assert got.item() == pytest.approx((1 - sigma(2)) ** 2 + sigma(-1) ** 2)
-
-
-@pytest.mark.parametrize(("off_diagonal", "expected"), [(False, 3.0), (True, 2.0)])
-def test_both_forms_of_the_orthonormal_regularizer(off_diagonal: bool, expected: float):
-    """W = (1 1; 0 1): W W^T = (2 1; 1 1), less I is (1 1; 1 0); of a tall W the other product, here the same."""
-    for weight in ([[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]):
-        layer = nn.Linear(2, len(weight), bias=False)
-        layer.weight.data = torch.tensor(weight)
-        penalty = OrthonormalRegularizer(1.0, off_diagonal)
-        got, _ = penalty(nn.Sequential(layer, nn.ReLU()), points((1.0, 1.0)), points((0.0, 0.0)), noise(1))
-        assert got.item() == pytest.approx(expected)
-    square = nn.Conv2d(3, 12, 2)
-    nn.init.orthogonal_(square.weight)
-    got, _ = penalty(square, points((1.0, 1.0)), points((0.0, 0.0)), noise(1))
-    assert got.item() == pytest.approx(0, abs=1e-10)
 
 
 @pytest.mark.parametrize(

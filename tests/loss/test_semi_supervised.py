@@ -53,6 +53,25 @@ def rows(images: Batch) -> list[list[float]]:
     return images.images.flatten(1).tolist()
 
 
+def shares(images: torch.Tensor, beside: int) -> torch.Tensor:
+    """(B, classes + beside): the softmax written out, of the logits and of as many zeros."""
+    weights = torch.cat([images.flatten(1), images.new_zeros(len(images), beside)], 1).exp()
+    return weights / weights.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("fake_class", [False, True], ids=["K classes", "K + 1 classes"])
+def test_the_gradients_of_the_discriminators_loss_are_those_of_softmaxes(fake_class: bool):
+    real, fake, known = (batch.images.clone().requires_grad_() for batch in (REAL, FAKE, KNOWN))
+    labelled = Batch(real, None, Batch(known, KNOWN.labels))
+    loss = SemiSupervised(NonSaturating(), unsupervised_weight=0.3, fake_class=fake_class)
+    value, _ = loss.discriminator(Reader(), labelled, Batch(fake), NOISE, START)
+    supervised = -shares(known, int(fake_class))[range(2), KNOWN.labels].log().mean()
+    unsupervised = -(1 - shares(real, 1)[:, -1]).log().mean() - shares(fake, 1)[:, -1].log().mean()
+    inputs = (real, fake, known)
+    expected = torch.autograd.grad(supervised + 0.3 * unsupervised, inputs)
+    torch.testing.assert_close(torch.autograd.grad(value, inputs), expected)
+
+
 @pytest.mark.parametrize("fake_class", [False, True], ids=["K classes", "K + 1 classes"])
 @pytest.mark.parametrize("weight", [0.5, 1.0])
 def test_the_discriminator_pays_for_labels_and_for_a_fake_class_of_logit_zero(fake_class: bool, weight: float):

@@ -23,6 +23,13 @@ def test_the_uniform_prior_fills_its_bounds(low: float | None, high: float | Non
     assert z.mean().item() == pytest.approx((low + high) / 2, abs=0.03)
 
 
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+def test_every_dimension_has_draws_of_its_own(distribution: str):
+    z = Latent(4, distribution).sample(NOISE)
+    assert (z.T.corrcoef() - torch.eye(4)).abs().max() < 0.05
+    assert len(z.unique()) > 0.99 * z.numel()
+
+
 @pytest.mark.parametrize(
     ("settings", "word"),
     [

@@ -44,6 +44,15 @@ def test_parameter_counts():
     assert discriminator == 785 * 256 + 257 * 256 + 257
 
 
+@pytest.mark.parametrize(("norm", "kind"), [("batch", "BatchNorm1d"), ("layer", "LayerNorm")])
+def test_the_norm_is_on_every_hidden_layer_but_the_discriminators_first(norm: str, kind: str):
+    linear = ["Linear", "LeakyReLU"]
+    layers = MLPDiscriminator(GRAY, [7, 5, 3], norm=norm).layers
+    assert [type(m).__name__ for m in layers] == [*linear, *["Linear", kind, "LeakyReLU"] * 2]
+    made = MLPGenerator(GRAY, Latent(4), [7, 5], norm=norm).layers
+    assert [type(m).__name__ for m in made] == [*["Linear", kind, "ReLU"] * 2, "Linear", "ToRange"]
+
+
 def test_no_hidden_layer_is_a_linear_network():
     assert [type(m) for m in MLPDiscriminator(GRAY, widths=[]).modules() if list(m.parameters(recurse=False))] == [
         nn.Linear

@@ -33,6 +33,26 @@ def test_the_newest_few_are_kept_and_nothing_else_is_left(tmp_path: Path):
     assert newest(tmp_path) == {"step": 100_000_000}
 
 
+def test_a_copy_of_the_chosen_step_stays_when_newer_ones_push_it_out(tmp_path: Path):
+    for step in (1, 2, 3):
+        save(tmp_path, step, counters={"steps": step})
+        if step == 2:
+            checkpoint.keep_as_best(tmp_path, 1)
+    assert names(tmp_path) == ["best.pt", "step-00000002.pt", "step-00000003.pt"]
+    assert checkpoint.best_step(tmp_path) == 1
+    checkpoint.keep_as_best(tmp_path, 2)
+    assert checkpoint.best_step(tmp_path) == 2
+    assert newest(tmp_path)["step"] == 3
+
+
+def test_what_lies_past_a_step_is_set_aside_and_the_step_itself_stays(tmp_path: Path):
+    for step in (4, 5, 6, 7):
+        checkpoint.save(tmp_path, step, CONFIG, {"step": step}, keep=4)
+    checkpoint.set_aside_after(tmp_path, 5)
+    assert names(tmp_path) == [*(f"step-0000000{n}.pt" for n in (4, 5)), *(f"step-0000000{n}.damaged" for n in (6, 7))]
+    assert newest(tmp_path)["step"] == 5
+
+
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None], ids=["empty", "other bytes", "cut short"])
 def test_a_damaged_newest_is_named_and_the_one_before_is_used(tmp_path: Path, caplog, damage: bytes | None):
     for step in (1, 2):

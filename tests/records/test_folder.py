@@ -1,3 +1,4 @@
+import copy
 import multiprocessing
 import os
 import re
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from gan_runner.errors import ConfigError
 from gan_runner.records.folder import RunFolder
-from gan_runner.records.identity import ADDED, chosen_name, config_hash, differences, folder_name, identity
+from gan_runner.records.identity import ADDED, chosen_name, config_hash, differences, flatten, folder_name, identity
+from tests.conftest import configure
 
 CONFIG = {"seed": 0, "train": {"batch_size": 64, "total_steps": 100}, "loss": {"penalties": {}}, "name": None}
 
@@ -69,8 +71,50 @@ def test_the_identity_leaves_out_what_does_not_change_the_result():
     assert config_hash({**CONFIG, "seed": 0.0}) == config_hash(CONFIG)
 
 
+# What changes nothing in the numbers of a step: how long, how often, where files lie, what is measured.
+NO_PART_OF_A_RUN = {
+    *("name", "study", "device.kind", "device.data", "device.graphs", "dataset.root", "dataset.cache_dir"),
+    *("train.total_steps", "train.total_images", "train.total_seconds", "train.patience", "train.select_by"),
+    *("train.log_every", "train.sample_every", "train.checkpoint_every", "train.evaluate_every", "train.grid"),
+    *("train.keep_checkpoints", "train.on_divergence", "train.fresh"),
+}
+COMPOSED = {
+    "by default": (),
+    "faces, a penalty, an augmentation and metrics": (
+        *("dataset=celeba", "model=dcgan", "loss=wgan_gp", "augment=ada", "metric=[fid,memorization]"),
+    ),
+    "points": ("dataset=ring8", "model=toy", "loss=sngan", "optimizer=sgd", "device=cpu"),
+    "few labels": ("dataset=mnist", "model=mlp", "loss=semi_supervised", "device=cpu"),
+}
+
+
+@pytest.mark.parametrize("overrides", COMPOSED.values(), ids=COMPOSED)
+def test_every_other_setting_is_part_of_the_identity(overrides: tuple[str, ...]):
+    config = configure(*overrides)
+    before = config_hash(config)
+    for key in flatten(config):
+        changed = copy.deepcopy(config)
+        *groups, last = key.split(".")
+        node = changed
+        for group in groups:
+            node = node[group]
+        node[last] = "another value"
+        measured = key == "metric" or key.startswith("metric.")
+        assert (config_hash(changed) == before) == (measured or key in NO_PART_OF_A_RUN), key
+
+
+def test_settings_that_change_nothing_are_those_of_a_configuration():
+    known = {key for overrides in COMPOSED.values() for key in flatten(configure(*overrides))}
+    assert known >= NO_PART_OF_A_RUN
+
+
+def test_the_order_of_a_file_is_no_part_of_the_identity():
+    turned = {key: CONFIG[key] for key in reversed(CONFIG)}
+    assert config_hash(turned) == config_hash(CONFIG)
+
+
 def test_each_differing_key_is_told_with_both_values():
-    other = {"seed": 1, "train": {"batch_size": 64}, "loss": {"penalties": {"r1": {"weight": 5.0}}}}
+    other = {"seed": 1, "train": {"batch_size": 64.0}, "loss": {"penalties": {"r1": {"weight": 5.0}}}}
     assert differences(CONFIG, other) == [
         "loss.penalties was {}, now absent",
         "loss.penalties.r1.weight was absent, now 5",
