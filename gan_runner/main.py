@@ -18,7 +18,6 @@ from gan_runner.cli.compose import compose, resolve
 from gan_runner.cli.entry import enter, job_number, through_hydra
 from gan_runner.cli.naming import run_path, typed_overrides
 from gan_runner.cli.places import CONF, OUTPUTS
-from gan_runner.cli.search import check_search
 from gan_runner.cli.sweep import check_going_on, followed, gpu, launcher_advice, note, noted
 from gan_runner.distributed.joining import joined, standing
 from gan_runner.distributed.ranks import ALONE, Ranks, started
@@ -115,6 +114,7 @@ def train(
 
     from gan_runner.assembly.advice import advise
     from gan_runner.assembly.build import build
+    from gan_runner.cli.search import check_search
     from gan_runner.training.reporting import Origin
     from gan_runner.training.session import Session
 

@@ -13,7 +13,6 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -40,12 +39,14 @@ def compose(overrides: Iterable[str], primary: str = PRIMARY) -> dict[str, Any]:
 
 
 def composed(overrides: Iterable[str], primary: str = PRIMARY) -> DictConfig:
-    """Before its interpolations are resolved. Raises what Hydra raises."""
+    """Before its interpolations are resolved, to be read alone: it may be shared. Raises what Hydra raises."""
     loader, parsed = config_loader(), parse_overrides(overrides)
     choices = [each for each in parsed if loader.repository.group_exists(each.key_or_group) and not merges(each)]
     values = [each for each in parsed if each not in choices]
-    config = copy.deepcopy(of_choices(loader, primary, *(str(choice.input_line) for choice in choices)))
-    loader._apply_overrides_to_config(values, config)
+    config = of_choices(loader, primary, *(str(choice.input_line) for choice in choices))
+    if values:
+        config = copy.deepcopy(config)
+        loader._apply_overrides_to_config(values, config)
     return config
 
 
@@ -104,19 +105,6 @@ def settings_of(typed: Sequence[str]) -> list[str]:
 def settings_typed() -> list[str]:
     """Of the running command."""
     return settings_of(sys.argv[1:])
-
-
-# ---- the choices of all groups
-
-
-def choices_of_groups() -> str:
-    """A line for each group, as --help lists them: of one folder deep, so that what choices share is none of them."""
-    repository = config_loader().repository
-    groups = [name for name in repository.get_group_options("", ObjectType.GROUP) if name != "hydra"]
-    return "\n".join(f"{name}: {', '.join(repository.get_group_options(name))}" for name in groups)
-
-
-OmegaConf.register_new_resolver("choices_of_groups", choices_of_groups, replace=True)
 
 
 # ---- Hydra's grammar

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+import gan_runner.cli.help  # noqa: F401 (registers what conf/config.yaml refers to)
 from gan_runner.cli.compose import explained
 from gan_runner.cli.sweep import is_elsewhere, of_a_launcher
 from gan_runner.distributed.joining import standing
