@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from gan_runner.errors import ConfigError
-from tests.conftest import make_run
+from tests.conftest import CPUS, make_run
 from tests.game.test_algorithm import GROUPED, SYNTHETIC, THIN, check_two_steps, told
 
 ALL, LARGE = ((1, 8), (1, 28), (3, 32), (3, 64)), ((3, 32), (3, 64))
@@ -68,17 +68,42 @@ def covering() -> list[Case]:
     return chosen
 
 
+def in_turn() -> Iterator[Case]:
+    """Every network with every loss, on its smallest images; labels, augmentations and precisions take turns."""
+    for row, (network, (_, shapes, labels)) in enumerate(NETWORKS.items()):
+        for column, loss in enumerate(LOSSES):
+            conditioning, augment = labels[(row + column) % len(labels)], (*AUGMENTATIONS,)[(row // 4 + column) % 4]
+            yield network, shapes[0], conditioning, loss, augment, (*CPUS,)[(row + column) % 3]
+
+
 def overrides(case: Case) -> tuple[str, ...]:
     network, (channels, side), labels, loss, augment, precision = case
     images = (f"dataset.channels={channels}", f"dataset.height={side}", f"dataset.width={side}")
     unlabelled = ("dataset.num_classes=0",) if labels == "none" else ()
     norm = ("model.discriminator.norm=none",) if network == "resnet" else ()
-    chosen = (f"model={network}", f"loss={loss}", f"device.precision={precision}", *norm)
+    chosen = (f"model={network}", f"loss={loss}", *CPUS[precision], *norm)
     told_how = () if network.startswith("ssl") else LABELS[labels]
     return (*SYNTHETIC, *images, *unlabelled, *chosen, *NETWORKS[network][0], *told_how, *AUGMENTATIONS[augment])
 
 
-@pytest.mark.parametrize("case", covering(), ids=lambda case: f"{case[0]}-{case[1][1]}-{'-'.join(case[2:])}")
+def named(case: Case) -> str:
+    return f"{case[0]}-{case[1][1]}-{'-'.join(case[2:])}"
+
+
+def slow(case: Case) -> bool:
+    """Two steps of this network take seconds; one loss is enough of it."""
+    return case[0] == "ssl_cnn" and case[3] != "gan"
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=named(case), marks=[pytest.mark.long] * slow(case)) for case in in_turn()]
+)
+def test_every_network_trains_with_every_loss_and_resumes(case: Case):
+    check_two_steps(*overrides(case))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", covering(), ids=named)
 def test_two_steps_of_each_pair_of_choices(case: Case):
     check_two_steps(*overrides(case))
 
