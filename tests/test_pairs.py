@@ -42,6 +42,7 @@ AUGMENTATIONS = {
     "ada": ("augment=ada", "augment.probability=0.5", "augment.imgfilter=1", "augment.noise=1", "augment.cutout=1"),
 }
 PRECISIONS = ("fp32", "bf16")
+WIDE = ("sngan_cnn", "dcgan_wgan_gp", "ssl_cnn")  # whose convolutions take seconds in the fp16 of a CPU
 Case = tuple[str, tuple[int, int], str, str, str, str]
 
 
@@ -73,7 +74,8 @@ def in_turn() -> Iterator[Case]:
     for row, (network, (_, shapes, labels)) in enumerate(NETWORKS.items()):
         for column, loss in enumerate(LOSSES):
             conditioning, augment = labels[(row + column) % len(labels)], (*AUGMENTATIONS,)[(row // 4 + column) % 4]
-            yield network, shapes[0], conditioning, loss, augment, (*CPUS,)[(row + column) % 3]
+            precisions = PRECISIONS if network in WIDE else (*CPUS,)
+            yield network, shapes[0], conditioning, loss, augment, precisions[(row + column) % len(precisions)]
 
 
 def overrides(case: Case) -> tuple[str, ...]:
@@ -91,8 +93,8 @@ def named(case: Case) -> str:
 
 
 def slow(case: Case) -> bool:
-    """Two steps of this network take seconds; one loss is enough of it."""
-    return case[0] == "ssl_cnn" and case[3] != "gan"
+    """Two steps of this network take seconds; its recipe in tests/test_experiments.py is enough of it."""
+    return case[0] == "ssl_cnn"
 
 
 @pytest.mark.parametrize(

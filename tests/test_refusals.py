@@ -356,9 +356,7 @@ def check_any_number(command: Command, data: st.DataObject) -> None:
 
 
 def with_examples(count: int) -> settings:
-    return settings(
-        max_examples=count, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @with_examples(6)

@@ -49,15 +49,15 @@ def best_of_runs() -> dict[float, float]:
 
 
 def test_a_search_is_told_what_its_runs_are_selected_by_and_counts_the_trials_of_all_calls(command: Command):
-    assert command(*SEARCH, "hydra.sweeper.n_trials=2").code == 0
+    assert command(*SEARCH, "hydra.sweeper.n_trials=1").code == 0
     first = trials()
     assert {trial.params["optimizer.lr"]: trial.value for trial in first} == best_of_runs()
-    assert command(*SEARCH, "hydra.sweeper.n_trials=3").code == 0
-    assert trials()[:2] == first
-    assert len(trials()) == 3
-    again = command(*SEARCH, "hydra.sweeper.n_trials=3")
+    assert command(*SEARCH, "hydra.sweeper.n_trials=2").code == 0
+    assert trials()[:1] == first
+    assert len(trials()) == 2
+    again = command(*SEARCH, "hydra.sweeper.n_trials=2")
     assert again.code == 0
-    assert len(trials()) == 3
+    assert len(trials()) == 2
     assert f"Best value: {min(best_of_runs().values())}" in again.out
 
 
@@ -121,6 +121,7 @@ def test_a_search_that_makes_no_sense_is_refused_once(typed: list[str], sentence
     assert not list(Path().glob("outputs/**/config.yaml"))
 
 
+@pytest.mark.long
 def test_a_direction_that_was_refused_does_not_stay_with_the_study(command: Command):
     judged = (*SEARCH, "metric=parzen", "train.select_by=parzen", "hydra.sweeper.n_trials=1")
     assert command(*judged).code == 2
@@ -148,6 +149,7 @@ def test_a_study_is_searched_by_one_process(command: Command):
     assert f"study=lr is searched by process {os.getpid()}" in answer.err
 
 
+@pytest.mark.long
 def test_the_ready_search_over_learning_rates_runs_two_trials_at_once(command: Command):
     typed = ("-m", "hydra/sweeper=search_learning_rates", "study=lr", *SMALL, *JUDGED, "train.total_steps=1")
     typed = (*typed, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
