@@ -16,7 +16,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 COMMANDS = re.findall(r"^python -m gan_runner(?: (.*))?$", README, re.MULTILINE)
 SHORT = ("train.log_every=1", "train.grid=4", "train.total_steps=2")
 KINDS = (  # of commands, with one example each; the others differ in their settings alone
-    *("", "loss=wgan_gp", "experiment=cgan_mnist", "--cfg job loss=wgan_gp"),
+    *("loss=wgan_gp", "experiment=cgan_mnist", "--cfg job loss=wgan_gp"),
     "-m loss=gan,wgan_gp seed=0,1 study=first",
     "device.precision=bf16 train.batch_size=128 train.accumulate=2",
 )

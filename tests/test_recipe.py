@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from gan_runner.noise import Noise
 from gan_runner.training.run import Run
 from gan_runner.training.showcase import sampler_of
-from tests.conftest import make_run
+from tests.conftest import make_run, some
 
 SAMPLES = 500
 ENOUGH = 5  # samples of a class on which all neighbours agree
@@ -27,16 +27,18 @@ def recognised(run: Run) -> np.ndarray:
     return np.bincount(votes.argmax(1)[votes.max(1) == 1], minlength=10)
 
 
-@pytest.mark.parametrize(
-    ("steps", "classes", "share"), [(600, 6, 0.2), pytest.param(2000, 9, 0.5, marks=pytest.mark.long)]
-)
-def test_the_default_recipe_finds_the_digits(steps: int, classes: int, share: float):
-    run = make_run("device=cpu")
+FASTER = ("optimizer.lr=1e-3", "train.ema_half_life_images=1000")
+LENGTHS = {"600 steps at five times the rate": (600, FASTER), "2000 steps": (2000, ())}
+
+
+@pytest.mark.parametrize("length", some(LENGTHS, ["600 steps at five times the rate"]))
+def test_the_default_recipe_finds_the_digits(length: tuple[int, tuple[str, ...]]):
+    steps, faster = length
+    run = make_run("device=cpu", *faster)
     before = recognised(run)
     for _ in range(steps):
         run.step()
     after = recognised(run)
-    assert (before >= ENOUGH).sum() < classes, before
-    assert before.sum() < share * SAMPLES
-    assert (after >= ENOUGH).sum() >= classes, after
-    assert after.sum() > share * SAMPLES, after
+    assert (before >= ENOUGH).sum() <= 5, before
+    assert (after >= ENOUGH).sum() >= 9, after
+    assert after.sum() > 0.5 * SAMPLES, after

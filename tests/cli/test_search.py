@@ -97,11 +97,23 @@ def test_a_trial_that_diverges_does_not_end_the_search(command: Command):
     [
         pytest.param(["hydra/sweeper=search_learning_rates", "study=lr", *SMALL], "type -m as well", id="without -m"),
         pytest.param([*SEARCH, "study=null"], "name it with study=NAME", id="a search without a name"),
-        pytest.param([*SEARCH, "hydra.sweeper.n_trials=-1"], "n_trials=-1 must be at least 1", id="no trials"),
+        pytest.param(
+            [*SEARCH, "hydra.sweeper.n_trials=-1"],
+            "n_trials=-1 must be at least 1",
+            id="no trials",
+            marks=pytest.mark.long,
+        ),
         pytest.param([*SEARCH, "optimizer.lr=1e-3"], "what to search over", id="nothing to search over"),
         pytest.param([*SEARCH, "seed=range(0,3)"], "finds the luckiest", id="seeds to search over"),
-        pytest.param([*SEARCH, "hydra.sweeper.storage=x"], "storage=x cannot be used", id="a storage that is none"),
-        pytest.param([*SEARCH, "study=../elsewhere"], "is no folder name", id="a name that is a path"),
+        pytest.param(
+            [*SEARCH, "hydra.sweeper.storage=x"],
+            "storage=x cannot be used",
+            id="a storage that is none",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            [*SEARCH, "study=../elsewhere"], "is no folder name", id="a name that is a path", marks=pytest.mark.long
+        ),
         pytest.param(
             [*OPTUNA, "train.select_by=null"], "set metric=[...] and train.select_by", id="nothing to search by"
         ),

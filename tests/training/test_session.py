@@ -159,7 +159,7 @@ CUT_IN_TURN = (
 
 @pytest.mark.parametrize("case", some(CUT, CUT_IN_TURN))
 def test_a_run_that_was_cut_is_the_uncut_run_bit_for_bit(tmp_path: Path, case: tuple[str, str, int]):
-    """Weights, optimizers, meter, metrics.jsonl and TensorBoard; cut on and off the cadences of logs and checkpoints."""
+    """Weights, optimizers, meter, metrics.jsonl and TensorBoard; cut on and off the cadences."""
     loss, precision, k = case
     overrides = (*SMALL, *EVERY, f"loss={loss}", f"device.precision={precision}")
     straight = train_in(tmp_path / "straight", *overrides, "train.total_steps=12")
