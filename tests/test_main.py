@@ -21,6 +21,7 @@ from gan_runner.main import main
 from gan_runner.training.run import Run
 from tests.conftest import SMALL, Command, some
 
+LONG = pytest.mark.long
 TINY = (*SMALL, "train.total_steps=1")
 
 
@@ -37,26 +38,26 @@ def named(*overrides: str) -> tuple[str, ...]:
     ("overrides", "name"),
     [
         ([], "default"),
-        pytest.param(["seed=0"], "default", marks=pytest.mark.long),
-        pytest.param(["loss=gan"], "default", marks=pytest.mark.long),
+        pytest.param(["seed=0"], "default", marks=LONG),
+        pytest.param(["loss=gan"], "default", marks=LONG),
         (["train.log_every=7", "train.grid=4", "dataset.root=/x"], None),
         (["device=auto", "device.kind=cpu"], "default"),
         (["loss=wgan", "optimizer=rmsprop"], "loss=wgan"),
-        pytest.param(["seed=1", "loss=wgan_gp"], "loss=wgan_gp,seed=1", marks=pytest.mark.long),
+        pytest.param(["seed=1", "loss=wgan_gp"], "loss=wgan_gp,seed=1", marks=LONG),
         (["loss=wgan_gp", "seed=1"], "loss=wgan_gp,seed=1"),
         (["optimizer.lr=1e-4"], "optimizer.lr=0.0001"),
-        pytest.param(["optimizer.lr=0.0001"], "optimizer.lr=0.0001", marks=pytest.mark.long),
-        pytest.param(["optimizer.lr=1E-4"], "optimizer.lr=0.0001", marks=pytest.mark.long),
+        pytest.param(["optimizer.lr=0.0001"], "optimizer.lr=0.0001", marks=LONG),
+        pytest.param(["optimizer.lr=1E-4"], "optimizer.lr=0.0001", marks=LONG),
         (["optimizer.lr=2e-4"], "default"),
-        pytest.param(["train.ema_half_life_images=10000.0"], "default", marks=pytest.mark.long),
+        pytest.param(["train.ema_half_life_images=10000.0"], "default", marks=LONG),
         (["seed=3", "seed=4"], "seed=4"),
         (["model.generator.widths=[8,8]"], "model.generator.widths=%5B8,8%5D"),
         (["model.generator.widths=[8, 8]"], "model.generator.widths=%5B8,8%5D"),
-        pytest.param(["device.precision=bf16"], "device.precision=bf16", marks=pytest.mark.long),
+        pytest.param(["device.precision=bf16"], "device.precision=bf16", marks=LONG),
         pytest.param(
             ["optimizer.schedule.warmup_steps=5"], "optimizer.schedule.warmup_steps=5", marks=pytest.mark.long
         ),
-        pytest.param(["train.batch_size=32"], "train.batch_size=32", marks=pytest.mark.long),
+        pytest.param(["train.batch_size=32"], "train.batch_size=32", marks=LONG),
         (["loss=wgan_gp", "loss.penalties.gradient.weight=10"], "loss=wgan_gp"),
         (["loss=wgan_gp", "loss.penalties.gradient.weight=1"], "loss.penalties.gradient.weight=1,loss=wgan_gp"),
         (["name=mine"], "mine"),

@@ -15,6 +15,7 @@ from gan_runner.storage.lock import hold
 from gan_runner.training.run import Run
 from tests.conftest import SMALL, Answer, Command
 
+LONG = pytest.mark.long
 JUDGED = ("metric=pixel_fid", "metric.n_fake=100", "train.select_by=pixel_fid")
 SETTINGS = ("-m", *SMALL, *JUDGED, "train.total_steps=3", "optimizer.lr=tag(log, interval(1e-4, 1e-2))")
 SEARCH = (*SETTINGS, "hydra/sweeper=search", "study=lr")
