@@ -384,6 +384,7 @@ def board() -> Callable[..., Any]:
     return fetch
 
 
+@LONG
 def test_parallel_jobs_of_a_sweep_share_the_cores(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     done = run("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", *TINY)
