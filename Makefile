@@ -7,7 +7,7 @@ ARGS   ?=
 OUT    ?= outputs/.gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-long gpu lint board figures clean
+.PHONY: help install train test test-all gpu lint board figures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,11 +24,11 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY)  ## train; make train ARGS="loss=wgan_gp seed=1"
 	$(BIN)/python -m gan_runner $(ARGS)
 
-test: lint  ## lint, types and every test
+test: lint  ## lint, types and the fast tests
 	$(BIN)/python -m pytest -m "not long" -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
-test-long: $(READY)  ## the long forms of the tests
-	$(BIN)/python -m pytest -m long $(ARGS)
+test-all: lint  ## lint, types and all tests, the long ones included
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 # An interpreter that is named is used as it is, so that a machine without a network needs no .venv.
 ifeq ($(origin PYTHON),command line)

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,11 @@ GPUS = {
 def on(devices: dict[str, tuple[str, ...]]) -> list[Any]:
     """Parameters of a test, those on a GPU marked."""
     return [pytest.param(o, id=n, marks=[pytest.mark.gpu] * (n in GPUS)) for n, o in devices.items()]
+
+
+def some(table: Mapping[str, Any], fast: Container[str]) -> list[Any]:
+    """Parameters of a test: the named rows in every run of the tests, the others in the long set."""
+    return [pytest.param(row, id=name, marks=[] if name in fast else [pytest.mark.long]) for name, row in table.items()]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -14,6 +14,7 @@ benchmarks = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(benchmarks)
 
 
+@pytest.mark.long
 def test_the_rows_of_the_docs_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name, value in (("ROUNDS", 1), ("BATCH", 4), ("BATCHES", 5), ("MANY", 50)):
         monkeypatch.setattr(benchmarks, name, value)
@@ -26,12 +27,23 @@ def test_the_rows_of_the_docs_are_measured(tmp_path: Path, monkeypatch: pytest.M
         assert name in told
 
 
+@pytest.mark.parametrize(
+    ("names", "ranks"),
+    [
+        pytest.param(("width", "n_critic"), (), id="in short"),
+        pytest.param((*benchmarks.GROWTH,), (1,), id="all", marks=pytest.mark.long),
+    ],
+)
 def test_the_growth_of_costs_is_a_table_by_one_command(
-    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    in_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    names: tuple[str, ...],
+    ranks: tuple[int, ...],
 ):
-    few = {name: dict(list(sizes.items())[:2]) for name, sizes in benchmarks.GROWTH.items()}
+    few = {name: dict(list(benchmarks.GROWTH[name].items())[:2]) for name in names}
     monkeypatch.setattr(benchmarks, "GROWTH", few)
-    monkeypatch.setattr(benchmarks, "RANKS", (1,))
+    monkeypatch.setattr(benchmarks, "RANKS", ranks)
     monkeypatch.setattr(sys, "argv", ["benchmarks.py", "growth", "--quick"])
     benchmarks.main()
     found = json.loads((in_tmp / "outputs" / ".benchmarks" / "growth.json").read_text())
@@ -48,9 +60,10 @@ def test_the_growth_of_costs_is_a_table_by_one_command(
             assert ratio < 1  # its generator update is shared
         else:
             assert ratio == pytest.approx(1)
-    assert found["ranks"][0]["images_per_second"]["median"] > 0
+    assert len(found["ranks"]) == len(ranks)
+    assert all(row["images_per_second"]["median"] > 0 for row in found["ranks"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + 2 * len(few) + 1
+    assert len(lines) == 2 + 2 * len(few) + len(ranks)
     assert {line.count("|") for line in lines} == {7}
 
 

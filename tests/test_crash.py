@@ -19,7 +19,7 @@ import torch
 from gan_runner.errors import ConfigError, NotWritten, Stopped
 from gan_runner.records.folder import RunFolder
 from gan_runner.storage import files, lock
-from tests.conftest import SMALL, metrics, train_in
+from tests.conftest import SMALL, metrics, some, train_in
 from tests.training.test_session import final_state, scalars
 
 EVERY = ("train.log_every=2", "train.sample_every=6", "train.checkpoint_every=3")
@@ -160,14 +160,25 @@ def check_equal(path: Path, overrides: tuple[str, ...], straight: Path) -> None:
     assert not [left for left in path.rglob("*") if left.suffix in (".tmp", ".damaged")]
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.long)], ids=["short", "long"])
+@pytest.mark.parametrize("overrides", some(RUNS, ["mlp, wgan_gp, bf16"]))
+def test_a_run_that_was_killed_twice_ends_as_if_uncut(tmp_path: Path, overrides: tuple[str, ...]):
+    check_killed(tmp_path, overrides, 2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [8, 50])
 @pytest.mark.parametrize("overrides", RUNS.values(), ids=RUNS)
 def test_a_run_that_was_killed_again_and_again_ends_as_if_uncut(tmp_path: Path, overrides, kills: int):
-    longer = tuple(f"train.total_steps={int(o.split('=')[1]) * kills // 8}" if "total" in o else o for o in overrides)
+    check_killed(tmp_path, overrides, kills)
+
+
+def check_killed(tmp_path: Path, overrides: tuple[str, ...], kills: int) -> None:
+    times = max(kills, 8) // 8
+    longer = tuple(f"train.total_steps={int(o.split('=')[1]) * times}" if "total" in o else o for o in overrides)
     train_in(tmp_path / "straight", *longer, *EVERY)
     met = crash_until_done(tmp_path / "cut", longer, kills, random.Random(f"{kills} {overrides}"))
     print("\n", dict(sorted(met.items())))  # noqa: T201
-    assert sum(number for cause, number in met.items() if cause.endswith("killed")) >= kills // 4
+    assert sum(number for cause, number in met.items() if cause.endswith("killed")) >= max(1, kills // 4)
     check_equal(tmp_path / "cut", longer, tmp_path / "straight")
 
 
@@ -175,25 +186,31 @@ def no_room() -> None:
     raise OSError(28, os.strerror(28))
 
 
-def run_into_a_full_disk(path: Path, place: str, number: int, answers: Any) -> None:
-    torch.set_num_threads(1)
-    intercept(place, no_room, number)
-    try:
-        train_in(path, *SMALL, *EVERY, "train.total_steps=12")
-        answers.put("it went through")
-    except NotWritten as error:
-        answers.put(str(error))
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uncut run."""
+    torch.manual_seed(0)
+    return train_in(tmp_path_factory.mktemp("straight"), *SMALL, *EVERY, "train.total_steps=12").path
+
+
+def run_into_a_full_disk(path: Path, place: str, number: int) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "open", open, raising=False)
+        for holder, name in ((os, "fsync"), (os, "replace"), (Path, "unlink")):
+            patch.setattr(holder, name, getattr(holder, name))  # so that they come back
+        intercept(place, no_room, number)
+        try:
+            train_in(path, *SMALL, *EVERY, "train.total_steps=12")
+        except NotWritten as error:
+            return str(error)
+    return "it went through"
 
 
 @pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize("place", PLACES)
-def test_a_refused_write_is_one_sentence_and_loses_nothing(tmp_path: Path, place: str, number: int):
+def test_a_refused_write_is_one_sentence_and_loses_nothing(tmp_path: Path, straight: Path, place: str, number: int):
     """The first save, and a later one: what is there can be read, and the same command goes on when there is room."""
-    answers = spawn.Queue()
-    process = spawn.Process(target=run_into_a_full_disk, args=(tmp_path / "run", place, number, answers))
-    process.start()
-    answer = answers.get(timeout=60)
-    process.join()
+    answer = run_into_a_full_disk(tmp_path / "run", place, number)
     if place == "remove" and number == 3:
         assert answer == "it went through"  # four saves remove two
     else:
@@ -202,8 +219,7 @@ def test_a_refused_write_is_one_sentence_and_loses_nothing(tmp_path: Path, place
     for path in (tmp_path / "run" / "checkpoints").glob("*.pt"):
         torch.load(path, weights_only=True)
     train_in(tmp_path / "run", *SMALL, *EVERY, "train.total_steps=12")
-    train_in(tmp_path / "straight", *SMALL, *EVERY, "train.total_steps=12")
-    check_equal(tmp_path / "run", SMALL, tmp_path / "straight")
+    check_equal(tmp_path / "run", SMALL, straight)
 
 
 def run_with_little_room(path: Path, room: int, answers: Any) -> None:
@@ -217,7 +233,10 @@ def run_with_little_room(path: Path, room: int, answers: Any) -> None:
         answers.put(str(error))
 
 
-@pytest.mark.parametrize("room", [100, 5_000, 20_000], ids=["no line", "no picture", "half a checkpoint"])
+ROOM = {"no line": 100, "no picture": 5_000, "half a checkpoint": 20_000}  # bytes
+
+
+@pytest.mark.parametrize("room", some(ROOM, ["half a checkpoint"]))
 def test_a_limit_of_the_operating_system_is_one_sentence(tmp_path: Path, room: int):
     """No write of ours is replaced here: the kernel refuses it."""
     answers = spawn.Queue()
@@ -241,10 +260,23 @@ def train_at_once(path: Path, start: Any, answers: Any) -> None:
         answers.put(str(error))
 
 
-@pytest.mark.parametrize("locks", [True, False], ids=["flock", "heartbeat"])
-def test_of_two_processes_on_one_name_exactly_one_trains(tmp_path: Path, monkeypatch, locks: bool):
+LOCKS = [pytest.param(True, id="flock"), pytest.param(False, id="heartbeat")]
+
+
+@pytest.mark.parametrize("locks", LOCKS)
+def test_of_two_processes_on_one_name_exactly_one_trains(tmp_path: Path, locks: bool):
+    check_two_at_once(tmp_path, locks, times=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("locks", LOCKS)
+def test_of_two_processes_on_one_name_exactly_one_trains_each_time(tmp_path: Path, locks: bool):
+    check_two_at_once(tmp_path, locks, times=20 if locks else 5)
+
+
+def check_two_at_once(tmp_path: Path, locks: bool, times: int) -> None:
     answers = spawn.Queue()
-    for number in range(20 if locks else 5):
+    for number in range(times):
         start = spawn.Barrier(2)
         target = train_at_once if locks else train_at_once_without_locks
         pair = [spawn.Process(target=target, args=(tmp_path / str(number), start, answers)) for _ in range(2)]

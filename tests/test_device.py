@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan_runner.device import Device
+from gan_runner.device import Device, limit_threads
 from tests.conftest import HalfOnCPU
 
 
@@ -131,3 +131,16 @@ def test_a_container_with_fewer_cores_than_the_machine_gets_as_many_threads(monk
             assert torch.get_num_threads() == used
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("chosen", "threads"), [(None, 1), ("3", 3)], ids=["no choice", "a choice of the user"])
+def test_a_process_has_no_more_threads_than_cores_unless_the_user_says(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, threads: int
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
+    torch.set_num_threads(3)
+    limit_threads()
+    assert torch.get_num_threads() == threads

@@ -286,9 +286,10 @@ def test_a_damaged_summary_is_told_and_left_as_it_is(evaluate, tmp_path: Path):
 
 def test_a_number_of_samples_for_all_metrics_is_for_all_however_it_is_said(evaluate, tmp_path: Path, monkeypatch):
     run = train_in(tmp_path / "run", *SMALL, "train.total_steps=1", "metric=pixel_fid")
-    monkeypatch.setenv("GAN_RUNNER_CACHE", str(tmp_path / "another"))
-    for way in (["--n-fake", "70"], ["--set", "metric.n_fake=70"]):
-        assert "180 real, 70 fake" in evaluate(run.path, *way).out
+    with monkeypatch.context() as patch:
+        patch.setenv("GAN_RUNNER_CACHE", str(tmp_path / "another"))
+        for way in (["--n-fake", "70"], ["--set", "metric.n_fake=70"]):
+            assert "180 real, 70 fake" in evaluate(run.path, *way).out
     assert (tmp_path / "another" / "metrics").is_dir()
     assert evaluate(run.path, "--metric", "memorization", "--n-fake", "70", "--n-real", "50").code == 0
     line = json.loads((run.path / "metrics.jsonl").read_text().splitlines()[-1])

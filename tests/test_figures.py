@@ -56,6 +56,21 @@ def test_the_paths_show_every_loss_that_a_slope_can_play():
     assert begin[1].tolist() == pytest.approx([1 + 0.05 * psi / (1 + math.exp(-psi)), psi])
 
 
+def test_two_losses_are_drawn(images: Path, command: Command, capfd: pytest.CaptureFixture[str]):
+    sweep = ("-m", "experiment=ring8", "loss=gan,r3gan", "study=ring8", "train.total_steps=1", "device=cpu")
+    assert command(*sweep).code == 0
+    figures.ring8()
+    rows = [line for line in capfd.readouterr().out.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == ["gan", "r3gan"]
+    assert [path.name for path in images.glob("*.png")] == ["ring8.png"]
+
+
+def test_starved_gradients_are_drawn(images: Path):
+    figures.gradients(steps=1, most=1)
+    assert (images / "starved.png").stat().st_size > 1000
+
+
+@pytest.mark.long
 def test_the_figures_are_drawn(images: Path, command: Command, capfd: pytest.CaptureFixture[str]):
     sweep = re.search(
         r"^python -m gan_runner (-m experiment=ring8 .*)$", (DOCS / "losses.md").read_text(), re.MULTILINE
@@ -83,14 +98,20 @@ def test_augmented_images_are_drawn(images: Path):
 
 
 def test_the_pictures_of_a_toy_run_become_a_film(images: Path, command: Command):
-    short = ("train.total_steps=36", "train.sample_every=1", "device=cpu")
-    assert command("experiment=gaussian_1d", *short).code == 0
+    assert command("experiment=gaussian_1d", "train.total_steps=1", "device=cpu").code == 0
+    last = Path("outputs/experiment=gaussian_1d/samples/step-00000001.png")
+    for step in range(2, 37):
+        with Image.open(last) as picture:
+            other = picture.convert("RGB")
+        other.paste("black", (0, 0, 10 * step, 10))
+        other.save(last.with_name(f"step-{step:08d}.png"))
     figures.film()
     with Image.open(images / "gaussian_1d.gif") as film, Image.open(images / "gaussian_1d.png") as strip:
         assert film.n_frames == 25 + 2 + 1  # of 37 pictures the first 25, every sixth, and the last
         assert (film.size, strip.size) == ((560, 400), (1680, 800))
 
 
+@pytest.mark.long
 def test_the_toy_runs_of_the_docs_are_shown(images: Path, command: Command):
     lines = re.findall(r"^python -m gan_runner (.* study=toys .*)$", (DOCS / "datasets.md").read_text(), re.MULTILINE)
     for line in lines:

@@ -24,6 +24,7 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=False)
 
 
+@pytest.mark.long
 def test_one_call_measures_tests_and_trains(tmp_path: Path):
     done = call("--device", "cpu", "--quick", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -39,11 +40,27 @@ def test_one_call_measures_tests_and_trains(tmp_path: Path):
     assert "DCGAN 32x32: target 50,000 images/s, not measured" in done.stdout
 
 
+@pytest.mark.long
 def test_what_does_not_fit_into_the_minutes_is_named(tmp_path: Path):
     done = call("--device", "cpu", "--quick", "--out", str(tmp_path), "--minutes", "0")
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert {row["error"] for row in found["speed"]} == {"left out: the time was over"}
     assert "| MLP | bf16, eager | left out: the time was over | - | - |" in done.stdout
+
+
+def test_a_way_is_measured_in_this_process():
+    rows = list(gpu.measure_way("eager", "cpu", quick=True, seconds=60.0))
+    assert {row["computed"] for row in rows} >= {"fp32, eager", "bf16, eager"}
+    for row in rows:
+        assert row["images_per_second"]["median"] > 0
+        assert 0 < row["share_of_matrix_rate"]["median"] < 1
+        assert gpu.cells(row)[:2] == ("MLP", row["computed"])
+
+
+def test_a_measurement_without_time_is_left_out():
+    rows = list(gpu.measure_way("eager", "cpu", quick=True, seconds=0.0))
+    assert {row["error"] for row in rows} == {"left out: the time was over"}
+    assert gpu.cells(rows[0]) == ("MLP", rows[0]["computed"], "left out: the time was over", "-", "-")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it would measure for minutes")

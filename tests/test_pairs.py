@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from gan_runner.errors import ConfigError
-from tests.conftest import make_run
+from tests.conftest import CPUS, make_run
 from tests.game.test_algorithm import GROUPED, SYNTHETIC, THIN, check_two_steps, told
 
 ALL, LARGE = ((1, 8), (1, 28), (3, 32), (3, 64)), ((3, 32), (3, 64))
@@ -42,6 +42,7 @@ AUGMENTATIONS = {
     "ada": ("augment=ada", "augment.probability=0.5", "augment.imgfilter=1", "augment.noise=1", "augment.cutout=1"),
 }
 PRECISIONS = ("fp32", "bf16")
+WIDE = ("sngan_cnn", "dcgan_wgan_gp", "ssl_cnn")  # whose convolutions take seconds in the fp16 of a CPU
 Case = tuple[str, tuple[int, int], str, str, str, str]
 
 
@@ -68,17 +69,43 @@ def covering() -> list[Case]:
     return chosen
 
 
+def in_turn() -> Iterator[Case]:
+    """Every network with every loss, on its smallest images; labels, augmentations and precisions take turns."""
+    for row, (network, (_, shapes, labels)) in enumerate(NETWORKS.items()):
+        for column, loss in enumerate(LOSSES):
+            conditioning, augment = labels[(row + column) % len(labels)], (*AUGMENTATIONS,)[(row // 4 + column) % 4]
+            precisions = PRECISIONS if network in WIDE else (*CPUS,)
+            yield network, shapes[0], conditioning, loss, augment, precisions[(row + column) % len(precisions)]
+
+
 def overrides(case: Case) -> tuple[str, ...]:
     network, (channels, side), labels, loss, augment, precision = case
     images = (f"dataset.channels={channels}", f"dataset.height={side}", f"dataset.width={side}")
     unlabelled = ("dataset.num_classes=0",) if labels == "none" else ()
     norm = ("model.discriminator.norm=none",) if network == "resnet" else ()
-    chosen = (f"model={network}", f"loss={loss}", f"device.precision={precision}", *norm)
+    chosen = (f"model={network}", f"loss={loss}", *CPUS[precision], *norm)
     told_how = () if network.startswith("ssl") else LABELS[labels]
     return (*SYNTHETIC, *images, *unlabelled, *chosen, *NETWORKS[network][0], *told_how, *AUGMENTATIONS[augment])
 
 
-@pytest.mark.parametrize("case", covering(), ids=lambda case: f"{case[0]}-{case[1][1]}-{'-'.join(case[2:])}")
+def named(case: Case) -> str:
+    return f"{case[0]}-{case[1][1]}-{'-'.join(case[2:])}"
+
+
+def slow(case: Case) -> bool:
+    """Two steps of this network take seconds; its recipe in tests/test_experiments.py is enough of it."""
+    return case[0] == "ssl_cnn"
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=named(case), marks=[pytest.mark.long] * slow(case)) for case in in_turn()]
+)
+def test_every_network_trains_with_every_loss_and_resumes(case: Case):
+    check_two_steps(*overrides(case))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", covering(), ids=named)
 def test_two_steps_of_each_pair_of_choices(case: Case):
     check_two_steps(*overrides(case))
 

@@ -1,5 +1,6 @@
 """The README's commands run as written (made short), its own loss trains, and its list of tags is the one we log."""
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -7,20 +8,44 @@ from pathlib import Path
 import pytest
 
 from gan_runner import compare, data, evaluate, sample
-from tests.conftest import Command, configure, real_data
+from tests.conftest import Command, configure, real_data, some
 from tests.dataset.pictures import encoded, pixels, write_zip
 from tests.training.test_session import COMMON, OWN
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 COMMANDS = re.findall(r"^python -m gan_runner(?: (.*))?$", README, re.MULTILINE)
 SHORT = ("train.log_every=1", "train.grid=4", "train.total_steps=2")
+KINDS = (  # of commands, with one example each; the others differ in their settings alone
+    *("loss=wgan_gp", "experiment=cgan_mnist", "--cfg job loss=wgan_gp"),
+    "-m loss=gan,wgan_gp seed=0,1 study=first",
+    "device.precision=bf16 train.batch_size=128 train.accumulate=2",
+)
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("line", COMMANDS)
+def test_every_kind_of_command_is_in_the_readme():
+    assert set(KINDS) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "--c" not in line and "hydra" not in line])
+def test_the_jobs_of_a_command_of_the_readme_compose(line: str):
+    for job in jobs(shlex.split(line)):
+        assert configure(*job)["loss"]["_target_"]
+
+
+def jobs(typed: list[str]) -> list[tuple[str, ...]]:
+    """The overrides of each job of a sweep, whose values have commas; those alone of a command without -m."""
+    if "-m" not in typed:
+        return [tuple(typed)]
+    keys, values = zip(*(word.split("=", 1) for word in typed if word != "-m"), strict=True)
+    chosen = itertools.product(*(value.split(",") for value in values))
+    return [tuple(f"{key}={value}" for key, value in zip(keys, job, strict=True)) for job in chosen]
+
+
+@pytest.mark.parametrize("line", some({line: line for line in COMMANDS}, KINDS))
 def test_a_command_of_the_readme_runs(command: Command, monkeypatch: pytest.MonkeyPatch, line: str):
     if "mnist" in line and real_data() is None:
         pytest.skip("the real MNIST files are not on this machine (../shared/data or GAN_RUNNER_DATA)")

@@ -7,15 +7,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from gan_runner.noise import Noise
 from gan_runner.training.run import Run
 from gan_runner.training.showcase import sampler_of
-from tests.conftest import make_run
+from tests.conftest import make_run, some
 
 SAMPLES = 500
 ENOUGH = 5  # samples of a class on which all neighbours agree
-
-
-@pytest.fixture(scope="module")
-def run() -> Run:
-    return make_run("device=cpu")
 
 
 def pixels(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -32,9 +27,16 @@ def recognised(run: Run) -> np.ndarray:
     return np.bincount(votes.argmax(1)[votes.max(1) == 1], minlength=10)
 
 
-def test_the_default_recipe_finds_the_digits(run: Run):
+FASTER = ("optimizer.lr=1e-3", "train.ema_half_life_images=1000")
+LENGTHS = {"600 steps at five times the rate": (600, FASTER), "2000 steps": (2000, ())}
+
+
+@pytest.mark.parametrize("length", some(LENGTHS, ["600 steps at five times the rate"]))
+def test_the_default_recipe_finds_the_digits(length: tuple[int, tuple[str, ...]]):
+    steps, faster = length
+    run = make_run("device=cpu", *faster)
     before = recognised(run)
-    for _ in range(2000):
+    for _ in range(steps):
         run.step()
     after = recognised(run)
     assert (before >= ENOUGH).sum() <= 5, before

@@ -5,14 +5,19 @@ import shutil
 import stat
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from omegaconf.errors import OmegaConfBaseException
 
-from tests.conftest import SMALL, Answer, Command, train_in
+from gan_runner.assembly.build import build
+from gan_runner.cli.compose import explained
+from gan_runner.errors import ConfigError
+from gan_runner.records.identity import chosen_name
+from tests.conftest import SMALL, Answer, Command, configure, some, train_in
 
 SMALLEST = (*SMALL, "train.total_steps=1")
 
@@ -208,33 +213,95 @@ TOGETHER: list[tuple[list[str], list[str]]] = [
 ROWS = [([f"{key}={value}"], [key.rsplit(".", 1)[-1]]) for key, values in VALUES.items() for value in values] + TOGETHER
 
 
-def refused(command: Command, arguments: list[str], words: list[str]) -> None:
+TABLE = {" ".join(arguments): (arguments, words) for arguments, words in ROWS}
+OF_THE_COMMAND = ("--config-name nothing", "--config-dir /nowhere", "loss=[gan,wgan]")  # refused in front of a build
+COMPOSED = {name: row for name, row in TABLE.items() if name not in OF_THE_COMMAND}
+# One row of each kind of mistake goes through the whole command.
+KINDS = {
+    "no folder of configurations": "--config-dir /nowhere",
+    "no such configuration": "--config-name nothing",
+    "no override": "seed",
+    "no key": "=1",
+    "a bracket that is not closed": "optimizer.lr=[1",
+    "an unknown choice": "loss=wgn",
+    "two choices": "loss=[gan,wgan]",
+    "a choice that is null": "experiment=null",
+    "an unknown setting": "train.total_step=3",
+    "an unknown setting that is added": "+nonsense=1",
+    "a setting that the object lacks": "+loss.lambda=10",
+    "an object that cannot be imported": "model.generator._target_=nowhere.Network",
+    "an interpolation that leads nowhere": "seed=${nowhere}",
+    "a variable that is not set": "seed=${oc.env:NOWHERE}",
+    "a value that is missing": "loss.n_critic=???",
+    "a group that is missing": "~loss",
+    "a value of another type": "seed=abc",
+    "a value out of range": "train.batch_size=0",
+    "a value that is none of the names": "model.generator.activation=swish",
+    "a list in the place of a number": "optimizer.lr=[1]",
+    "a rule across objects": "loss=wgan_gp model.discriminator.norm=batch",
+    "more memory than there is": "model.discriminator.widths=[1000000,1000000]",
+    "a device that is not there": "device=cuda",
+    "a metric that does not apply": "metric=test_error",
+    "a name that is a path": "name=../x",
+    "a study that is a path": "study=../x",
+}
+REAL = ("optimizer.lr=[1", "seed=${nowhere}", "loss=wgan_gp model.discriminator.norm=batch")
+
+
+def sentences(arguments: list[str]) -> list[str]:
+    """Of the ConfigError over these overrides, as the command composes, names and builds."""
+    try:
+        config = configure(*SMALLEST, *arguments)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        return str(explained(error, arguments)).splitlines()
+    except ConfigError as error:
+        return list(error.sentences)
+    try:
+        for key in ("name", "study"):
+            if config[key] is not None:
+                chosen_name(key, config[key])
+        build(config)
+    except ConfigError as error:
+        return list(error.sentences)
+    raise AssertionError("nothing was refused")
+
+
+def check_sentences(given: list[str], words: list[str]) -> None:
+    """One sentence; two where one setting is the default of another."""
+    assert 1 <= len(given) <= 2, given
+    for word in words:
+        assert all(word in sentence for sentence in given), given
+
+
+@pytest.mark.parametrize("row", COMPOSED.values(), ids=COMPOSED)
+def test_a_mistake_is_one_sentence_with_the_setting_and_the_fix(in_tmp: Path, row: tuple[list[str], list[str]]):
+    arguments, words = row
+    check_sentences(sentences(arguments), words)
+    assert list(in_tmp.iterdir()) == []
+
+
+@pytest.mark.parametrize("row", some(TABLE, KINDS.values()))
+def test_a_mistake_ends_the_command_with_exit_code_2_and_no_folder(command: Command, row: tuple[list[str], list[str]]):
+    arguments, words = row
     check(command(*SMALLEST, *arguments), words)
 
 
+@pytest.mark.parametrize("row", some({kind: TABLE[kind] for kind in KINDS.values()}, REAL))
+def test_a_mistake_ends_a_real_process_in_the_same_way(in_tmp: Path, row: tuple[list[str], list[str]]):
+    arguments, words = row
+    check(real_command(*SMALLEST, *arguments), words)
+
+
+def test_every_kind_of_mistake_is_in_the_table():
+    assert set(KINDS.values()) | set(OF_THE_COMMAND) <= TABLE.keys()
+    assert set(REAL) <= set(KINDS.values())
+
+
 def check(answer: Answer, words: list[str]) -> None:
-    """One sentence; two where one setting is the default of another."""
     assert answer.code == 2, answer
     assert "Traceback" not in answer.out + answer.err
-    sentences = answer.err.strip().splitlines()
-    assert 1 <= len(sentences) <= 2, sentences
-    for word in words:
-        assert all(word in sentence for sentence in sentences), sentences
+    check_sentences(answer.err.strip().splitlines(), words)
     assert not list(Path("outputs").glob("*"))
-
-
-@pytest.mark.parametrize(("arguments", "words"), ROWS, ids=lambda value: " ".join(value))
-def test_a_mistake_is_one_sentence_exit_code_2_and_no_folder(command: Command, arguments: list[str], words: list[str]):
-    refused(command, arguments, words)
-
-
-def test_some_of_the_mistakes_as_real_commands(in_tmp: Path):
-    chosen = ROWS[:: len(ROWS) // 15][:15]
-    with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda row: real_command(*SMALLEST, *row[0]), chosen))
-    assert len(answers) == 15
-    for answer, (_, words) in zip(answers, chosen, strict=True):
-        check(answer, words)
 
 
 def real_command(*arguments: str) -> Answer:
@@ -253,7 +320,7 @@ def test_mistakes_of_several_rules_are_told_together(command: Command):
 
 def test_a_variable_that_leads_nowhere_is_told(command: Command, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GAN_RUNNER_DATA", "/dev/null")
-    refused(command, ["dataset=mnist"], ["dataset.root=/dev/null"])
+    check(command(*SMALLEST, "dataset=mnist"), ["dataset.root=/dev/null"])
 
 
 NUMBERS = {
@@ -275,9 +342,7 @@ NUMBERS = {
 }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_any_number_trains_or_is_refused_in_a_sentence(command: Command, data: st.DataObject):
+def check_any_number(command: Command, data: st.DataObject) -> None:
     """Divergence is an answer too: a learning rate of 1e300 is a number."""
     shutil.rmtree("outputs", ignore_errors=True)
     chosen = data.draw(st.dictionaries(st.sampled_from(sorted(NUMBERS)), st.none(), min_size=1, max_size=3))
@@ -288,6 +353,23 @@ def test_any_number_trains_or_is_refused_in_a_sentence(command: Command, data: s
     if answer.code == 2:
         assert any(key.rsplit(".", 1)[-1] in answer.err for key in chosen), answer.err
         assert not list(Path("outputs").glob("*"))
+
+
+def with_examples(count: int) -> settings:
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@with_examples(6)
+@given(data=st.data())
+def test_any_number_trains_or_is_refused_in_a_sentence(command: Command, data: st.DataObject):
+    check_any_number(command, data)
+
+
+@pytest.mark.long
+@with_examples(25)
+@given(data=st.data())
+def test_many_numbers_train_or_are_refused_in_a_sentence(command: Command, data: st.DataObject):
+    check_any_number(command, data)
 
 
 # ---- folders and files

@@ -4,7 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+
+import pytest
+from hatchling.build import build_wheel
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +20,19 @@ def call(*command: str, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+def test_the_wheel_holds_every_module_and_every_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In this process, with the tool that pip would call."""
+    monkeypatch.chdir(ROOT)
+    with zipfile.ZipFile(tmp_path / build_wheel(str(tmp_path))) as wheel:
+        names = set(wheel.namelist())
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "gan_runner").rglob("*.py")}
+    choices = {f"gan_runner/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert "gan_runner/conf/config.yaml" in choices
+    assert modules | choices <= names
+    assert not [name for name in names if name.startswith(("tests/", "docs/", "conf/"))]
+
+
+@pytest.mark.long
 def test_the_wheel_trains_from_another_working_directory(tmp_path: Path):
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     call(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT), cwd=tmp_path)

@@ -70,14 +70,20 @@ PARALLEL = {
 
 
 @pytest.fixture
-def begun(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The door, in a folder where the first seven jobs of the sweep are finished."""
+def moody(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command, in a folder with the user's loss."""
     Path("mine/loss").mkdir(parents=True)
     Path("mine/loss/moody.yaml").write_text(YAML)
     Path("moody.py").write_text(MOODY)
     monkeypatch.delitem(sys.modules, "moody", raising=False)
-    assert command(*OWN, *TINY, "train.total_steps=2", "seed=0,1,2,3,4,5,6").code == 0
     return command
+
+
+@pytest.fixture
+def begun(moody: Command) -> Command:
+    """The same, where the first seven jobs of the sweep are finished."""
+    assert moody(*OWN, *TINY, "train.total_steps=2", "seed=0,1,2,3,4,5,6").code == 0
+    return moody
 
 
 @contextlib.contextmanager
@@ -111,6 +117,20 @@ def table(out: str) -> Counter[str]:
 COMPLETED = {"finished before": 7, "completed": 3, "diverged": 1, "refused": 1}
 
 
+def test_a_killed_job_ends_a_pool_and_the_same_command_does_what_is_missing(moody: Command):
+    """The short form of the twelve jobs below."""
+    both = (*TINY, "train.total_steps=2", "seed=9,1")
+    code, out, err = real(*OWN, *PARALLEL["joblib"], *both)
+    assert code == sweep.KILLED, err
+    assert "Traceback" not in err
+    assert table(out)["killed"] >= 1
+    answer = moody(*OWN, *both)
+    assert answer.code == 0
+    assert table(answer.out)["completed"] >= 1
+    assert table(answer.out).total() == 2
+
+
+@pytest.mark.long
 def test_twelve_jobs_in_one_process(begun: Command, door: Command):
     """One is refused, one diverges, one is killed, and with it the sweep; the same command completes it."""
     code, _, _ = real(*OWN, *SWEEP)
@@ -123,6 +143,7 @@ def test_twelve_jobs_in_one_process(begun: Command, door: Command):
     assert Counter(row["status"] for row in rows) == {"completed": 10, "diverged": 1}  # who is refused has no folder
 
 
+@pytest.mark.long
 def test_twelve_jobs_in_a_pool(begun: Command):
     """A killed job ends the sweep in a sentence; the same command completes it."""
     code, out, err = real(*OWN, *PARALLEL["joblib"], *SWEEP)
@@ -138,6 +159,7 @@ def test_twelve_jobs_in_a_pool(begun: Command):
     assert (table(out)["diverged"], table(out)["refused"]) == (1, 1)
 
 
+@pytest.mark.long
 def test_twelve_jobs_in_processes_of_submitit(begun: Command):
     """The others finish beside a job that is killed; the next call does that one."""
     code, out, err = real(*OWN, *PARALLEL["submitit_local"], *SWEEP)
@@ -168,7 +190,8 @@ def short_folder() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_ctrl_c_stops_every_job_after_a_checkpoint(begun: Command, launcher: str):
     """As a terminal sends it, to all processes at once."""
     folders = [RunFolder(Path("outputs/s") / name) for name in ("job0", "job1")]
@@ -194,17 +217,30 @@ def until(true: Callable[[], bool]) -> None:
 ALIKE = (*SMALL, "train.total_steps=3", "train.log_every=1", "train.grid=4", "seed=1")
 
 
+BEFORE = {
+    "another loss": ["loss=wgan_gp"],
+    "another precision": ["device.precision=bf16"],
+    "deterministic": ["device.deterministic=true", "model=dcgan", "model.generator.width=4"],
+    "diverged": ["loss=wgan_gp", "optimizer.lr=1e18"],
+    "refused": ["loss=wgan_gp", "model.discriminator.norm=batch"],
+}
+
+
+@pytest.mark.long
 def test_a_job_is_the_same_after_any_other(command: Command):
     code, _, err = real("-m", *ALIKE, "name=alone")
     assert code == 0, err
+    check_after(command, BEFORE)
+
+
+def test_a_job_is_the_same_before_and_after_others(command: Command):
+    """The short form, in one process."""
+    assert command("-m", *ALIKE, "name=alone").code == 0
+    check_after(command, {name: BEFORE[name] for name in ("deterministic", "diverged")})
+
+
+def check_after(command: Command, before: dict[str, list[str]]) -> None:
     alone = RunFolder(Path("outputs/alone"))
-    before = {
-        "another loss": ["loss=wgan_gp"],
-        "another precision": ["device.precision=bf16"],
-        "deterministic": ["device.deterministic=true", "model=dcgan", "model.generator.width=4"],
-        "diverged": ["loss=wgan_gp", "optimizer.lr=1e18"],
-        "refused": ["loss=wgan_gp", "model.discriminator.norm=batch"],
-    }
     for number, (name, overrides) in enumerate(before.items()):
         other = [word for word in ALIKE if "widths" not in word] if "model=dcgan" in overrides else ALIKE
         code = command("-m", *other, *overrides, f"name=before{number}").code

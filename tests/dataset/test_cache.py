@@ -153,6 +153,7 @@ def test_several_processes_decode_what_one_does(tmp_path: Path, monkeypatch: pyt
     assert many.pixels.read_bytes() == alone.pixels.read_bytes()
 
 
+@pytest.mark.long
 def test_processes_end_with_their_parent(tmp_path: Path):
     path = write_zip(tmp_path / "a.zip", numbered(40_000))
     process = begin(path, tmp_path / "cache")

@@ -21,7 +21,7 @@ from gan_runner.records.folder import RunFolder
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.training.run import Run
 from gan_runner.training.stopwatch import Stopwatch
-from tests.conftest import SMALL, metrics, train_in
+from tests.conftest import SMALL, metrics, some, train_in
 from tests.distributed.pairs import Pair, Seen, at_step, computed, refusal, trained, two_ranks
 from tests.game.test_algorithm import SGD, THIN, told
 from tests.test_crash import check_equal
@@ -56,9 +56,13 @@ SAME = {
     "points": ("experiment=ring8", *SMALL[3:4], "device=cpu", "loss=wgan_gp", "optimizer=sgd", "optimizer.lr=1e-4"),
     "a published momentum": ("loss=gan", "optimizer=adam", "optimizer.lr=1e-4"),
 }
+ONE_OF_EACH = (
+    *("wgan_gp, with held-out images", "wgan_gp in two parts a rank", "labels and augmentation"),
+    *("an adaptive augmentation", "few labels"),
+)
 
 
-@pytest.mark.parametrize("overrides", SAME.values(), ids=SAME)
+@pytest.mark.parametrize("overrides", some(SAME, ONE_OF_EACH))
 def test_two_ranks_have_the_gradients_and_numbers_of_one_process(pair: Pair, overrides: tuple[str, ...]):
     overrides = (*(FREE if "experiment=ring8" not in overrides else ()), *overrides)
     check_same(pair(computed, overrides, 3), computed(ALONE, overrides, 3))

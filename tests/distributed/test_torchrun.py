@@ -66,6 +66,7 @@ def kill(rank: int, process: subprocess.Popen[str], folder: RunFolder) -> None:
     os.kill(ranks[rank], signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_a_killed_rank_ends_all_and_the_same_command_goes_on(tmp_path: Path):
     folder = RunFolder(tmp_path / "outputs" / "run")
     killed = start(tmp_path, *LONG)
@@ -107,6 +108,7 @@ def test_a_mistake_is_told_once_and_leaves_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_sweep_trains_one_run_after_the_other_on_all_ranks(tmp_path: Path):
     code, out, err = ending(start(tmp_path, "-m", "loss=dragan,gan", "device=cpu", "train.total_steps=2"))
     assert code != 0

@@ -3,6 +3,8 @@
 import copy
 import itertools
 import math
+from collections.abc import Container, Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
 from gan_runner.training.run import Run
 from gan_runner.training.showcase import fixed_samples
-from tests.conftest import CORE, CPUS, GPUS, LOSSES, SMALL, configure, make_run, on, weights
+from tests.conftest import CORE, CPUS, GPUS, LOSSES, SMALL, configure, make_run, on, some, weights
 
 
 def steps(run: Run, count: int) -> Run:
@@ -86,6 +88,12 @@ CONDITIONAL = {
         *told("embedding", "projection"),
     ),
 }
+BESIDE_THE_PAIRS = (  # what no network and loss of tests/test_pairs.py has
+    "resnet, sngan and spectral self-attention",
+    "dcgan, wgan_gp and self-attention",
+    "ssl_mlp and semi_supervised",
+    "dcgan, norm, classifier and acgan",
+)
 PAIRS = {
     **{f"mlp and {loss}": (*SMALL, f"loss={loss}") for loss in LOSSES},
     **{f"dcgan and {loss}": (*CONVOLUTIONS, f"loss={loss}") for loss in LOSSES},
@@ -99,24 +107,34 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("device", on(CPUS | GPUS))
-@pytest.mark.parametrize("pair", PAIRS)
+def in_turn(names: Iterable[str], in_all: Container[str]) -> list[Any]:
+    """(name, device), each name in one of the precisions of a CPU, in turn, and some in all; the rest are long."""
+    found = []
+    for number, name in enumerate(names):
+        for place, device in enumerate(on(CPUS | GPUS)):
+            fast = name in in_all or device.id in GPUS or place == number % len(CPUS)
+            marks = [*device.marks, *[pytest.mark.long] * (not fast)]
+            found.append(pytest.param(name, *device.values, id=f"{name}-{device.id}", marks=marks))
+    return found
+
+
+@pytest.mark.parametrize(("pair", "device"), in_turn(PAIRS, [f"mlp and {loss}" for loss in CORE]))
 def test_every_model_trains_with_every_loss_and_resumes(pair: str, device: tuple[str, ...]):
     check_two_steps(*PAIRS[pair], *device)
 
 
 @pytest.mark.parametrize("device", on({n: o for n, o in (CPUS | GPUS).items() if n not in ("fp16", "fp32")}))
-@pytest.mark.parametrize("pair", PUBLISHED | CONDITIONAL)
+@pytest.mark.parametrize("pair", some({name: name for name in PUBLISHED | CONDITIONAL}, BESIDE_THE_PAIRS))
 def test_a_published_or_conditional_network_trains_and_resumes(pair: str, device: tuple[str, ...]):
     check_two_steps(*SYNTHETIC, *(PUBLISHED | CONDITIONAL)[pair], *device)
 
 
 def check_two_steps(*overrides: str) -> None:
-    """2 steps: both networks move and stay finite; 1 + 1 steps are the same bit for bit."""
+    """2 steps: both networks move and stay finite; the second, from the state of the first, is the same bit for bit."""
     run = make_run(*overrides)
     before = weights(run)
-    steps(run, 2)
-    after = weights(run)
+    first = copy.deepcopy(steps(run, 1).state())
+    after = weights(steps(run, 1))
     overflowed = any(run.observe().get(f"scale/{name}", 2.0**16) < 2.0**16 for name in ("generator", "discriminator"))
     for name, value in after.items():
         assert value.isfinite().all()
@@ -124,13 +142,12 @@ def check_two_steps(*overrides: str) -> None:
             assert not torch.equal(value, before[name]), name
     assert all(p.dtype == torch.float32 for p in run.generator.network.parameters())
     second = make_run(*overrides)
-    second.load_state(copy.deepcopy(steps(make_run(*overrides), 1).state()))
+    second.load_state(first)
     assert_close(weights(steps(second, 1)), after, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("device", on(CPUS | GPUS))
-@pytest.mark.parametrize("loss", CORE)
-@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize(("loss", "device"), in_turn(CORE, ()))
+@pytest.mark.parametrize("k", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_a_state_carries_everything_on(loss: str, device: tuple[str, ...], k: int):
     """5 steps = k + (5 - k), bit for bit, weights, optimizers and meter."""
     overrides = (*SMALL, f"loss={loss}", *device, "model.discriminator.dropout=0.2")
@@ -296,7 +313,7 @@ def test_fakes_take_the_labels_of_the_real_batch():
     assert for_generator.shape == (16,)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", CORE)
 def test_seeds_differ_and_repeat(loss: str):
     one, again, other = (steps(make_run(*SMALL, f"loss={loss}", f"seed={seed}"), 2) for seed in (0, 0, 1))
     assert_close(weights(one), weights(again), rtol=0, atol=0)
@@ -421,7 +438,7 @@ def test_an_overflow_skips_the_update_and_halves_the_scale(device: tuple[str, ..
     assert all(value.isfinite().all() for value in weights(run).values())
 
 
-@pytest.mark.parametrize("compiled", ["false", "true"])
+@pytest.mark.parametrize("compiled", ["false", pytest.param("true", marks=pytest.mark.long)])
 def test_the_penaltys_gradient_reaches_the_discriminator_and_never_the_generator(compiled: str):
     run = make_run(*SMALL, "loss=wgan_gp", f"device.compile={compiled}")
     network = run.discriminator.network
@@ -437,7 +454,7 @@ def test_the_penaltys_gradient_reaches_the_discriminator_and_never_the_generator
     assert all(p.grad is None for p in run.generator.network.parameters())
 
 
-@pytest.mark.parametrize("loss", ["gan", "wgan_gp"])
+@pytest.mark.parametrize("loss", ["gan", pytest.param("wgan_gp", marks=pytest.mark.long)])
 def test_compilation_changes_numbers_only_in_rounding(loss: str):
     plain = steps(make_run(*SMALL, f"loss={loss}"), 2)
     compiled = steps(make_run(*SMALL, f"loss={loss}", "device.compile=true"), 2)
@@ -447,7 +464,7 @@ def test_compilation_changes_numbers_only_in_rounding(loss: str):
         assert read[tag] == pytest.approx(value, rel=1e-3, abs=1e-4), tag
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.long)])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_degenerate_images_give_finite_losses_and_gradients(loss: str, precision: str):
     """All images constant, real and fake the same, and a discriminator that is flat."""
@@ -505,9 +522,9 @@ def dirac(*overrides: str) -> float:
     [
         (0.0, True, 2.2536),
         (0.0, False, 1.4143),
-        (0.3, True, 9e-4),
+        pytest.param(0.3, True, 9e-4, marks=pytest.mark.long),
         (0.3, False, 5e-4),
-        (1.0, True, 0.0),
+        pytest.param(1.0, True, 0.0, marks=pytest.mark.long),
         (1.0, False, 0.0),
     ],
 )

@@ -15,7 +15,7 @@ from gan_runner.game.recording import Tape, stand_in
 from gan_runner.loss.adversarial import Wasserstein
 from gan_runner.noise import Noise
 from gan_runner.training.run import Run
-from tests.conftest import SMALL, make_run, metrics, train_in, weights
+from tests.conftest import SMALL, make_run, metrics, some, train_in, weights
 from tests.game.recording import GRAPHS, CPURecorder
 from tests.game.test_algorithm import SYNTHETIC, THIN, told
 
@@ -78,7 +78,10 @@ def the_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
 
 
-@pytest.mark.parametrize("overrides", CASES.values(), ids=CASES)
+SLOW = {"maxout, on images of one class each", "few labels, and noise from torch's own generator inside the network"}
+
+
+@pytest.mark.parametrize("overrides", some(CASES, CASES.keys() - SLOW))
 def test_a_run_with_graphs_has_the_numbers_of_one_without(overrides: tuple[str, ...]):
     plain, graphed = both(*overrides)
     seen = [(plain.step(), graphed.step()) for _ in range(5)]
@@ -89,7 +92,7 @@ def test_a_run_with_graphs_has_the_numbers_of_one_without(overrides: tuple[str, 
     assert graphed.graphs.updates
 
 
-@pytest.mark.parametrize("loss", ["wgan_gp", "r1"])
+@pytest.mark.parametrize("loss", [pytest.param("wgan_gp", marks=pytest.mark.long), "r1"])
 def test_a_cut_run_with_graphs_logs_what_an_uncut_one_without_them_does(tmp_path: Path, loss: str):
     """Cut between two updates of a lazy penalty; the name and identity of a run know nothing of graphs."""
     settings = (*SMALL[:-1], f"loss={loss}", "train.log_every=5", "train.checkpoint_every=10", "train.sample_every=10")

@@ -18,8 +18,9 @@ from gan_runner.health.probe import deviation, neighbour_distances, standardised
 from gan_runner.health.verdicts import RULES, Health, Verdict
 from gan_runner.loss.adversarial import NonSaturating, Wasserstein
 from gan_runner.training.run import Run
-from tests.conftest import SMALL, configure, make_run, train_in, weights
+from tests.conftest import SMALL, configure, make_run, some, train_in, weights
 from tests.game.test_algorithm import SPECTRAL, steps
+from tests.health.recorded import Recorded, lines_of, recorded
 
 WELL = {
     **{"accuracy/real": 0.9, "accuracy/fake": 0.9, "score/real": 1.0, "score/fake": -1.0, "score/gap": 2.0},
@@ -350,16 +351,14 @@ def test_other_data_are_measured_as_well():
 # ---- runs that were made to fail
 
 
-def judged(run: Run, total: int, every: int = 50) -> list[Verdict]:
-    """Trains as a session does, and returns what was said."""
-    said = []
-    while run.clock.steps < total:
-        run.meter.add(run.step())
-        if run.clock.steps % every == 0:
-            values = run.meter.read()
-            said += run.health.judge(run.clock.steps, values | run.measure(values) | run.observe())
-            run.meter.reset()
-    return said
+def judged(run: Run, total: int) -> list[Verdict]:
+    """Trains as a session does, and returns what was reported."""
+    return [verdict for line in lines_of(run, total) for verdict in run.health.judge(*line)]
+
+
+def replayed(case: Recorded) -> list[Verdict]:
+    health = Health(case.facts)
+    return [verdict for line in case.lines for verdict in health.judge(*line)]
 
 
 class Constant(nn.Module):
@@ -442,17 +441,29 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("case", FAILING)
-def test_a_run_that_was_made_to_fail_is_told_so(case: str):
-    overrides, verdicts = FAILING[case]
+def failing(case: str) -> tuple[str, ...]:
+    """All overrides of that run."""
+    overrides, _ = FAILING[case]
     own = [setting.split("=")[0] for setting in overrides]
     replaced = [o for o in SMALL if o.split("=")[0] not in own]
     if "tests.health.test_health.Constant" in " ".join(overrides):
         replaced.remove(SMALL[0])
-    said = judged(make_run(*replaced, *overrides), 1050)
-    assert verdicts <= {verdict.name for verdict in said if verdict.alarm}, said
+    return (*replaced, *overrides)
 
 
+@pytest.mark.parametrize("case", some({name: name for name in FAILING}, ["a generator that answers nothing"]))
+def test_a_run_that_was_made_to_fail_is_told_so(case: str):
+    said = judged(make_run(*failing(case)), 1050)
+    assert FAILING[case][1] <= {verdict.name for verdict in said if verdict.alarm}, said
+
+
+@pytest.mark.parametrize("case", FAILING)
+def test_the_recorded_lines_of_a_failing_run_give_its_alarms(case: str):
+    said = replayed(recorded("failing")[case])
+    assert FAILING[case][1] <= {verdict.name for verdict in said if verdict.alarm}, said
+
+
+@pytest.mark.long
 def test_a_generator_that_died_is_told_so():
     run = make_run(*SMALL, "loss=gan")
     with torch.no_grad():
@@ -479,20 +490,23 @@ SLOWER = {
 }
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [*HEALTHY.values(), *(pytest.param(o, marks=pytest.mark.long) for o in SLOWER.values())],
-    ids=[*HEALTHY, *SLOWER],
-)
+@pytest.mark.parametrize("overrides", some(HEALTHY | SLOWER, ["ring8"]))
 def test_a_healthy_run_is_told_no_alarm(overrides: tuple[str, ...]):
     run = make_run(*overrides)
     assert [str(verdict) for verdict in judged(run, 1500) if verdict.alarm] == []
 
 
+@pytest.mark.parametrize("case", HEALTHY | SLOWER)
+def test_the_recorded_lines_of_a_healthy_run_give_no_alarm(case: str):
+    replay = recorded("healthy")[case]
+    assert [step for step, _ in replay.lines] == list(range(50, 1501, 50))
+    assert [str(verdict) for verdict in replayed(replay) if verdict.alarm] == []
+
+
 # ---- where they are said
 
 
-@pytest.mark.parametrize("stop", [350, 520, 760])
+@pytest.mark.parametrize("stop", some({f"at {step}": step for step in (350, 520, 760)}, ["at 520"]))
 def test_verdicts_are_in_the_log_in_tensorboard_and_in_the_summary(tmp_path: Path, caplog, stop: int):
     """Also of a run that was cut before, between and after them."""
     caplog.set_level(logging.INFO, "gan_runner")

@@ -136,7 +136,7 @@ def test_the_unlabelled_images_come_without_labels_and_the_labelled_ones_from_th
     assert len(seen) == 40
 
 
-@pytest.mark.parametrize("model", ["ssl_mlp", "mlp"])
+@pytest.mark.parametrize("model", [pytest.param("ssl_mlp", marks=pytest.mark.long), "mlp"])
 def test_few_labels_teach_the_classes(model: str):
     run = make_run(*FEW, f"model={model}", "train.ema_half_life_images=2000", "optimizer.lr=1e-3")
     before = evaluate(run).values["test_error"]

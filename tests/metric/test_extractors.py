@@ -275,7 +275,10 @@ class Touch:
         return (Path.touch, (self.path,))
 
 
-@pytest.mark.parametrize("metric", ["fid", "kid", "inception_score", "precision_recall"])
+@pytest.mark.parametrize(
+    "metric",
+    ["fid", "precision_recall", *(pytest.param(name, marks=pytest.mark.long) for name in ("kid", "inception_score"))],
+)
 def test_missing_weights_end_a_run_before_it_begins(command: Command, offline: Path, metric: str):
     answer = command(*SMALL, "train.total_steps=1", f"metric={metric}")
     assert answer.code == 2

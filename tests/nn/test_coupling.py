@@ -62,6 +62,7 @@ def read(run: Run, steps: int = 3) -> dict[str, float]:
 
 
 FIXED = ("device=cpu", "train.batch_size=16", "train.log_every=1")
+NARROWEST = ("model.generator.widths=[2]", "model.discriminator.widths=[2]")
 NARROW = ("model=dcgan", "dataset=synthetic", "model.generator.width=4", "model.discriminator.width=4")
 
 
@@ -69,7 +70,10 @@ NARROW = ("model=dcgan", "dataset=synthetic", "model.generator.width=4", "model.
     "overrides",
     [
         ("loss=wgan_gp",),
-        ("loss=wgan", "loss.n_critic=11", "dataset=synthetic", "dataset.height=128", "dataset.width=128"),
+        pytest.param(
+            ("loss=wgan", "loss.n_critic=11", "dataset=synthetic", "dataset.height=128", "dataset.width=128"),
+            marks=pytest.mark.long,
+        ),
         ("loss=wgan_gp", *NARROW),
         ("loss=wgan_gp", "model.generator.conditioning=norm", "model.discriminator.conditioning=projection"),
         ("loss=gan", "loss.n_critic=2", "loss.simultaneous=true", "augment=diffaugment"),
@@ -94,7 +98,7 @@ def test_the_fakes_of_several_updates_made_at_once_train_as_those_made_one_by_on
         ("train.accumulate=2",),
         ("model.generator.dropout=0.5",),
         ("device.compile=true",),
-        ("dataset=synthetic", "dataset.height=256", "dataset.width=256"),
+        ("dataset=synthetic", "dataset.height=256", "dataset.width=256", "dataset.count=64", *NARROWEST),
     ],
     ids=lambda overrides: overrides[0],
 )

@@ -21,7 +21,7 @@ from gan_runner.records import checkpoint
 from gan_runner.records.folder import RunFolder
 from gan_runner.training import reporting
 from gan_runner.training.run import Run
-from tests.conftest import CORE, CPUS, SMALL, metrics, train_in
+from tests.conftest import CORE, CPUS, SMALL, metrics, some, train_in
 
 EVERY = ("train.log_every=3", "train.sample_every=4", "train.checkpoint_every=4")
 
@@ -145,11 +145,22 @@ def test_the_logged_numbers_are_those_of_the_steps(tmp_path: Path):
         assert line["progress/images"] == line["step"] * 5 * 16
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("loss", CORE)
-@pytest.mark.parametrize("k", [2, 4, 6, 7])
-def test_a_run_that_was_cut_is_the_uncut_run_bit_for_bit(tmp_path: Path, loss: str, precision: str, k: int):
-    """Weights, optimizers, meter, metrics.jsonl and TensorBoard; k on and off the cadences of logs and checkpoints."""
+CUT = {
+    f"{loss}, {precision}, at step {k}": (loss, precision, k)
+    for loss in CORE
+    for precision in ("fp32", "bf16")
+    for k in (2, 4, 6, 7)
+}
+CUT_IN_TURN = (
+    *("gan, fp32, at step 2", "minimax, bf16, at step 4", "wgan, fp32, at step 6", "wgan_gp, bf16, at step 7"),
+    "wgan_gp, fp32, at step 4",
+)
+
+
+@pytest.mark.parametrize("case", some(CUT, CUT_IN_TURN))
+def test_a_run_that_was_cut_is_the_uncut_run_bit_for_bit(tmp_path: Path, case: tuple[str, str, int]):
+    """Weights, optimizers, meter, metrics.jsonl and TensorBoard; cut on and off the cadences."""
+    loss, precision, k = case
     overrides = (*SMALL, *EVERY, f"loss={loss}", f"device.precision={precision}")
     straight = train_in(tmp_path / "straight", *overrides, "train.total_steps=12")
     train_in(tmp_path / "cut", *overrides, f"train.total_steps={k}")
