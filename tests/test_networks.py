@@ -207,7 +207,7 @@ def test_a_bug_shows_its_traceback(show: Command, monkeypatch: pytest.MonkeyPatc
         show("device=cpu")
 
 
-TYPED = {"model=mlp_mirza": (0, "mlp_mirza"), "model=dcgna": (2, ""), "--cfg job": (0, "lr: 0.0002")}
+TYPED = {"model=mlp_mirza": (0, "discriminator"), "model=dcgna": (2, ""), "--cfg job": (0, "lr: 0.0002")}
 
 
 @pytest.mark.parametrize("typed", some({line: line for line in TYPED}, ["--cfg job"]))
