@@ -104,6 +104,12 @@ def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["GAN_RUNNER_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Before any fixture of a module: sums over two threads have other last digits."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _steady_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
