@@ -61,6 +61,11 @@ def some(table: Mapping[str, Any], fast: Container[str]) -> list[Any]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture, those of modules included: sums over two threads have other last digits.
+
+    Small networks; threads that wait for one another on a busy machine cost minutes.
+    """
+    torch.set_num_threads(1)
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("no CUDA GPU on this machine")
 
@@ -104,17 +109,10 @@ def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["GAN_RUNNER_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Before any fixture of a module: sums over two threads have other last digits."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(autouse=True)
 def _steady_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     monkeypatch.setattr("gan_runner.model.ssl.SHOWN", 50)  # of 500, through whole convolutional networks
-    torch.set_num_threads(1)  # small networks; threads that wait for one another on a busy machine cost minutes
 
 
 @pytest.fixture

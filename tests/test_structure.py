@@ -152,5 +152,6 @@ def test_files_that_the_docs_name_exist():
     root = PACKAGE.parent
     for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
         for name in re.findall(r"`((?:[\w]+/)*[\w]+\.(?:py|yaml))`", page.read_text()):
-            places = (root / name, PACKAGE / name, root / "tests" / name, root / "docs" / name, PACKAGE / "loss" / name)
+            known = (root / name, PACKAGE / name, PACKAGE / "loss" / name, root / "docs" / name)
+            places = (*known, *(root / "tests").rglob(name))
             assert "NAME" in name or name in USERS or any(place.exists() for place in places), f"{page.name}: {name}"
