@@ -139,8 +139,8 @@ Command = Callable[..., Answer]
 
 
 @pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Calls the main function of a door in this process, as if its arguments had been typed."""
+def entry_point(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Calls the main function of a entry_point in this process, as if its arguments had been typed."""
 
     def call(enter: Callable[[], None], *arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["gan_runner", *map(str, arguments)])
@@ -156,7 +156,7 @@ def door(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
-def command(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, door: Command) -> Command:
-    """The door to training, in an empty working directory."""
+def command(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, entry_point: Command) -> Command:
+    """The entry_point to training, in an empty working directory."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    return partial(door, main)
+    return partial(entry_point, main)

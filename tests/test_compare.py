@@ -33,8 +33,8 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def compare(door: Command, in_tmp: Path) -> Command:
-    return partial(door, main)
+def compare(entry_point: Command, in_tmp: Path) -> Command:
+    return partial(entry_point, main)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The door to a dataset, and runs on images of the user's own."""
+"""The entry_point to a dataset, and runs on images of the user's own."""
 
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,9 @@ from tests.dataset.pictures import encoded, pixels, write_folder, write_zip
 
 
 @pytest.fixture
-def show(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, door: Command) -> Command:
+def show(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, entry_point: Command) -> Command:
     monkeypatch.setenv("GAN_RUNNER_CACHE", str(in_tmp / "cache"))
-    return partial(door, main)
+    return partial(entry_point, main)
 
 
 @pytest.fixture

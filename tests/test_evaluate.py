@@ -1,4 +1,4 @@
-"""The door to metrics after the fact: the numbers of the training, beside them, and nothing else changed."""
+"""The entry_point to metrics after the fact: the numbers of the training, beside them, and nothing else changed."""
 
 import json
 import math
@@ -48,12 +48,12 @@ def folder(trained: RunFolder, tmp_path: Path) -> RunFolder:
 
 
 @pytest.fixture
-def evaluate(door: Command) -> Command:
-    return partial(door, main)
+def evaluate(entry_point: Command) -> Command:
+    return partial(entry_point, main)
 
 
 def told(evaluate: Command, tmp_path: Path, *arguments: object) -> dict[str, Any]:
-    """What the door writes as JSON."""
+    """What the entry_point writes as JSON."""
     answer = evaluate(*arguments, "--out", tmp_path / "out.json")
     assert answer.code == 0, answer
     return json.loads((tmp_path / "out.json").read_text())
@@ -318,10 +318,10 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 @pytest.fixture
-def written(door: Command, tmp_path: Path) -> Iterator[Any]:
+def written(entry_point: Command, tmp_path: Path) -> Iterator[Any]:
     def write(run: RunFolder, kind: str, count: int) -> Path:
         out = tmp_path / ("images" + ".npz" * (kind == "npz"))
-        assert door(sample.main, run.path, "--format", kind, "--count", count, "--out", out).code == 0
+        assert entry_point(sample.main, run.path, "--format", kind, "--count", count, "--out", out).code == 0
         return out
 
     return write

@@ -1,4 +1,4 @@
-"""The door to both networks: every parameter in a row, operations counted by hand, and nothing left behind."""
+"""The entry_point to both networks: every parameter in a row, operations counted by hand, and nothing left behind."""
 
 import os
 import re
@@ -21,10 +21,10 @@ NARROW = ("model.generator.width=8", "model.discriminator.width=8")
 
 
 @pytest.fixture
-def show(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, door: Command) -> Command:
-    """The door, in an empty working directory."""
+def show(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, entry_point: Command) -> Command:
+    """The entry_point, in an empty working directory."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    return partial(door, networks.main)
+    return partial(entry_point, networks.main)
 
 
 def players(answer: Answer) -> list[list[str]]:

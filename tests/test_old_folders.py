@@ -57,16 +57,16 @@ def test_a_folder_of_format_5_goes_on_to_the_images_of_the_code_that_began_it(ol
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_folder_of_format_5_is_sampled_evaluated_and_compared(old: Path, door: Command, loss: str):
-    answer = door(sample.main, old, "--count", "16", "--format", "npz", "--out", "samples.npz")
+def test_a_folder_of_format_5_is_sampled_evaluated_and_compared(old: Path, entry_point: Command, loss: str):
+    answer = entry_point(sample.main, old, "--count", "16", "--format", "npz", "--out", "samples.npz")
     assert answer.code == 0, answer.err
     with np.load("samples.npz") as made:
         assert made["images"].shape == (16, 8, 8, 1)
         assert made["images"].std() > 1
-    answer = door(evaluate.main, old, "--metric", "pixel_fid", "--n-fake", "32")
+    answer = entry_point(evaluate.main, old, "--metric", "pixel_fid", "--n-fake", "32")
     assert answer.code == 0, answer.err
     assert "pixel_fid" in answer.out
-    answer = door(compare.main, old)
+    answer = entry_point(compare.main, old)
     assert answer.code == 0, answer.err
     assert f"1  {loss}" in answer.out
 
@@ -182,13 +182,15 @@ def test_a_run_from_the_start_has_the_bits_of_the_old_code(before: Path, in_tmp:
 
 @pytest.mark.long
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_run_of_the_old_code_gives_the_same_samples_and_scores(before: Path, in_tmp: Path, door: Command, loss: str):
+def test_a_run_of_the_old_code_gives_the_same_samples_and_scores(
+    before: Path, in_tmp: Path, entry_point: Command, loss: str
+):
     folder = in_tmp / loss
     shutil.copytree(before / "outputs" / f"{loss}-8", folder)
-    assert door(sample.main, folder, "--count", "16", "--format", "npz", "--out", "now.npz").code == 0
+    assert entry_point(sample.main, folder, "--count", "16", "--format", "npz", "--out", "now.npz").code == 0
     with np.load("now.npz") as now, np.load(before / f"{loss}.npz") as then:
         assert {name: now[name].tolist() for name in now} == {name: then[name].tolist() for name in then}
-    assert door(evaluate.main, folder, *METRICS, "--out", "now.json").code == 0
+    assert entry_point(evaluate.main, folder, *METRICS, "--out", "now.json").code == 0
     scores = [json.loads(path.read_text()) for path in (Path("now.json"), before / f"{loss}.json")]
     assert scores[0] == scores[1]
-    assert door(compare.main, folder).code == 0
+    assert entry_point(compare.main, folder).code == 0

@@ -65,28 +65,30 @@ def test_a_sampling_command_of_the_readme_runs(command: Command, monkeypatch: py
 
 
 @pytest.mark.parametrize("line", re.findall(r"^python -m gan_runner.evaluate (.*)$", README, re.MULTILINE))
-def test_an_evaluation_of_the_readme_runs(command: Command, door: Command, line: str):
+def test_an_evaluation_of_the_readme_runs(command: Command, entry_point: Command, line: str):
     assert command(*SHORT).code == 0
-    answer = door(evaluate.main, *shlex.split(line), "--n-fake", 200)
+    answer = entry_point(evaluate.main, *shlex.split(line), "--n-fake", 200)
     assert answer.code == 0, answer.err
     assert "memorization_ratio" in answer.out
 
 
 @pytest.mark.parametrize("line", re.findall(r"^python -m gan_runner.compare (.*)$", README, re.MULTILINE))
-def test_a_comparison_of_the_readme_runs(command: Command, door: Command, line: str):
+def test_a_comparison_of_the_readme_runs(command: Command, entry_point: Command, line: str):
     for loss in ("gan", "wgan_gp"):
         assert command(f"loss={loss}", "study=first", *SHORT).code == 0
-    answer = door(compare.main, *shlex.split(line))
+    answer = entry_point(compare.main, *shlex.split(line))
     assert answer.code == 0, answer.err
     assert "wgan_gp" in answer.out
     assert Path("outputs/first/compare.html").exists()
 
 
 @pytest.mark.parametrize("line", re.findall(r"^python -m gan_runner.data (.*)$", README, re.MULTILINE))
-def test_a_dataset_of_the_readme_is_shown(in_tmp: Path, door: Command, monkeypatch: pytest.MonkeyPatch, line: str):
+def test_a_dataset_of_the_readme_is_shown(
+    in_tmp: Path, entry_point: Command, monkeypatch: pytest.MonkeyPatch, line: str
+):
     monkeypatch.setenv("GAN_RUNNER_CACHE", "cache")
     write_zip(Path("photos.zip"), {f"{n}.png": encoded(pixels(n, 70, 90)) for n in range(4)})
-    assert door(data.main, *shlex.split(line)).code == 0
+    assert entry_point(data.main, *shlex.split(line)).code == 0
 
 
 def test_the_loss_of_the_readme_trains(command: Command, in_tmp: Path):

@@ -31,8 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 @pytest.fixture
-def sample(door: Command) -> Command:
-    return partial(door, main)
+def sample(entry_point: Command) -> Command:
+    return partial(entry_point, main)
 
 
 @pytest.mark.parametrize("format_", ["grid", "png", "npz"])

@@ -131,14 +131,14 @@ def test_a_killed_job_ends_a_pool_and_the_same_command_does_what_is_missing(mood
 
 
 @pytest.mark.long
-def test_twelve_jobs_in_one_process(begun: Command, door: Command):
+def test_twelve_jobs_in_one_process(begun: Command, entry_point: Command):
     """One is refused, one diverges, one is killed, and with it the sweep; the same command completes it."""
     code, _, _ = real(*OWN, *SWEEP)
     assert code == -signal.SIGKILL
     answer = begun(*OWN, *SWEEP)
     assert answer.code == Diverged.exit_code, answer.err  # of the first that failed
     assert table(answer.out) == {"finished before": 8, "completed": 2, "diverged": 1, "refused": 1}
-    assert door(compare.main, "outputs/s").code == 0
+    assert entry_point(compare.main, "outputs/s").code == 0
     rows = csv.DictReader(Path("outputs/s/compare.csv").read_text().splitlines())
     assert Counter(row["status"] for row in rows) == {"completed": 10, "diverged": 1}  # who is refused has no folder
 

@@ -124,9 +124,11 @@ DOORS = {"networks": networks.main, "data": data.main, "benchmark": benchmark.ma
 
 
 @pytest.mark.parametrize("main", DOORS.values(), ids=DOORS)
-def test_the_other_doors_are_for_one_process(door: Command, monkeypatch: pytest.MonkeyPatch, main: Callable[[], None]):
+def test_the_other_doors_are_for_one_process(
+    entry_point: Command, monkeypatch: pytest.MonkeyPatch, main: Callable[[], None]
+):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    answer = door(main)
+    answer = entry_point(main)
     assert answer.code == 2
     assert answer.err.strip() == "torchrun is for python -m gan_runner; start this command without it."
