@@ -523,3 +523,19 @@ def test_verdicts_are_in_the_log_in_tensorboard_and_in_the_summary(tmp_path: Pat
     events = EventAccumulator(str(folder.path), size_guidance={"tensors": 0}).Reload().Tensors("verdict/text_summary")
     texts = [(event.step, event.tensor_proto.string_val[0].decode()) for event in events]
     assert [step for step, text in texts if verdict["sentence"] in text] == [500]
+
+
+def test_held_out_images_are_those_of_the_validation_split():
+    run = make_run(*SMALL)
+    of_split = {
+        name: {image.numpy().tobytes() for image in run.dataset.decode(run.dataset.split(name).images)}
+        for name in ("train", "validation")
+    }
+    shown = {
+        name: {image.numpy().tobytes() for batch in batches for image in batch.images}
+        for name, batches in (("train", run.probe.real), ("validation", run.probe.held_out))
+    }
+    for name, images in shown.items():
+        assert images
+        assert images <= of_split[name]
+    assert not shown["validation"] & of_split["train"]
