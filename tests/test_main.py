@@ -50,7 +50,7 @@ def named(*overrides: str) -> tuple[str, ...]:
         pytest.param(["optimizer.lr=1E-4"], "optimizer.lr=0.0001", marks=LONG),
         (["optimizer.lr=2e-4"], "default"),
         pytest.param(["train.ema_half_life_images=10000.0"], "default", marks=LONG),
-        (["seed=3", "seed=4"], "seed=4"),
+        (["seed=0", "seed=4"], "seed=4"),
         (["model.generator.widths=[8,8]"], "model.generator.widths=%5B8,8%5D"),
         (["model.generator.widths=[8, 8]"], "model.generator.widths=%5B8,8%5D"),
         pytest.param(["device.precision=bf16"], "device.precision=bf16", marks=LONG),
