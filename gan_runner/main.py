@@ -25,7 +25,7 @@ from gan_runner.errors import ConfigError
 from gan_runner.game.settings import End
 from gan_runner.records.console import duration
 from gan_runner.records.folder import FolderOfAnother, RunFolder
-from gan_runner.records.groups import CHOICES
+from gan_runner.records.groups import CHOICES, check_groups
 from gan_runner.records.identity import flatten, identity, show
 from gan_runner.records.scores import Scores
 from gan_runner.storage.files import storing
@@ -58,8 +58,9 @@ def carry_out(cfg: DictConfig) -> float | None:
         raise ConfigError("hydra/launcher: jobs in other processes cannot share torchrun's ranks; use the basic one.")
     with ranks.ending_together():
         config = resolve(cfg)
+        check_groups(config)
         folder = (RunFolder if ranks.first else FolderOfAnother)(run_path(cfg, config))
-        fresh = (config.get("train") or {}).get("fresh")
+        fresh = config["train"].get("fresh")
         if not fresh:
             folder.check_identity(config)
         finished = not fresh and is_finished(folder, config)

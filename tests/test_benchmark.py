@@ -15,7 +15,7 @@ from PIL import Image
 from gan_runner import benchmark
 from gan_runner.assembly.build import build
 from gan_runner.benchmark import plan_of
-from gan_runner.benchmarking.measuring import operations, textbook_config
+from gan_runner.benchmarking.measuring import matrix_rate, operations, textbook_config
 from gan_runner.benchmarking.textbook import Textbook, Untouched, of_size, unfit
 from gan_runner.nn.operations import counting
 from gan_runner.schedule import Progress
@@ -302,3 +302,11 @@ def test_ctrl_c_ends_it_at_the_next_turn_and_leaves_nothing(
     assert answer.code == 128 + signal.SIGINT, answer
     assert answer.err == "stopped by SIGINT; nothing is saved.\n"
     assert not list((in_tmp / "outputs" / ".benchmarks").iterdir())
+
+
+def test_a_matrix_product_has_two_operations_for_each_multiplication(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gan_runner.benchmarking.measuring.MATRIX", {"cpu": 10})
+    clock = iter(range(100))
+    monkeypatch.setattr("gan_runner.benchmarking.measuring.time.perf_counter", lambda: float(next(clock)))
+    # begun at 0; a product, looked at 1, another, at 2, another, at 3: the end, which is read at 4
+    assert matrix_rate(make_run(*SMALL).device, 2.5) == 3 * 2 * 10**3 / 4

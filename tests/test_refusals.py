@@ -85,6 +85,7 @@ TOGETHER: list[tuple[list[str], list[str]]] = [
     (["augment=ada", "dataset=ring8", "model=toy"], ["augment (ADA) is for pictures", "augment=none"]),
     (["augment=flip", "dataset=ring8", "model=toy"], ["augment (Flip) is for pictures", "augment=none"]),
     (["~augment"], ["augment is missing"]),
+    (["loss=base/objective"], ["loss=base/objective is none of", "wgan_gp"]),
     (["optimizer=sdg"], ["optimizer/sdg", "adam"]),
     (["device=tpu"], ["device/tpu", "cpu"]),
     (["experiment=none"], ["experiment/none"]),
@@ -214,7 +215,12 @@ ROWS = [([f"{key}={value}"], [key.rsplit(".", 1)[-1]]) for key, values in VALUES
 
 
 TABLE = {" ".join(arguments): (arguments, words) for arguments, words in ROWS}
-OF_THE_COMMAND = ("--config-name nothing", "--config-dir /nowhere", "loss=[gan,wgan]")  # refused in front of a build
+OF_THE_COMMAND = (
+    "--config-name nothing",
+    "--config-dir /nowhere",
+    "loss=[gan,wgan]",
+    "loss=base/objective",
+)  # refused in front of a build
 COMPOSED = {name: row for name, row in TABLE.items() if name not in OF_THE_COMMAND}
 # One row of each kind of mistake goes through the whole command.
 KINDS = {
@@ -225,6 +231,7 @@ KINDS = {
     "a bracket that is not closed": "optimizer.lr=[1",
     "an unknown choice": "loss=wgn",
     "two choices": "loss=[gan,wgan]",
+    "what choices share": "loss=base/objective",
     "a choice that is null": "experiment=null",
     "an unknown setting": "train.total_step=3",
     "an unknown setting that is added": "+nonsense=1",
@@ -290,6 +297,15 @@ def test_a_mistake_ends_the_command_with_exit_code_2_and_no_folder(command: Comm
 def test_a_mistake_ends_a_real_process_in_the_same_way(in_tmp: Path, row: tuple[list[str], list[str]]):
     arguments, words = row
     check(real_command(*SMALLEST, *arguments), words)
+
+
+@pytest.mark.parametrize("typed", ["~train", "train=3", "train=null", "~device"])
+def test_a_group_that_is_none_is_refused_whatever_is_in_the_folder(command: Command, typed: str):
+    """Before anything of it is read: whether the run is finished, what it selects by."""
+    answer = command(typed, "name=run")
+    assert answer.code == 2, answer
+    assert answer.err.startswith(typed.strip("~").split("=")[0])
+    assert answer.err.count("\n") == 1
 
 
 def test_every_kind_of_mistake_is_in_the_table():

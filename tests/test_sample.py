@@ -290,3 +290,22 @@ def test_the_spec_of_the_data_is_in_the_checkpoint(folder):
         "value_range": [-1.0, 1.0],
         "class_names": list("0123456789"),
     }
+
+
+@pytest.mark.parametrize("labels", ["10", "-1", "1,x", "0,10", ""])
+def test_a_label_that_is_no_class_is_refused(entry_point: Command, in_tmp: Path, labels: str):
+    shutil.copytree(Path(__file__).parent / "fixtures" / "format5" / "acgan", "run")
+    answer = entry_point(main, "run", f"--labels={labels}")
+    if labels:
+        assert answer.code == 2, answer
+        assert f"--labels={labels} should be classes from 0 to 9" in answer.err
+    else:  # as if it was not given
+        assert answer.code == 0, answer
+
+
+def test_labels_are_taken_in_turn(entry_point: Command, in_tmp: Path):
+    shutil.copytree(Path(__file__).parent / "fixtures" / "format5" / "acgan", "run")
+    typed = ("--labels=9,0", "--count", "5", "--format", "npz", "--out", "five.npz")
+    assert entry_point(main, "run", *typed).code == 0
+    with np.load("five.npz") as made:
+        assert made["labels"].tolist() == [9, 0, 9, 0, 9]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gan_runner.assembly.make import Config, find_mistakes, unknown_settings
 from gan_runner.errors import ConfigError, nearest
 from gan_runner.nn.normalisation import Normalisation
-from gan_runner.records.groups import NODES, TOP_LEVEL
+from gan_runner.records.groups import check_groups
 
 PARTS = {
     "model": ("latent", "generator", "discriminator"),
@@ -18,20 +18,9 @@ SETTINGS = "gan_runner.game.settings.Settings"
 
 def check_structure(config: Config) -> None:
     """Only known keys at the top and in the groups that are made of several objects."""
-    mistakes = [
-        f"{key!r} is no setting{nearest(key, TOP_LEVEL)}; at the top there are {', '.join(TOP_LEVEL)}."
-        for key in config
-        if key not in TOP_LEVEL
-    ]
-    mistakes += [f"{key} is missing." for key in TOP_LEVEL if key not in config]
-    groups = [key for key in (*NODES, "train", "metric") if key in config]
-    mistakes += [
-        f"{key}={config[key]} should be a group of settings." for key in groups if not isinstance(config[key], Mapping)
-    ]
-    if mistakes:
-        raise ConfigError(*mistakes)
+    check_groups(config)
     strange = [key for key in config["model"] if key not in MODEL]
-    mistakes += [f"model has no part {key!r}{nearest(key, MODEL)}." for key in strange]
+    mistakes = [f"model has no part {key!r}{nearest(key, MODEL)}." for key in strange]
     for group, parts in PARTS.items():
         mistakes += [
             f"{group}.{part} is missing." for part in parts if not isinstance(config[group].get(part), Mapping)

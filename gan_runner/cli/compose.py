@@ -20,12 +20,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_runner.cli.places import CONF
+from gan_runner.cli.places import CONF, choices_of
 from gan_runner.cli.sentences import one_sentence
 from gan_runner.errors import ConfigError
 from gan_runner.records.groups import CHOICES
 from gan_runner.records.identity import flatten, show
 
+SHARED = "base/"  # the folder of a group that holds what its choices share
 PRIMARY = "config"  # the file that the composition begins with
 
 
@@ -105,6 +106,15 @@ def settings_of(typed: Sequence[str]) -> list[str]:
 def settings_typed() -> list[str]:
     """Of the running command."""
     return settings_of(sys.argv[1:])
+
+
+def check_choices(typed: Sequence[str]) -> None:
+    """ConfigError where a choice of a group is what its choices share, which Hydra would compose."""
+    for override in parse_overrides(typed):
+        group = override.key_or_group
+        choice = None if override.is_delete() else override.value()
+        if group in CHOICES and isinstance(choice, str) and choice.startswith(SHARED):
+            raise ConfigError(f"{group}={choice} is none of {', '.join(choices_of(group))}.")
 
 
 # ---- Hydra's grammar

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 import gan_runner.cli.help  # noqa: F401 (registers what conf/config.yaml refers to)
-from gan_runner.cli.compose import explained
+from gan_runner.cli.compose import check_choices, explained
 from gan_runner.cli.sweep import is_elsewhere, of_a_launcher
 from gan_runner.distributed.joining import standing
 from gan_runner.distributed.ranks import started
@@ -106,6 +106,7 @@ def job_number() -> int:
 def through_hydra() -> Iterator[None]:
     """A failure in a sweep is raised, so that the other jobs go on; any other ending Hydra lets pass."""
     try:
+        check_choices(HydraConfig.get().overrides.task)
         yield
     except ENDINGS as error:
         in_a_sweep, ends_it = HydraConfig.get().mode is RunMode.MULTIRUN, isinstance(error, Stopped | SweepError)

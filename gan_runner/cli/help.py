@@ -13,6 +13,7 @@ python -m gan_runner [group=choice ...] [setting=value ...]
 
 == Groups ==
 {choices}
+
 == Examples ==
 python -m gan_runner loss=wgan_gp                        one run, in outputs/loss=wgan_gp
 python -m gan_runner dataset=mnist train.total_seconds=600

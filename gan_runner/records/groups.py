@@ -1,6 +1,26 @@
 """The top level of a configuration: its groups, and the settings beside them."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from gan_runner.errors import ConfigError, nearest
+
 CHOICES = ("model", "loss", "dataset", "augment", "optimizer", "device", "experiment")  # groups of which one is chosen
-NODES = tuple(group for group in CHOICES if group != "experiment")  # those that are a key of the composed configuration
-SETTINGS = ("name", "study", "seed")
-TOP_LEVEL = (*SETTINGS, "train", "metric", *NODES)
+NODES = ("train", "model", "loss", "dataset", "augment", "optimizer", "metric", "device")  # groups in what is composed
+TOP_LEVEL = ("name", "study", "seed", *NODES)
+
+
+def check_groups(config: Mapping[str, Any]) -> None:
+    """ConfigError unless there are the known keys alone, and every group is one."""
+    mistakes = [
+        f"{key!r} is no setting{nearest(key, TOP_LEVEL)}; at the top there are {', '.join(TOP_LEVEL)}."
+        for key in config
+        if key not in TOP_LEVEL
+    ]
+    mistakes += [f"{key} is missing." for key in TOP_LEVEL if key not in config]
+    groups = [key for key in NODES if key in config]
+    mistakes += [
+        f"{key}={config[key]} should be a group of settings." for key in groups if not isinstance(config[key], Mapping)
+    ]
+    if mistakes:
+        raise ConfigError(*mistakes)

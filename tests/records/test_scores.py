@@ -28,7 +28,7 @@ def test_the_chosen_networks_keep_what_is_known_of_them_until_others_are_chosen(
     assert list(scores.selected()) == [("fid", SELECTION, 1.0)]
     scores.choose(None)
     assert scores.of("best") == {}
-    with pytest.raises(ConfigError, match="train.select_by=fid chose nothing in here"):
+    with pytest.raises(ConfigError, match=r"train\.select_by=fid chose nothing in here"):
         scores.objective("fid", "here")
 
 
