@@ -17,9 +17,10 @@ from tensorboard.backend.event_processing.data_ingester import LocalDataIngester
 from tensorboard.program import TensorBoard
 from werkzeug.test import Client
 
-from gan_runner.main import main
+from gan_runner.main import is_finished, main
+from gan_runner.records.folder import RunFolder
 from gan_runner.training.run import Run
-from tests.conftest import SMALL, Command, some
+from tests.conftest import SMALL, Command, configure, some
 
 LONG = pytest.mark.long
 TINY = (*SMALL, "train.total_steps=1")
@@ -392,3 +393,21 @@ def test_parallel_jobs_of_a_sweep_share_the_cores(in_tmp: Path, monkeypatch: pyt
     summaries = [json.loads(path.read_text()) for path in Path("outputs").glob("*/summary.json")]
     assert len(summaries) == 2
     assert sum(summary["environment"]["threads"] for summary in summaries) <= max(2, cpu_count())
+
+
+@pytest.mark.parametrize(
+    ("summary", "finished"),
+    [
+        ({"status": "completed", "steps": 5}, True),
+        ({"status": "completed", "steps": 4}, False),
+        ({"status": "completed", "steps": 4, "evaluations_without_gain": 2}, True),
+        ({"status": "interrupted", "steps": 5}, False),  # in its last evaluation
+        ({"status": "running", "steps": 5}, False),
+        ({}, False),
+    ],
+)
+def test_a_run_is_finished_where_it_was_completed_and_reached_an_end(tmp_path: Path, summary: dict, finished: bool):
+    folder = RunFolder(tmp_path)
+    if summary:
+        folder.write_summary({"images": 0, "seconds": 0.0, **summary})
+    assert is_finished(folder, configure("train.total_steps=5", "train.patience=2")) is finished
