@@ -409,3 +409,11 @@ def test_too_few_real_images_are_told_before_training(metric: str, need: int):
     )  # 1 in each held-out split
     with pytest.raises(ConfigError, match=f"metric.{metric} needs {need} images in the validation split, .* has 1"):
         make_run(*SMALL[:-2], *few, "device=cpu")
+
+
+def test_an_evaluation_off_the_cadence_does_not_count_towards_patience(tmp_path: Path):
+    folder = train_in(tmp_path / "run", *scripted(SCRIPT, "train.evaluate_every=4", "train.total_steps=5"))
+    assert [line["step"] for line in metrics(folder) if "metric/scripted" in line] == [4, 5]
+    assert folder.read_summary()["evaluations_without_gain"] == 0
+    folder = train_in(tmp_path / "all", *scripted(SCRIPT, "train.evaluate_every=1", "train.total_steps=5"))
+    assert folder.read_summary()["evaluations_without_gain"] == 1
