@@ -108,7 +108,7 @@ def settings_typed() -> list[str]:
     return settings_of(sys.argv[1:])
 
 
-def check_choices(typed: Sequence[str]) -> None:
+def check_choices(typed: Any) -> None:
     """ConfigError where a choice of a group is what its choices share, which Hydra would compose."""
     for override in parse_overrides(typed):
         group = override.key_or_group

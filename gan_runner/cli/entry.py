@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 import gan_runner.cli.help  # noqa: F401 (registers what conf/config.yaml refers to)
 from gan_runner.cli.compose import check_choices, explained
@@ -106,7 +107,7 @@ def job_number() -> int:
 def through_hydra() -> Iterator[None]:
     """A failure in a sweep is raised, so that the other jobs go on; any other ending Hydra lets pass."""
     try:
-        check_choices(HydraConfig.get().overrides.task)
+        check_choices(OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))  # ${...} as it was typed
         yield
     except ENDINGS as error:
         in_a_sweep, ends_it = HydraConfig.get().mode is RunMode.MULTIRUN, isinstance(error, Stopped | SweepError)

@@ -104,7 +104,7 @@ def test_digits_of_a_set_without_a_test_split_are_read_on_what_there_is(monkeypa
 
 @pytest.mark.long
 def test_the_classifier_reads_mnist_to_99_percent(real_mnist: Path):
-    run = make_run(*SMALL, "dataset=mnist", "metric=[classifier_fid]")
+    run = make_run(*SMALL, "dataset=mnist", f"dataset.root={real_mnist}", "metric=[classifier_fid]")
     assert run.evaluator.extractor("classifier").accuracy > 0.985
 
 
