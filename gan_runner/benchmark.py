@@ -19,8 +19,7 @@ from omegaconf import DictConfig
 from gan_runner.assembly.structure import check_structure
 from gan_runner.benchmarking.contest import benchmark
 from gan_runner.benchmarking.measuring import Plan
-from gan_runner.cli.compose import resolve
-from gan_runner.cli.entry import end, enter_alone, through_hydra
+from gan_runner.cli.entry import configuration, end, enter_alone, through_hydra
 from gan_runner.cli.naming import run_name
 from gan_runner.cli.places import CONF, OUTPUTS
 from gan_runner.errors import ConfigError
@@ -46,7 +45,7 @@ def main() -> None:
 
 
 def carry_out(cfg: DictConfig, plan: Plan, command: str) -> None:
-    config = resolve(cfg)
+    config = configuration(cfg)
     check_structure(config)
     name = run_name(cfg, config)
     with storing(BENCHMARKS):

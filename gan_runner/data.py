@@ -16,8 +16,7 @@ from PIL import Image
 
 from gan_runner.assembly.objects import make_dataset
 from gan_runner.assembly.structure import check_structure
-from gan_runner.cli.compose import resolve
-from gan_runner.cli.entry import enter_alone, through_hydra
+from gan_runner.cli.entry import configuration, enter_alone, through_hydra
 from gan_runner.cli.places import CONF, OUTPUTS
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.records.grid import image_grid
@@ -37,7 +36,7 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(cfg: DictConfig) -> None:
     with through_hydra():
-        config = resolve(cfg)
+        config = configuration(cfg)
         typed = [each for each in HydraConfig.get().overrides.task if each.startswith("dataset")]
         for line in report(config, OUTPUTS / ".datasets" / f"{folder_name(typed)}.png"):
             print(line)

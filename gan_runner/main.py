@@ -14,8 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gan_runner.cli.compose import compose, resolve
-from gan_runner.cli.entry import enter, job_number, through_hydra
+from gan_runner.cli.compose import compose
+from gan_runner.cli.entry import configuration, enter, job_number, through_hydra
 from gan_runner.cli.naming import run_path, typed_overrides
 from gan_runner.cli.places import CONF, OUTPUTS
 from gan_runner.cli.sweep import check_going_on, followed, gpu, launcher_advice, note, noted
@@ -57,7 +57,7 @@ def carry_out(cfg: DictConfig) -> float | None:
     if ranks.count != started():
         raise ConfigError("hydra/launcher: jobs in other processes cannot share torchrun's ranks; use the basic one.")
     with ranks.ending_together():
-        config = resolve(cfg)
+        config = configuration(cfg)
         check_groups(config)
         folder = (RunFolder if ranks.first else FolderOfAnother)(run_path(cfg, config))
         fresh = config["train"].get("fresh")

@@ -20,8 +20,7 @@ from gan_runner.assembly.networks import networks
 from gan_runner.assembly.objects import make_dataset
 from gan_runner.assembly.rules import UNFIT, first_line
 from gan_runner.assembly.structure import check_structure
-from gan_runner.cli.compose import resolve
-from gan_runner.cli.entry import enter_alone, through_hydra
+from gan_runner.cli.entry import configuration, enter_alone, through_hydra
 from gan_runner.cli.places import CONF
 from gan_runner.errors import ConfigError
 from gan_runner.nn.operations import counting
@@ -37,7 +36,7 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(cfg: DictConfig) -> None:
     with through_hydra():
-        print("\n\n".join(views(resolve(cfg))))
+        print("\n\n".join(views(configuration(cfg))))
 
 
 def views(config: Mapping[str, Any]) -> Iterator[str]:

@@ -7,13 +7,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 import gan_runner.cli.help  # noqa: F401 (registers what conf/config.yaml refers to)
-from gan_runner.cli.compose import check_choices, explained
+from gan_runner.cli.compose import check_choices, explained, resolve
 from gan_runner.cli.sweep import is_elsewhere, of_a_launcher
 from gan_runner.distributed.joining import standing
 from gan_runner.distributed.ranks import started
@@ -103,11 +104,16 @@ def job_number() -> int:
     return HydraConfig.get().job.num if HydraConfig.get().mode is RunMode.MULTIRUN else 0
 
 
+def configuration(cfg: DictConfig) -> dict[str, Any]:
+    """What a command was given, resolved. ConfigError where a choice is none or a value is missing."""
+    check_choices(OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))  # ${...} as it was typed
+    return resolve(cfg)
+
+
 @contextlib.contextmanager
 def through_hydra() -> Iterator[None]:
     """A failure in a sweep is raised, so that the other jobs go on; any other ending Hydra lets pass."""
     try:
-        check_choices(OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))  # ${...} as it was typed
         yield
     except ENDINGS as error:
         in_a_sweep, ends_it = HydraConfig.get().mode is RunMode.MULTIRUN, isinstance(error, Stopped | SweepError)
