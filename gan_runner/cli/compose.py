@@ -6,7 +6,6 @@ applied to a copy.
 
 import copy
 import functools
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -103,12 +102,7 @@ def settings_of(typed: Sequence[str]) -> list[str]:
         return []
 
 
-def settings_typed() -> list[str]:
-    """Of the running command."""
-    return settings_of(sys.argv[1:])
-
-
-def check_choices(typed: Any) -> None:
+def check_choices(typed: Sequence[str]) -> None:
     """ConfigError where a choice of a group is what its choices share, which Hydra would compose."""
     for override in parse_overrides(typed):
         group = override.key_or_group

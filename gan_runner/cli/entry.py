@@ -106,7 +106,9 @@ def job_number() -> int:
 
 def configuration(cfg: DictConfig) -> dict[str, Any]:
     """What a command was given, resolved. ConfigError where a choice is none or a value is missing."""
-    check_choices(OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))  # ${...} as it was typed
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # ${...} as it was typed
+    assert isinstance(typed, list)
+    check_choices([str(override) for override in typed])
     return resolve(cfg)
 
 
@@ -122,7 +124,7 @@ def through_hydra() -> Iterator[None]:
         if in_a_sweep and (is_elsewhere() or not ends_it):
             raise
         raise SystemExit(error.exit_code) from error  # passes through Hydra without a message of its own; ends a sweep
-    except Exception:
-        if is_elsewhere():  # a traceback does not travel
+    except Exception:  # of whatever kind: a traceback does not travel between processes
+        if is_elsewhere():
             log.error("failed: %s\n%s", " ".join(HydraConfig.get().overrides.task), traceback.format_exc())
         raise
