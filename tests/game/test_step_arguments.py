@@ -10,12 +10,17 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing import assert_close
 
+from gan_runner.game.settings import End
+from gan_runner.game.sides import Discriminator
 from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.noise import Noise
+from gan_runner.protocols import Stats
 from gan_runner.schedule import Progress
+from gan_runner.spec import Batch
 from gan_runner.training.run import Run
-from tests.conftest import SMALL, make_run
+from tests.conftest import CPUS, SMALL, make_run
 
 BATCH = 16
 STILL = (*SMALL, "optimizer.lr=0", "train.total_steps=4")
@@ -166,3 +171,54 @@ def test_a_half_life_that_grows_is_a_twentieth_of_all_images_so_far(n_critic: in
     run = make_run(*SMALL, "loss=wgan", *overrides, "train.ema_half_life_images=1e6")
     updates = 3 * n_critic + warmup
     assert kept(run, steps=3) == pytest.approx(0.5 ** (n_critic / (0.05 * updates)), rel=1e-2)
+
+
+@pytest.mark.parametrize(("n_critic", "warmup", "length"), [(1, 0, 10), (1, 3, 7), (2, 3, 4)])
+def test_the_length_of_schedules_in_images_counts_those_of_the_warm_up(n_critic: int, warmup: int, length: int):
+    """Ten updates show 160 images; with three before the first step, seven are left, of which a step takes n_critic."""
+    overrides = (f"loss.n_critic={n_critic}", f"train.discriminator_warmup_steps={warmup}")
+    run = make_run(*SMALL, *overrides, "train.total_steps=null", f"train.total_images={10 * BATCH}")
+    assert run.clock.length == length
+    while run.clock.progress() < 1:
+        run.step()
+    assert run.clock.steps == length
+
+
+class Watching(GradientPenalty):
+    """Notes in which precision it is computed."""
+
+    def __call__(self, discriminator: nn.Module, real: Batch, fake: Batch, noise: Noise) -> tuple[Tensor, Stats]:
+        self.autocast = torch.is_autocast_enabled("cpu")
+        return super().__call__(discriminator, real, fake, noise)
+
+
+WATCHING = "loss.penalties.gradient._target_=tests.game.test_step_arguments.Watching"
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp16", False), ("bf16", True), ("fp32", False)])
+def test_a_penalty_leaves_autocast_under_fp16_alone(precision: str, expected: bool):
+    run = make_run(*STILL, "loss=wgan_gp", WATCHING, *CPUS[precision])
+    run.step()
+    assert run.objective.penalties["gradient"].autocast is expected
+
+
+def test_the_loss_that_is_logged_has_its_penalties():
+    stats = make_run(*STILL, "loss=wgan_gp").step()
+    assert stats["penalty/gradient"] > 1
+    assert_close(stats["loss/discriminator"], stats["loss/adversarial"] + stats["penalty/gradient"])
+
+
+def test_nothing_is_estimated_in_a_warm_up(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(Discriminator, "estimate_held_out", lambda self, number, now: asked.append(number) or {})
+    run = make_run(*STILL, "loss=wgan", "loss.n_critic=2", "train.discriminator_warmup_steps=3")
+    for _ in range(2):
+        run.step()
+    assert asked == [4, 6]  # the last update of each step
+
+
+def test_the_first_total_that_is_reached_ends_a_run():
+    end = End(total_steps=10, total_images=1000, total_seconds=60.0)
+    assert end.progress(5, 100, 6.0) == 0.5
+    assert end.progress(5, 900, 6.0) == 0.9
+    assert end.progress(1, 1, 60.0) == 1.0

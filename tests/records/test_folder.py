@@ -152,6 +152,17 @@ def test_a_damaged_summary_is_none(tmp_path: Path):
         assert folder.read_summary() == {}
 
 
+def test_a_run_that_says_running_was_killed_unless_a_process_holds_it(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    assert folder.status() is None
+    folder.write_summary({"status": "running"})
+    assert folder.status() == "killed"
+    with folder.locked():
+        assert folder.status() == "running"
+    folder.write_summary({"status": "completed"})
+    assert folder.status() == "completed"
+
+
 def test_fresh_moves_the_old_folder_aside(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
     for number in range(3):

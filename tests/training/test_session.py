@@ -83,6 +83,15 @@ def test_a_run_leaves_what_the_readme_promises(tmp_path: Path, loss: str):
     assert Image.open(folder.path / "samples" / "step-00000006.png").size == (8 * 33 - 1, 8 * 33 - 1)
 
 
+def test_a_log_line_is_the_mean_over_the_steps_since_the_one_before(tmp_path: Path):
+    each, pairs = (
+        [line["loss/discriminator"] for line in metrics(train_in(tmp_path / str(every), *SMALL, *run))]
+        for every in (1, 2)
+        for run in [(f"train.log_every={every}", "train.total_steps=6")]
+    )
+    assert pairs == pytest.approx([sum(each[n : n + 2]) / 2 for n in (0, 2, 4)], rel=1e-6)
+
+
 @pytest.mark.parametrize(("every", "steps"), [(0, [6]), (2, [2, 4, 6]), (4, [4, 6])])
 def test_the_test_error_is_logged_when_asked_and_at_the_end(tmp_path: Path, every: int, steps: list[int]):
     few = ("loss=semi_supervised", "dataset.labels_per_class=2", f"train.evaluate_every={every}")
