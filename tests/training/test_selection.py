@@ -178,6 +178,24 @@ def test_a_process_that_ends_between_evaluation_and_best_checkpoint_leaves_one_b
     assert objective(resumed, configure(*overrides)) == 2.0
 
 
+def test_scores_outlast_a_session_that_ends_before_it_evaluates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = scripted(SCRIPT, "train.total_steps=4")
+    before = told(train_in(tmp_path / "run", *run))
+    original = Run.step
+
+    def interrupted(run: Run) -> Any:
+        if run.clock.steps == 5:
+            raise KeyboardInterrupt
+        return original(run)
+
+    monkeypatch.setattr(Run, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_in(tmp_path / "run", *run[:-1], "train.total_steps=8")
+    summary = RunFolder(tmp_path / "run").read_summary()
+    assert (summary["status"], summary["steps"]) == ("interrupted", 5)
+    assert summary["metrics"] == before
+
+
 def test_a_best_checkpoint_that_is_lost_is_chosen_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     train_in(tmp_path / "run", *scripted(SCRIPT, "train.total_steps=12"))
     (tmp_path / "run" / "checkpoints" / "best.pt").write_bytes(b"damaged")
