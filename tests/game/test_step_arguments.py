@@ -20,6 +20,7 @@ from gan_runner.protocols import Stats
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
 from gan_runner.training.run import Run
+from gan_runner.training.showcase import fixed_samples
 from tests.conftest import CPUS, SMALL, make_run
 
 BATCH = 16
@@ -215,6 +216,14 @@ def test_nothing_is_estimated_in_a_warm_up(monkeypatch: pytest.MonkeyPatch):
     for _ in range(2):
         run.step()
     assert asked == [4, 6]  # the last update of each step
+
+
+def test_the_samples_that_are_shown_have_the_same_noise_at_every_step():
+    run = make_run(*STILL)
+    before, _ = fixed_samples(run)
+    for _ in range(2):
+        run.step()
+    assert torch.equal(fixed_samples(run)[0], before)  # the rate is 0
 
 
 def test_the_first_total_that_is_reached_ends_a_run():
