@@ -30,7 +30,7 @@ def test_the_rows_of_the_docs_are_measured(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("names", "ranks"),
     [
-        pytest.param(("width", "n_critic"), (), id="in short"),
+        pytest.param(("width", "n_critic"), (), id="in short", marks=pytest.mark.long),
         pytest.param((*benchmarks.GROWTH,), (1,), id="all", marks=pytest.mark.long),
     ],
 )

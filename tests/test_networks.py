@@ -161,6 +161,7 @@ def test_a_users_network_may_hold_its_parameters_as_it_likes():
     assert numbers(lines[-2]) == [60, 40]
 
 
+@pytest.mark.long
 def test_the_largest_network_is_shown_with_its_published_counts(show: Command):
     generator, discriminator = players(show("model=r3gan", *SYNTHETIC))
     assert (numbers(generator[-2])[0], numbers(discriminator[-2])[0]) == (20_732_160, 20_683_776)

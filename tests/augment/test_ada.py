@@ -206,6 +206,7 @@ def test_a_hole_has_half_a_side_and_is_clipped_by_the_border():
 # ---- gradients
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("augment", [ada((3, 6, 5), probability=0.7, **ALL)], ids=["every transform"])
 def test_the_augmentation_is_differentiable_twice(augment: ADA):
     """In double precision; a nonlinear score of what is seen, as a penalty differentiates it."""

@@ -117,6 +117,7 @@ def table(out: str) -> Counter[str]:
 COMPLETED = {"finished before": 7, "completed": 3, "diverged": 1, "refused": 1}
 
 
+@pytest.mark.long
 def test_a_killed_job_ends_a_pool_and_the_same_command_does_what_is_missing(moody: Command):
     """The short form of the twelve jobs below."""
     both = (*TINY, "train.total_steps=2", "seed=9,1")

@@ -62,6 +62,7 @@ def test_a_search_is_told_what_its_runs_are_selected_by_and_counts_the_trials_of
     assert f"Best value: {min(best_of_runs().values())}" in again.out
 
 
+@pytest.mark.long
 def test_a_trial_that_was_cut_off_goes_on_with_its_settings(command: Command, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patched:
         patched.setattr(Run, "step", stopped_in(Run.step))

@@ -340,6 +340,7 @@ def test_another_size_is_the_middle_resized_as_an_image_folder_would():
         assert resized(images, [28, 40]) is images
 
 
+@pytest.mark.long
 def test_mnist_at_another_size(real_mnist: Path):
     data = MNIST(str(real_mnist), size=32)
     assert data.images.shape == (70_000, 1, 32, 32)

@@ -99,6 +99,7 @@ def test_a_killed_rank_ends_all_and_the_same_command_goes_on(tmp_path: Path):
     assert len(list(folder.path.glob("events*[0-9]"))) == 3
 
 
+@pytest.mark.long
 def test_a_mistake_is_told_once_and_leaves_nothing(tmp_path: Path):
     code, out, err = ending(start(tmp_path, *SMALL, "loss=dragan"))
     assert code != 0

@@ -97,7 +97,7 @@ def test_the_fakes_of_several_updates_made_at_once_train_as_those_made_one_by_on
     [
         ("train.accumulate=2",),
         ("model.generator.dropout=0.5",),
-        ("device.compile=true",),
+        pytest.param(("device.compile=true",), marks=pytest.mark.long),
         ("dataset=synthetic", "dataset.height=256", "dataset.width=256", "dataset.count=64", *NARROWEST),
     ],
     ids=lambda overrides: overrides[0],
