@@ -372,7 +372,7 @@ def test_metrics_of_players_need_players(evaluate, images: Path):
 def test_images_that_cannot_be_compared_are_one_sentence(evaluate, images: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     check(scored(evaluate, tmp_path / "empty"), "holds no image")
-    check(scored(evaluate, tmp_path / "nowhere"), "is no folder")
+    check(scored(evaluate, tmp_path / "nowhere"), "does not exist")
     check(scored(evaluate, images, "--checkpoint", "best"), "--checkpoint is of a run")
     check(scored(evaluate, images, "--out", tmp_path / "no" / "x.json"), "--out=")
     check(scored(evaluate, images, "--n-fake", "13"), "n_fake=13", "12 samples")

@@ -1,6 +1,8 @@
 """Datasets that come as arrays of pixels, held in memory."""
 
 import contextlib
+import pickle
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,6 +19,12 @@ from gan_runner.dataset.picture import Form, Pixels, fitted, sides
 from gan_runner.errors import ConfigError, require
 
 T = TypeVar("T")
+
+# URLError is an OSError; ModuleNotFoundError: a package that only downloads need; the others: a file of other content
+UNREADABLE = (
+    *(OSError, RuntimeError, ModuleNotFoundError, ValueError, LookupError, AssertionError, EOFError, OverflowError),
+    *(pickle.UnpicklingError, zlib.error),
+)
 
 
 class LabelledImages(NamedTuple):
@@ -77,10 +85,11 @@ def found_or_downloaded(name: str, root: str, folder: Path, files: str, fetch: C
     absent = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         return fetch()
-    # URLError is an OSError; ValueError: a file cut short; ModuleNotFoundError: a package that only downloads need
-    except (OSError, RuntimeError, ValueError, ModuleNotFoundError) as error:
+    except UNREADABLE as error:
         remove_empty(absent)
-        reason = str(error).split("\n")[0] or type(error).__name__
+        reason = str(error).split("\n")[0]
+        if not reason or isinstance(error, LookupError | AssertionError):
+            reason = "a file there is of another kind, perhaps a page that was saved in its place"
         raise ConfigError(
             f"dataset.root={root}: {name} is not whole in {folder} and was not downloaded ({reason}); put {files} "
             f"there, or name the folder that has them with dataset.root= or GAN_RUNNER_DATA."

@@ -54,6 +54,9 @@ class Files(Source, Protocol):
 
     def listing(self) -> Listing: ...
 
+    def attached(self, name: str) -> bytes | None:
+        """A file at the top that is no image; None where there is none."""
+
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
@@ -133,6 +136,15 @@ class Folder:
                 images.append(Found(relative, f"{about.st_size}:{about.st_mtime_ns}"))
         return Listing(sorted(images), others)
 
+    def attached(self, name: str) -> bytes | None:
+        path = os.path.join(self.root, name)
+        if not os.path.isfile(path):
+            return None
+        if os.path.islink(path):
+            self.check_inside(path)
+        with open(path, "rb") as file:
+            return file.read(MOST_BYTES)
+
     def check_inside(self, path: str) -> os.stat_result | None:
         """What a link leads to, nothing where it leads nowhere."""
         target = os.path.realpath(path)
@@ -199,6 +211,15 @@ class Archive:
             if one.name == other.name:
                 raise self.refused(f"{shown(one.name)!r} is in it twice")
         return Listing(images, others)
+
+    def attached(self, name: str) -> bytes | None:
+        if name not in {info.filename for info in self.entries()}:
+            return None
+        try:
+            with zipfile.ZipFile(self.root) as archive, archive.open(name) as file:
+                return file.read(MOST_BYTES)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
+            raise self.refused(f"{name}: {error}") from error
 
     def entries(self) -> list[zipfile.ZipInfo]:
         try:

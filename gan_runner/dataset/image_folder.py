@@ -1,13 +1,14 @@
 """Images of the user's own: a folder or a zip archive, with a folder for each class if they have any."""
 
+import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from gan_runner.dataset.image_files import Files, Found, Listing, files_at, shown, uncollected
+from gan_runner.dataset.image_files import Files, Found, Listing, files_at, kind, shown, uncollected
 from gan_runner.dataset.packed import PackedDataset
 from gan_runner.dataset.picture import Form, OtherSize, Unreadable, check_form, measured, sides
 from gan_runner.errors import ConfigError, nearest, require
@@ -21,6 +22,7 @@ SPLITS = {  # a folder's name, in lower case -> the split that it is
 log = logging.getLogger(__name__)
 
 PROPOSED = (256, 128, 64, 32)  # sizes to choose from
+LABELS = "dataset.json"  # of StyleGAN's dataset tool
 LOOKED_AT = 200  # images, at most, that tell the size at every start
 
 
@@ -29,8 +31,9 @@ class ImageFolder(PackedDataset):
 
     Folders train, validation (or val, valid) and test at the top are the splits; a split without a folder is made of
     `held_out` of the training images, always the same ones, however many others come. The folders below, if all
-    images are in one and there are several, are the classes. Hidden files and what is no image by its suffix are left
-    out; files that cannot be decoded are named and left out, up to `max_broken` of all.
+    images are in one and there are several, are the classes; or a file dataset.json at the top has a label for each
+    image, as StyleGAN's dataset tool writes it: then the folders mean nothing. Hidden files and what is no image by
+    its suffix are left out; files that cannot be decoded are named and left out, up to `max_broken` of all.
     """
 
     def __init__(
@@ -70,13 +73,19 @@ class ImageFolder(PackedDataset):
             )
         images = [image for part in parts.values() for image in part]
         found = [image.found for image in images]
-        names = class_names(images) if labels else []
-        known = {name: number for number, name in enumerate(names)}
+        listed = labels_of(files)
+        names: list[str] = []
+        numbers: list[int] | None = None
+        if labels and listed is not None:
+            names, numbers = numbered(images, listed)
+        elif labels:
+            names = class_names(images)
+            numbers = [names.index(str(image.folder)) for image in images] if names else None
         try:
             super().__init__(
                 files,
                 {split: [image.found for image in part] for split, part in parts.items()},
-                [known[str(image.folder)] for image in images] if names else None,
+                numbers,
                 form_of(files, found, size, fit, channels),
                 *(cache_dir, cache_name(files), [shown(name) for name in names]),
                 gray_or_rgb=channels is None,
@@ -86,7 +95,9 @@ class ImageFolder(PackedDataset):
             )
         except OtherSize:
             raise ConfigError(proposal(survey(files, found)[0])) from None
-        others = [f"{kind}: {count}" for kind, count in listing.others.most_common()]
+        if listed is not None:
+            listing.others.subtract([kind(LABELS)])
+        others = [f"{kind}: {count}" for kind, count in listing.others.most_common() if count]
         if others:
             log.info("not read, being no images by their suffix: %s", ", ".join(others))
         self.left_out += others
@@ -120,6 +131,8 @@ def below(found: Sequence[Found], subset: str | None, path: str) -> list[tuple[F
             subset = None
         elif len(tops) > 1 or None in tops:
             break
+        elif subset is None:
+            check_trainable(tops)
         for _, folders in images:
             del folders[0]
     if subset is not None:
@@ -129,6 +142,17 @@ def below(found: Sequence[Found], subset: str | None, path: str) -> list[tuple[F
             f"are: {', '.join(map(shown, there[:10])) or 'none'}."
         )
     return images
+
+
+def check_trainable(tops: Iterable[str | None]) -> None:
+    """ConfigError where all folders are for splits, and none for training."""
+    splits = {SPLITS.get((top or "").lower()) for top in tops}
+    if not splits & {"train", None}:
+        there = " and ".join(sorted(shown(str(top)) for top in tops))
+        raise ConfigError(
+            f"dataset.path has images in {there} alone, and none in train; put images there, or choose a folder to "
+            f"train on, as dataset.subset={there.split(' ')[0]}."
+        )
 
 
 def tops_of(images: Sequence[tuple[Found, Folders]]) -> set[str | None]:
@@ -148,6 +172,8 @@ def split_up(images: Sequence[tuple[Found, Folders]], held_out: float) -> dict[s
             f"dataset.path has folders for splits ({', '.join(sorted(top for top in splits if top and splits[top]))}) "
             f"beside others ({', '.join(others[:5])}); choose one with dataset.subset=, or move the others away."
         )
+    if None not in splits.values():
+        check_trainable(splits)
     named = "train" in known and None not in splits.values()
     absent = [split for split in ("validation", "test") if not (named and split in splits.values())]
     for found, folders in images:
@@ -169,6 +195,45 @@ def class_names(images: Sequence[Placed]) -> list[str]:
             f"put each in one, choose a folder with dataset.subset=, or set dataset.labels=false."
         )
     return sorted(names, key=lambda name: (natural(name), name)) if len(names) > 1 else []
+
+
+Listed = Mapping[str, object] | None  # by the name of the image; None: no image has a label
+
+
+def labels_of(files: Files) -> tuple[Listed] | None:
+    """What dataset.json says, in a tuple; None where there is none, or one of another kind."""
+    content = files.attached(LABELS)
+    try:
+        found = json.loads(content) if content is not None else None
+    except ValueError as error:
+        raise ConfigError(f"dataset.path: {LABELS} is no JSON ({error}); mend it, or move it away.") from error
+    if not isinstance(found, dict) or "labels" not in found:
+        return None
+    if found["labels"] is None:
+        return (None,)
+    try:
+        return (dict(found["labels"]),)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"dataset.path: `labels` of {LABELS} should be a list of [file, label]; mend it, or move it away."
+        ) from error
+
+
+def numbered(images: Sequence[Placed], listed: tuple[Listed]) -> tuple[list[str], list[int] | None]:
+    """Names of the classes and the label of each image, as dataset.json has them."""
+    (labels,) = listed
+    if labels is None:
+        return [], None
+    for image in images:
+        label, name = labels.get(image.found.name), shown(image.found.name)
+        if type(label) is not int or label < 0:
+            what = "has no label" if label is None else f"has the label {json.dumps(label)[:40]}"
+            raise ConfigError(
+                f"dataset.path: {name} {what} in {LABELS}, and should have a whole number; mend it, or set "
+                f"dataset.labels=false."
+            )
+    numbers = [int(str(labels[image.found.name])) for image in images]
+    return [str(number) for number in range(max(numbers) + 1)], numbers
 
 
 def natural(name: str) -> list[tuple[int, str]]:

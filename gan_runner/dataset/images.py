@@ -17,6 +17,7 @@ from gan_runner.noise import seed_of
 from gan_runner.spec import WHOLE, Batch, ImageSpec, Share
 
 SHARE_OF_DEVICE = 0.5  # of the free memory of a GPU that the images may take
+MOST_COMPARED = 100_000  # training images in which held-out ones are looked for
 AHEAD = 3  # batches that are read before they are asked for
 
 
@@ -50,6 +51,8 @@ class ImageDataset:
         flip: bool = False,
         packed: Packed | None = None,
     ):
+        check_images(images, splits)
+        labels = whole_numbers(labels, len(images))
         self.images, self.labels, self.splits = images, labels, dict(splits)
         self.labels_per_class, self.flip, self.packed = labels_per_class, flip, packed
         self.moved: tuple[Tensor, Tensor | None] | None = None  # to the memory of a device
@@ -112,6 +115,14 @@ class ImageDataset:
         few = self.labels_per_class if train else None
         names, flip = self.spec.class_names, self.flip and train
         return ImageDataset(self.images[rows], labels, {name: self.splits[name]}, names, few, flip, self.packed)
+
+    def repeats(self, name: str) -> bool:
+        """Is every image of a split also a training image? Of sets that take long to read it is not looked for."""
+        train, held_out = self.images[self.rows("train")], self.images[self.rows(name)]
+        if self.endless or len(train) > MOST_COMPARED or not (train == held_out[:1]).flatten(1).all(1).any():
+            return False
+        known = {image.numpy().tobytes() for image in train}
+        return all(image.numpy().tobytes() in known for image in held_out)
 
     def labelled(self, seed: int) -> "ImageDataset":
         """The images whose labels may be used: of each class as many, chosen by the seed."""
@@ -193,6 +204,38 @@ class ImageDataset:
                 ]
             chosen, waiting = [w[:size] for w in waiting], [w[size:] for w in waiting]
             yield share.of(chosen[0]), share.of(chosen[1]) if self.flip else None
+
+
+def check_images(images: object, splits: Mapping[str, int]) -> None:
+    """ValueError unless they are what ImageDataset says, and as many as the splits ask for."""
+    kind = str(images.dtype).removeprefix("torch.") if isinstance(images, Tensor) else type(images).__name__
+    shape = f" of shape {tuple(images.shape)}" if isinstance(images, Tensor) else ""
+    require(
+        isinstance(images, Tensor) and images.dtype in (torch.uint8, torch.float32) and images.dim() == 4,
+        f"images should be a tensor (N, C, H, W), uint8 for pixels or float32 for points, and are {kind}{shape}",
+    )
+    assert isinstance(images, Tensor)
+    sizes = ", ".join(f"{name} {size}" for name, size in splits.items())
+    require("train" in splits or len(splits) == 1, f"splits ({sizes}) should have one named train")
+    require(all(size >= 0 for size in splits.values()), f"splits ({sizes}) should all be 0 or more")
+    require(
+        sum(splits.values()) <= len(images),
+        f"splits ({sizes}) are {sum(splits.values())} images, and there are {len(images)}; let them be as many",
+    )
+
+
+def whole_numbers(labels: Tensor | None, count: int) -> Tensor | None:
+    """Labels as int64. ValueError unless there is a whole number for each of `count` images."""
+    if labels is None:
+        return None
+    kind = str(labels.dtype).removeprefix("torch.") if isinstance(labels, Tensor) else type(labels).__name__
+    whole = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.dtype != torch.bool
+    require(whole, f"labels should be a tensor of whole numbers, and are {kind}")
+    require(
+        tuple(labels.shape) == (count,),
+        f"labels of shape {tuple(labels.shape)} should be one for each of the {count} images, of shape ({count},)",
+    )
+    return labels.long()
 
 
 def at(labels: Tensor | None, rows: Tensor) -> Tensor | None:

@@ -77,4 +77,7 @@ class EMNIST(ArrayDataset):
 
 
 def part_of(source: Any) -> LabelledImages:
-    return LabelledImages(source.data.numpy()[:, None], source.targets.numpy())
+    images, labels = source.data.numpy()[:, None], source.targets.numpy()
+    if len(images) != len(labels):
+        raise ValueError(f"{len(images)} images and {len(labels)} labels")
+    return LabelledImages(images, labels)

@@ -10,6 +10,7 @@ from gan_runner.dataset.cache import LISTED, Request, named_with_reason, packed
 from gan_runner.dataset.image_files import Found, Source
 from gan_runner.dataset.images import ImageDataset, mapped
 from gan_runner.dataset.picture import Form
+from gan_runner.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ class PackedDataset(ImageDataset):
         whole[[position for position, _ in pack.broken]] = False
         ends = np.cumsum([len(part) for part in parts.values()])
         sizes = [int(part.sum()) for part in np.split(whole, ends[:-1])]
+        if sizes[0] == 0:
+            count = len(next(iter(parts.values())))
+            raise ConfigError(f"dataset.path: none of the {count} training images can be read; put others there.")
         super().__init__(
             mapped(pack),
             torch.from_numpy(np.array(labels)[whole]) if labels is not None else None,

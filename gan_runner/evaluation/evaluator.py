@@ -164,5 +164,5 @@ def subject_of(dataset: ImageDataset, **players: Any) -> Subject:
     """players: what there is to say of them."""
     mixture = {"centers": dataset.centers, "std": dataset.std} if isinstance(dataset, Gaussians) else {}
     labelled, stacked = dataset.labels is not None, isinstance(dataset, StackedMNIST)
-    facts = {"endless": dataset.endless, "stacked": stacked, **mixture, **players}
+    facts = {"endless": dataset.endless, "stacked": stacked, "repeats": dataset.repeats, **mixture, **players}
     return Subject(dataset.spec, dataset.splits, labelled, **facts)

@@ -11,16 +11,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gan_runner.dataset.picture import Form, OtherSize, Pixels, Unreadable, decoded
+from gan_runner.dataset.image_files import files_at
+from gan_runner.dataset.picture import SUFFIXES, Form, OtherSize, Pixels, Unreadable, decoded
 from gan_runner.errors import ConfigError
 from gan_runner.spec import ImageSpec
 
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, zipfile.BadZipFile, zlib.error)
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 def read_images(path: Path, spec: ImageSpec) -> torch.Tensor:
-    """(N, C, H, W) uint8, in the order of their names, decoded as those of a dataset, and of its size and channels."""
+    """(N, C, H, W) uint8, in the order of their names, decoded as those of a dataset, and of its size and channels.
+
+    path: a folder, a zip archive, or an npz file.
+    """
     if spec.value_range is None or spec.channels not in (1, 3):
         raise ConfigError("--images are pictures, and the dataset has none.")
     form = Form(spec.height, spec.width, spec.channels, "exact")
@@ -28,7 +31,7 @@ def read_images(path: Path, spec: ImageSpec) -> torch.Tensor:
     return torch.from_numpy(np.stack(list(read(path, form))))
 
 
-def at_size(name: Path, form: Form, file: BinaryIO) -> Pixels:
+def at_size(name: str, form: Form, file: BinaryIO) -> Pixels:
     try:
         return decoded(file, form)[0]
     except OtherSize as error:
@@ -52,17 +55,21 @@ def arrays(path: Path, form: Form) -> Iterator[Pixels]:
     for image in images:
         png = io.BytesIO()
         Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(png, "png", compress_level=0)
-        yield at_size(path, form, png)
+        yield at_size(str(path), form, png)
 
 
 def files(path: Path, form: Form) -> Iterator[Pixels]:
-    names = sorted(each for each in path.rglob("*") if each.suffix.lower() in PICTURES)
-    if not path.is_dir() or not names:
-        what = "holds no image" if path.is_dir() else "is no folder and no npz file"
-        raise ConfigError(f"--images={path} {what}; name a folder of images ({', '.join(PICTURES)}).")
-    for name in names:
+    """Of a folder or a zip archive: what training would read of it."""
+    try:
+        source = files_at(str(path))
+        found = source.listing().images
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("dataset.path", "--images")) from error
+    if not found:
+        raise ConfigError(f"--images={path} holds no image; name a folder of images ({', '.join(SUFFIXES)}).")
+    for each in found:
         try:
-            with open(name, "rb") as file:
-                yield at_size(name, form, file)
-        except OSError as error:
-            raise ConfigError(f"--images: {name} cannot be read ({error}); mend or remove it.") from error
+            with source.open(each) as file:
+                yield at_size(each.name, form, file)
+        except Unreadable as error:
+            raise ConfigError(f"--images: {each.name} cannot be read ({error}); mend or remove it.") from error

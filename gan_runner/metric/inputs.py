@@ -71,6 +71,7 @@ class Subject:
     centers: Tensor | None = None  # (K, coordinates) of the modes, where the data are a mixture of Gaussians
     std: float = 0.0
     stacked: bool = False  # are the images three digits each, red, green and blue?
+    repeats: Callable[[str], bool] = lambda split: False  # is every image of a split also a training image?
 
     @property
     def pictures(self) -> bool:

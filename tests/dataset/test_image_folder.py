@@ -1,6 +1,7 @@
 """Folders and archives of images as users have them: each loads as documented or is refused in one sentence."""
 
 import io
+import json
 import os
 import zipfile
 from collections.abc import Callable
@@ -260,6 +261,44 @@ REFUSED = {
         lambda tmp: write_folder(tmp / "a", {"train/a.png": PNG, "test/b.png": PNG, "more/c.png": PNG}),
         r"folders for splits \(test, train\) beside others \(more\); choose one with dataset.subset=",
     ),
+    "a full test folder beside an empty one for training": (
+        lambda tmp: write_folder(tmp / "a", {"train/.keep": b"", "test/x/b.png": PNG, "test/y/c.png": PNG}),
+        "images in test alone, and none in train; .* as dataset.subset=test",
+    ),
+    "only held-out folders": (
+        lambda tmp: write_folder(tmp / "a", {"val/b.png": PNG, "test/c.png": PNG}),
+        "images in test and val alone, and none in train",
+    ),
+    "the same within a folder, in an archive": (
+        lambda tmp: write_zip(tmp / "a.zip", {"set/Test/b.png": PNG, "set/Test/c.png": PNG}),
+        "images in Test alone",
+    ),
+    "training images of which none can be read": (
+        lambda tmp: write_folder(
+            tmp / "a", {"train/a.png": b"x", **{f"test/{n}.png": PNG for n in range(3)}, "val/b.png": PNG}
+        ),
+        r"dataset.max_broken=0.01 allows 0 of 5 files .* train/a.png",
+    ),
+    "a label that is no number": (
+        lambda tmp: write_folder(tmp / "a", {"0/a.png": PNG, "dataset.json": b'{"labels": [["0/a.png", 0.5]]}'}),
+        r"0/a.png has the label 0.5 in dataset.json, .* set dataset.labels=false",
+    ),
+    "a label of several numbers": (
+        lambda tmp: write_folder(tmp / "a", {"0/a.png": PNG, "dataset.json": b'{"labels": [["0/a.png", [0, 1]]]}'}),
+        r"0/a.png has the label \[0, 1\] in dataset.json",
+    ),
+    "an image without a label": (
+        lambda tmp: write_folder(tmp / "a", {"0/a.png": PNG, "dataset.json": b'{"labels": [["0/b.png", 0]]}'}),
+        "0/a.png has no label in dataset.json",
+    ),
+    "labels that are no list": (
+        lambda tmp: write_folder(tmp / "a", {"0/a.png": PNG, "dataset.json": b'{"labels": 3}'}),
+        "`labels` of dataset.json should be a list",
+    ),
+    "a list that is no JSON": (
+        lambda tmp: write_zip(tmp / "a.zip", {"0/a.png": PNG, "dataset.json": b"{"}),
+        "dataset.json is no JSON",
+    ),
     "nothing that can be read": (
         lambda tmp: write_folder(tmp / "a", {"a.png": b"", "b.png": b""}),
         "first 2 files none can be read: [ab].png",
@@ -351,6 +390,40 @@ def test_folders_named_as_splits_are_the_splits(tmp_path: Path, load):
     data = load(write_folder(tmp_path / "a", files))
     assert data.splits == {"train": 6, "validation": 4, "test": 2}
     assert names(data, "validation") == ["x", "x", "y", "y"]
+
+
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize("labels", [[6, 0, 6], None])
+def test_an_archive_of_stylegans_tool_has_its_labels_in_a_list(tmp_path: Path, load, archived: bool, labels):
+    """Shards of a thousand images are no classes."""
+    found = [f"0000{n}/img{n}.png" for n in range(3)]
+    listed = labels and [list(pair) for pair in zip(found, labels, strict=True)]
+    files = {name: encoded(pixels(n)) for n, name in enumerate(found)}
+    files["dataset.json"] = json.dumps({"labels": listed}).encode()
+    path = write_zip(tmp_path / "a.zip", files) if archived else write_folder(tmp_path / "a", files)
+    data = load(path)
+    assert len(data) == 3
+    assert data.left_out == []
+    if labels is None:
+        assert data.labels is None
+        assert data.spec.num_classes == 0
+        return
+    assert data.spec.class_names == tuple("0123456")
+    for image, label in zip(data.images, data.labels.tolist(), strict=True):
+        number = next(n for n in range(3) if np.array_equal(image.permute(1, 2, 0).numpy(), pixels(n)))
+        assert label == labels[number]
+    assert load(path, labels=False).labels is None
+
+
+def test_training_images_of_which_none_can_be_read_are_refused(tmp_path: Path, load):
+    files = {"train/a.png": b"x", "val/b.png": PNG, **{f"test/{n}.png": PNG for n in range(3)}}
+    with pytest.raises(ConfigError, match="none of the 1 training images can be read"):
+        load(write_folder(tmp_path / "a", files), max_broken=1.0)
+
+
+def test_another_file_of_that_name_changes_nothing(tmp_path: Path, load):
+    files = {"x/a.png": PNG, "y/b.png": PNG, "dataset.json": b'{"name": "mine"}'}
+    assert load(write_folder(tmp_path / "a", files)).spec.class_names == ("x", "y")
 
 
 def test_a_subset_is_one_folder_at_the_top(tmp_path: Path, load):

@@ -183,3 +183,50 @@ def test_an_impossible_number_of_labels_is_refused(count: int, sentence: str):
 def test_labels_of_nothing_are_refused():
     with pytest.raises(ValueError, match="labels_per_class=1 needs labels"):
         ImageDataset(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), None, {"train": 2}, (), 1)
+
+
+PIXELS = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+CLASSES = ("a", "b")
+UNFIT = {  # images, labels, splits -> the sentence
+    "no tensor": (PIXELS.numpy(), None, {"train": 4}, "images should be a tensor .* and are ndarray"),
+    "nothing": (None, None, {"train": 4}, "images should be a tensor .* and are NoneType"),
+    "float64": (PIXELS.double(), None, {"train": 4}, r"and are float64 of shape \(4, 1, 2, 2\)"),
+    "float16": (PIXELS.half(), None, {"train": 4}, "and are float16"),
+    "int64": (PIXELS.long(), None, {"train": 4}, "and are int64"),
+    "no channels": (PIXELS[:, 0], None, {"train": 4}, r"and are uint8 of shape \(4, 2, 2\)"),
+    "splits of more images": (PIXELS, None, {"train": 3, "test": 2}, r"splits \(train 3, test 2\) are 5 images, .* 4"),
+    "a negative split": (PIXELS, None, {"train": 5, "test": -1}, "should all be 0 or more"),
+    "no training split": (PIXELS, None, {"valid": 2, "test": 2}, r"splits \(valid 2, test 2\) should have one named"),
+    "too few labels": (
+        PIXELS,
+        torch.zeros(3, dtype=torch.long),
+        {"train": 4},
+        r"\(3,\) should be one for each of the 4",
+    ),
+    "labels of another split": (PIXELS, torch.zeros(9, dtype=torch.long), {"train": 4}, r"\(9,\) should be one"),
+    "labels in two dimensions": (PIXELS, torch.eye(4, 2).long(), {"train": 4}, r"\(4, 2\) should be one"),
+    "labels that are numbers": (PIXELS, torch.zeros(4), {"train": 4}, "whole numbers, and are float32"),
+    "labels that are true or false": (PIXELS, torch.zeros(4).bool(), {"train": 4}, "whole numbers, and are bool"),
+    "labels in a list": (PIXELS, [0, 1, 0, 1], {"train": 4}, "tensor of whole numbers, and are list"),
+}
+
+
+@pytest.mark.parametrize(("images", "labels", "splits", "sentence"), UNFIT.values(), ids=UNFIT)
+def test_images_labels_and_splits_are_counted_against_one_another(images, labels, splits, sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        ImageDataset(images, labels, splits, CLASSES)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8, torch.int16])
+def test_labels_of_any_whole_kind_are_taken(kind: torch.dtype):
+    data = ImageDataset(PIXELS, torch.tensor([0, 1, 1, 0]).to(kind), {"train": 4}, CLASSES)
+    assert data.labels.dtype == torch.int64
+    assert data.labels.tolist() == [0, 1, 1, 0]
+
+
+def test_a_split_of_training_images_alone_is_noticed():
+    images = torch.arange(6, dtype=torch.uint8).view(-1, 1, 1, 1).expand(6, 1, 2, 2)
+    whole = ImageDataset(images[[0, 1, 2, 0, 1, 5]], None, {"train": 3, "validation": 2, "test": 1})
+    assert whole.repeats("validation")
+    assert not whole.repeats("test")
+    assert not ImageDataset(images[[0, 1, 2, 0, 5]], None, {"train": 3, "validation": 2}).repeats("validation")
