@@ -17,9 +17,8 @@ from gan_runner.assembly.networks import make_network
 from gan_runner.assembly.opened import opened, use_chosen
 from gan_runner.cli.entry import refuse_torchrun
 from gan_runner.device import Device
-from gan_runner.errors import ConfigError
+from gan_runner.errors import ConfigError, nearest
 from gan_runner.evaluation.sampler import Sampler
-from gan_runner.game.average import EMA
 from gan_runner.metric.inputs import CHUNK
 from gan_runner.records.checkpoint import Checkpoint
 from gan_runner.records.folder import RunFolder
@@ -41,7 +40,9 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("run", type=Path, help="a run folder: outputs/NAME")
     parser.add_argument("--count", type=int, default=64, help="how many images (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
-    parser.add_argument("--labels", help="classes of a conditional run, in turn: 3 or 0,1,2 (default: one a row)")
+    parser.add_argument(
+        "--labels", help="classes of a conditional run, in turn: 3, 0,1,2 or cat,dog (default: one a row)"
+    )
     parser.add_argument("--checkpoint", default="last", help="last (default), best or a step")
     parser.add_argument("--out", type=Path, help="a file, or a folder for png (default: in the run folder)")
     parser.add_argument("--format", choices=["grid", "png", "npz"], default="grid", help="default grid")
@@ -56,8 +57,10 @@ def write(options: argparse.Namespace) -> Path:
     step, sampler = load(options)
     if RunFolder(options.run).status() == "killed":
         print(f"{options.run} was killed; its training command goes on from step {step}.", file=sys.stderr)
-    if options.format != "npz" and (sampler.spec.value_range is None or sampler.spec.channels not in (1, 3)):
-        raise ConfigError(f"--format={options.format} makes pictures, but this run makes points; use --format npz.")
+    spec = sampler.spec
+    if options.format != "npz" and (spec.value_range is None or spec.channels not in (1, 3)):
+        made = "points" if spec.value_range is None else f"images of {spec.channels} channels"
+        raise ConfigError(f"--format={options.format} makes pictures, but this run makes {made}; use --format npz.")
     labels = wanted_labels(options, sampler)
     images = torch.cat(list(batches(sampler, options.seed, options.count, labels)))
     name = f"seed-{options.seed}-step-{step:08d}"
@@ -77,11 +80,17 @@ def wanted_labels(options: argparse.Namespace, sampler: Sampler) -> Tensor | Non
         if options.labels is not None:
             raise ConfigError(f"--labels={options.labels} cannot be: the generator of this run does not use labels.")
         return None
-    classes = sampler.spec.num_classes
-    chosen = (options.labels or ",".join(map(str, range(classes)))).split(",")
-    if not all(label.strip().isdecimal() and int(label) < classes for label in chosen):
-        raise ConfigError(f"--labels={options.labels} should be classes from 0 to {classes - 1}, such as 0,1,2.")
-    labels = torch.tensor([int(label) for label in chosen])
+    classes, names = sampler.spec.num_classes, sampler.spec.class_names
+    known_numbers = {str(number) for number in range(classes)}
+    known = {number: int(number) for number in known_numbers} | {name: number for number, name in enumerate(names)}
+    chosen = [label.strip() for label in (options.labels or ",".join(map(str, range(classes)))).split(",")]
+    if strange := [label for label in chosen if label not in known]:
+        few = f", or their names, such as {names[0]}" if set(names) - known_numbers else ""
+        raise ConfigError(
+            f"--labels={options.labels} should be classes from 0 to {classes - 1}{few}, with commas between"
+            f"{nearest(strange[0], names)}."
+        )
+    labels = torch.tensor([known[label] for label in chosen])
     if options.format == "grid":
         labels = labels[: options.count]
         return labels.repeat_interleave(options.count // len(labels))
@@ -123,9 +132,9 @@ def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int) -> 
     size = config["train"]["generator_batch_size"]
     for setting, images in (("train.generator_batch_size", size), ("--count", count)):
         device.require_memory(f"{setting}={images}", 4 * images * (spec.size + latent.dim))
-    ema = EMA(make_network(config, "generator", spec, latent, device), 0)
-    ema.load_state_dict(state["ema"])
-    return Sampler(ema.network, latent, spec, config["seed"], size, device.torch)
+    generator = make_network(config, "generator", spec, latent, device).eval()
+    generator.load_state_dict(state["ema"])
+    return Sampler(generator, latent, spec, config["seed"], size, device.torch)
 
 
 # ---- formats

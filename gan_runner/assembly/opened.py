@@ -41,5 +41,5 @@ def use_chosen(folder: Path, which: str, use: Callable[[Checkpoint], None]) -> N
     try:
         use(checkpoint.load(path))
     except checkpoint.DAMAGE as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigError(f"--checkpoint={which} cannot be used ({reason}); there are steps {there}.") from error
+        why = checkpoint.reason(error)
+        raise ConfigError(f"--checkpoint={which} cannot be used ({why}); there are steps {there}.") from error

@@ -27,12 +27,15 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def check_trust(config: Mapping[str, Any], trusted: Iterable[str], locate: Callable[[str], Any]) -> None:
     """ConfigError unless every `_target_` is a class that may be built. Nothing else is imported, let alone called."""
-    for path, target in targets(config):
-        if not is_trusted(target, tuple(trusted), locate):
-            raise ConfigError(
-                f"{path}={target} in the run folder is neither a class of gan_runner nor a network or optimizer of "
-                f"torch; if you trust it, name it with --trust {target}"
-            )
+    strange = {path: target for path, target in targets(config) if not is_trusted(target, tuple(trusted), locate)}
+    if strange:
+        listed = ", ".join(f"{path}={target}" for path, target in strange.items())
+        what = "is neither a class" if len(strange) == 1 else "are neither classes"
+        way = " ".join(f"--trust {target}" for target in dict.fromkeys(strange.values()))
+        raise ConfigError(
+            f"{listed} in the run folder {what} of gan_runner nor of torch's networks and optimizers; if you trust "
+            f"what is named, add {way}"
+        )
 
 
 def is_trusted(target: str, trusted: tuple[str, ...], locate: Callable[[str], Any]) -> bool:

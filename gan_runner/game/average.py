@@ -15,12 +15,12 @@ RAMP_UP = 0.05  # of the images so far: a half-life without a schedule grows unt
 class EMA:
     """Exponential moving average of parameters: beta = 0.5^(images per step / half-life). Half-life 0: the live ones.
 
-    Batch-norm statistics and the singular vectors of a spectral norm are not averaged; they are found anew for the
-    averaged weights before each use.
+    Buffers are not averaged: those of the live network are carried along. Statistics of norms and the singular vectors
+    of a spectral norm are found anew for the averaged weights before each use.
     """
 
     def __init__(self, network: nn.Module, half_life_images: float | Schedule):
-        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.source, self.network = network, copy.deepcopy(network).requires_grad_(False).eval()
         self.half_life_images = half_life_images
         self.averaged: list[Tensor] = list(self.network.parameters())
         self.live: list[Tensor] = list(network.parameters())
@@ -36,13 +36,18 @@ class EMA:
         """After a step: `images` real images have been shown by now."""
         torch._foreach_lerp_(self.averaged, self.live, 1 - self.beta(images_per_step, images, progress))
 
+    def carry_buffers(self) -> nn.Module:
+        """The averaged network, with the buffers that the live one has now."""
+        for path, module in self.source.named_modules():
+            averaged = self.network.get_submodule(path)
+            for name, buffer in module.named_buffers(recurse=False):
+                persistent = name not in module._non_persistent_buffers_set
+                averaged.register_buffer(name, buffer.detach().clone(), persistent)
+        return self.network
+
     def state_dict(self) -> dict[str, Any]:
-        return {name: parameter.detach() for name, parameter in self.network.named_parameters()}
+        return self.carry_buffers().state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        parameters = dict(self.network.named_parameters())
-        if parameters.keys() != state.keys():
-            raise KeyError(f"averaged parameters differ: {sorted(parameters.keys() ^ state.keys())}")
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(state[name])
+        """Strict: RuntimeError where the parts are others."""
+        self.network.load_state_dict(state)

@@ -15,7 +15,7 @@ import torch
 from gan_runner.errors import ConfigError
 from gan_runner.storage.files import write_atomically
 
-FORMAT = 6
+FORMAT = 7
 BEST = "best.pt"
 NAME = re.compile(r"step-(\d{8,})\.pt")
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
@@ -33,7 +33,14 @@ def from_5(state: State) -> State:
     return {**state, "selection": selection}
 
 
-UPGRADES: dict[int, Callable[[State], State]] = {5: from_5}  # from a format to the next
+def from_6(state: State) -> State:
+    """Averaged networks have the buffers of the live ones; health knows the largest values so far."""
+    lives = {"ema": "generator", "classifier": "discriminator"}
+    averages = {name: state[lives[name]]["network"] | state[name] for name in lives.keys() & state.keys()}
+    return {**state, **averages, "health": {**state["health"], "peaks": {}}}
+
+
+UPGRADES: dict[int, Callable[[State], State]] = {5: from_5, 6: from_6}  # from a format to the next
 
 
 class Checkpoint(NamedTuple):
@@ -114,6 +121,14 @@ def upgrades(path: Path, written: int) -> list[Callable[[State], State]]:
     return [UPGRADES[number] for number in range(written, FORMAT)]
 
 
+def reason(error: BaseException) -> str:
+    """Why a file cannot be used, in a line: torch's first one names neither the weight nor, of damage, the cause."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is damaged, or holds more than tensors and plain values"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3]).rstrip(".") or type(error).__name__
+
+
 def load_latest(folder: Path, use: Callable[[Checkpoint], None]) -> bool:
     """Uses the newest checkpoint that can be; one that is damaged is named. False where there is none at all."""
     paths = checkpoints(folder)
@@ -121,7 +136,7 @@ def load_latest(folder: Path, use: Callable[[Checkpoint], None]) -> bool:
         try:
             use(load(path))
         except DAMAGE as error:
-            log.warning("checkpoint %s cannot be used (%s); trying the one before it", path, str(error).split("\n")[0])
+            log.warning("checkpoint %s cannot be used (%s); trying the one before it", path, reason(error))
         else:
             return True
     if paths:

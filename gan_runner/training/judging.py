@@ -24,8 +24,8 @@ def evaluate(run: Run, split: str | None = None) -> Evaluation | None:
     """Metrics of the networks as they are, if there are any, by default on the split that checkpoints are chosen on."""
     if run.evaluator is None:
         return None
-    live, averaged = sampler_of(run, run.generator.network), sampler_of(run, run.ema.network)
-    classifier = run.averages["classifier"].network if "classifier" in run.averages else None
+    live, averaged = sampler_of(run, run.generator.network), sampler_of(run, run.ema.carry_buffers())
+    classifier = run.averages["classifier"].carry_buffers() if "classifier" in run.averages else None
     players = Opponent(live, run.discriminator.network, classifier, run.dataset, run.seed, run.settings.batch_size)
     return run.evaluator(samples_of(averaged, run.evaluator.seed), players, split or run.evaluator.selection)
 
@@ -40,7 +40,7 @@ class Evaluations:
     def is_missing(self) -> bool:
         """Was the evaluation of this step superseded, or cut short after its checkpoint?"""
         step = self.run.clock.steps
-        due = step > 0 and self.run.settings.evaluates(step) and self.run.evaluator is not None
+        due = step > 0 and self.run.clock.evaluation_is_due and self.run.evaluator is not None
         absent = due and self.ranks.first and not self.reporter.logger.holds(step, "protocol")
         return bool(*self.ranks.highest(absent))
 
@@ -91,7 +91,7 @@ class Evaluations:
             return
         if by not in evaluation.values:
             raise ConfigError(f"train.select_by={by} was not among the values found: {', '.join(evaluation.values)}.")
-        better, counts = self.run.evaluator.better[by], self.run.settings.evaluates(step)
+        better, counts = self.run.evaluator.better[by], self.run.clock.evaluation_is_due
         improved = self.run.selection.improves(step, evaluation, by, better, counts)
         self.scores.choose(self.run.selection.best)
         if improved or self.checkpoints.saved == step:

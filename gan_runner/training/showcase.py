@@ -23,7 +23,7 @@ def fixed_samples(run: Run) -> tuple[Tensor, Tensor | None]:
 
     A conditional generator makes one class a row.
     """
-    sampler = sampler_of(run, run.ema.network)
+    sampler = sampler_of(run, run.ema.carry_buffers())
     labels = sampler.rows(run.settings.grid)
     size = run.settings.grid if labels is None else len(labels)
     noise = Noise((run.seed, "fixed", 0), size, run.device.torch)
