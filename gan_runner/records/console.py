@@ -1,9 +1,13 @@
 """The terminal: one live line of progress where there is a terminal, plain lines elsewhere."""
 
+import contextlib
 import logging
 import multiprocessing
+import os
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 GAP = "  "
 
@@ -12,12 +16,16 @@ class Console(logging.Handler):
     """Prints log records to stdout; those with `fields` are progress, which a terminal shows in one line.
 
     A worker of a parallel sweep shares its terminal with others: it prints plain lines that begin with the run's name.
+    What cannot be printed is left out, and so is all that follows it. Where the reader left (`| head`), who listens
+    is called; BrokenPipeError where nobody does.
     """
+
+    listeners: ClassVar[list[Callable[[], None]]] = []
 
     def __init__(self) -> None:
         super().__init__()
         self.worker = multiprocessing.current_process().name != "MainProcess"
-        self.live = sys.stdout.isatty() and not self.worker
+        self.live = sys.stdout is not None and sys.stdout.isatty() and not self.worker
         self.width = 0  # of the line of progress that the cursor stands behind
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -31,8 +39,31 @@ class Console(logging.Handler):
             end = "\n"
         clear = "\r" + " " * self.width + "\r" if self.width else ""
         self.width = len(line) if not end else 0
-        sys.stdout.write(f"{clear}{line}{end}")
-        sys.stdout.flush()
+        try:
+            self.write(f"{clear}{line}{end}")
+        except BrokenPipeError:
+            silence()
+            if not self.listeners:
+                raise
+            for listener in self.listeners:
+                listener()
+        except OSError:  # a full device, a closed terminal
+            silence()
+
+    def write(self, text: str) -> None:
+        if sys.stdout is not None:  # closed before the start
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def when_a_reader_leaves(listener: Callable[[], None]) -> Iterator[None]:
+    """Calls it then, instead of raising an error."""
+    Console.listeners.append(listener)
+    try:
+        yield
+    finally:
+        Console.listeners.remove(listener)
 
 
 def fit(fields: list[str], columns: int) -> str:
@@ -43,6 +74,19 @@ def fit(fields: list[str], columns: int) -> str:
             break
         line += GAP + field
     return line[:columns]
+
+
+def silence() -> None:
+    """Whatever is printed from now on, by whomever, goes nowhere."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def keep_files_off_closed_streams() -> None:
+    """Of stdin, stdout and stderr: the next file that is opened would become the one that is closed."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
 
 
 def duration(seconds: float) -> str:

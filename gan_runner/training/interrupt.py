@@ -6,8 +6,9 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from gan_runner.errors import RankLost
+from gan_runner.records.console import when_a_reader_leaves
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 REQUEUEING = (signal.SIGUSR1, signal.SIGUSR2)  # what schedulers send ahead of a time limit or a preemption
 
 
@@ -16,22 +17,25 @@ class Interrupt:
 
     The handlers of a scheduler (submitit requeues on SIGUSR2 and ignores SIGTERM) or a sweep are not replaced but
     follow: on SIGUSR1 and SIGUSR2 the run stops, then its handler is called (`follow`); on SIGTERM and SIGINT the run
-    saves and goes on.
+    saves and goes on. Who printed to a reader that left is stopped as by SIGPIPE.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self.save = False
         self.previous: dict[int, Any] = {}
+        self.listening = when_a_reader_leaves(lambda: self.ask(signal.SIGPIPE, None))
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():  # Python handles signals there alone
             for number in {*STOPPING, *(n for n in REQUEUEING if is_a_schedulers(signal.getsignal(n)))}:
-                self.previous[number] = signal.signal(number, self.ask)
+                if not (number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):  # nohup
+                    self.previous[number] = signal.signal(number, self.ask)
+        self.listening.__enter__()
         return self
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
-        if signum not in REQUEUEING and is_a_schedulers(self.previous[signum]):
+        if signum not in REQUEUEING and is_a_schedulers(self.previous.get(signum)):
             self.save = True
             self.previous[signum](signum, frame)
             return
@@ -54,6 +58,7 @@ class Interrupt:
             self.previous[self.signum](self.signum, None)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.listening.__exit__(kind, error, tb)
         if kind is not RankLost:  # then torchrun is about to send SIGTERM, and there is a word to say before the end
             self.restore()
 

@@ -1,0 +1,87 @@
+"""The terminal when it is there, full, closed or left."""
+
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gan_runner.records.console import Console
+from gan_runner.training.interrupt import Interrupt
+from tests.conftest import SMALL
+
+RECORD = logging.LogRecord("gan_runner", logging.INFO, "", 0, "a line", (), None)
+
+
+class Refusing(io.StringIO):
+    """A stream that nothing can be written to."""
+
+    def __init__(self, error: OSError):
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(5, "Input/output error")])
+def test_what_cannot_be_printed_is_left_out(monkeypatch: pytest.MonkeyPatch, error: OSError):
+    console = Console()
+    monkeypatch.setattr(sys, "stdout", Refusing(error))
+    console.emit(RECORD)
+    console.emit(RECORD)
+
+
+def test_a_stream_that_was_closed_before_the_start_is_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    Console().emit(RECORD)
+
+
+def test_a_reader_that_leaves_asks_a_training_to_stop_and_ends_anything_else(monkeypatch: pytest.MonkeyPatch):
+    console = Console()
+    monkeypatch.setattr(sys, "stdout", Refusing(BrokenPipeError(32, "Broken pipe")))
+    with Interrupt() as interrupt:
+        console.emit(RECORD)
+        assert interrupt.signum == signal.SIGPIPE
+    with pytest.raises(BrokenPipeError):
+        console.emit(RECORD)
+
+
+def test_a_closed_terminal_asks_to_stop_unless_nohup_ignores_it():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup themselves
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupt.signum == signal.SIGHUP
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupt.signum is None
+    signal.signal(signal.SIGHUP, before)
+
+
+ENDS = {  # how a shell runs it -> exit code, steps
+    "a reader that leaves": ("{} | head -n 9; exit ${{PIPESTATUS[0]}}", 128 + signal.SIGPIPE, range(1, 400)),
+    "a full device": ("{} > /dev/full", 0, [400]),
+    "closed streams": ("{} >&- 2>&- <&-", 0, [400]),
+    "a closed terminal": ("{} > out & sleep 8; kill -HUP $!; wait $!", 128 + signal.SIGHUP, range(1, 100_000)),
+    "a closed terminal under nohup": ("nohup {} > out 2>&1 & sleep 6; kill -HUP $!; wait $!", 0, [400]),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("shell", "code", "steps"), ENDS.values(), ids=ENDS)
+def test_nothing_is_lost_with_the_output(tmp_path: Path, shell: str, code: int, steps: range | list[int]):
+    total = 100_000 if code == 128 + signal.SIGHUP else 400
+    typed = [*SMALL, f"train.total_steps={total}", "train.log_every=5", "train.checkpoint_every=100000", "name=a"]
+    command = " ".join([sys.executable, "-m", "gan_runner", *(f"'{word}'" for word in typed)])
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(["bash", "-c", shell.format(command)], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    saved = sorted((tmp_path / "outputs" / "a" / "checkpoints").glob("step-*.pt"))
+    assert int(saved[-1].stem.split("-")[1]) in steps
+    assert "step 5 " in (tmp_path / "outputs" / "a" / "train.log").read_text()
