@@ -6,6 +6,7 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 from torch.nn.utils import get_total_norm
 
 from gan_runner.augment.augmented import augmented
@@ -25,6 +26,7 @@ Key = tuple[int | str, ...]  # of noise
 
 MOST = 64  # images: with fewer, a share of them says little; with more, the probe would be felt beside the steps
 PIECES = 4  # batches of the training's size, at most, for the same reason where a batch is small
+CELLS = 7  # of the smoothed images, about, across: what is left of noise in single pixels is small there
 CLOSE = 0.1  # of the typical distance of real neighbours: in many dimensions no two real images are as near
 
 
@@ -58,6 +60,8 @@ class Probe:
         self.real_deviation = float(deviation(real))
         self.start = {name: float(get_total_norm(weights)) for name, weights in self.weights().items()}
         self.typical = float(neighbour_distances(real).median())
+        self.pictures = self.real[0].images[0, 0].numel() > 1  # else points
+        self.typical_smoothed = float(neighbour_distances(smoothed(real)).median())
 
     def batches(self, split: ImageDataset, batch_size: int, seed: int) -> list[Batch]:
         """Of a few images, none of them twice if there are two, which batch norm needs."""
@@ -101,7 +105,10 @@ class Probe:
 
     def of_samples(self, images: Tensor) -> dict[str, Tensor]:
         near = neighbour_distances(images) < CLOSE * self.typical
-        return {"health/sample_std": deviation(images), "health/near_duplicates": near.float().mean()}
+        values = {"health/sample_std": deviation(images), "health/near_duplicates": near.float().mean()}
+        if self.pictures and self.typical_smoothed > 0:
+            values["health/neighbour_ratio"] = neighbour_distances(smoothed(images)).median() / self.typical_smoothed
+        return values
 
     def of_scores(self, scored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         values = {"health/separation": standardised(scored["real"], scored["fake"])}
@@ -147,6 +154,11 @@ def ratios(values: dict[str, float], observed: Mapping[str, float]) -> dict[str,
 def deviation(images: Tensor) -> Tensor:
     """Standard deviation over the images, mean over their pixels; 0 of a single image."""
     return images.flatten(1).std(dim=0, correction=0).mean()
+
+
+def smoothed(images: Tensor) -> Tensor:
+    """Means over squares of pixels, so that copies which differ by noise alone are copies again."""
+    return avg_pool2d(images, max(1, round(min(images.shape[2:]) / CELLS)))
 
 
 def neighbour_distances(images: Tensor) -> Tensor:

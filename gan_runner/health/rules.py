@@ -13,6 +13,8 @@ WON = 0.999  # accuracy: the default run comes to 0.99 on its best side and reco
 SATURATED = 5.0  # gap of a pair: its loss has a hundredth of its slope left; penalties keep the gap of R3GAN below 2
 LOST = -0.5  # separation, in deviations of the scores: 0 where they cannot be distinguished, and chance is within 0.4
 DUPLICATES = 0.2  # share of samples: healthy runs on images have none, of points in the plane a few percent
+ALIKE = 0.3  # of the distance between real neighbours, smoothed: every healthy run on images is above 0.4 once trained
+DIFFERED = 0.4  # likewise: samples that did and are alike now have collapsed; others have not begun to differ
 COLLAPSED = 0.25  # of the real images' deviation: every healthy run seen had at least half of it
 NO_GRADIENT = 1e-8  # norm: below the eps that Adam and RMSprop add, so that steps vanish as well
 VANISHED = 1e-5  # of the gradient norm of the beginning
@@ -27,6 +29,10 @@ SLOPES = (0.5, 2.0)  # of the penalty's centre; WGAN-GP's own runs stay within a
 RISE = 0.1  # of the estimate: a rise of the generator's loss that one sees in its curve
 
 
+NEIGHBOURS = "health/neighbour_ratio"
+PEAKS = (NEIGHBOURS,)
+
+
 class Seen(NamedTuple):
     """What a rule is a function of."""
 
@@ -35,6 +41,7 @@ class Seen(NamedTuple):
     beginning: Mapping[str, float]  # the largest values of the first lines; empty before they are known
     steps: int  # for which the rule has held
     facts: Facts
+    peaks: Mapping[str, float] = {}  # the largest values so far, of the tags in PEAKS
 
     def has(self, *tags: str) -> bool:
         return all(tag in self.values for tag in tags)
@@ -78,14 +85,33 @@ def negative_estimate(seen: Seen) -> str | None:
 
 def collapse(seen: Seen) -> str | None:
     share, spread = seen.values.get("health/near_duplicates", 0.0), seen.values.get("health/sample_std_ratio", 1.0)
+    apart = seen.values.get(NEIGHBOURS, 1.0)
     held = seen.values.get("lr/generator") == 0  # on purpose
-    if held or (share < DUPLICATES and spread > COLLAPSED):
+    if held or not (are_copies(seen) or apart <= ALIKE):
         return None
     seen_as = f"{100 * share:.0f} % near-duplicates, {100 * spread:.0f} % of the real images' spread"
+    if NEIGHBOURS in seen.values:
+        seen_as += f", {100 * apart:.0f} % of the distance between real neighbours"
+    if not (has_differed(seen) or are_copies(seen)):
+        return (
+            f"samples do not differ yet: {seen_as}; train longer, or try loss=wgan_gp or loss=r3gan, or "
+            f"{rate(seen, None, 4)}"
+        )
     return (
         f"samples collapse: {seen_as}; try loss=wgan_gp or loss=r3gan, a larger train.batch_size, or a discriminator "
         f"that compares the samples of a batch: model.discriminator.minibatch=stddev"
     )
+
+
+def has_differed(seen: Seen) -> bool:
+    """Did samples answer z in their own way before?"""
+    return seen.peaks.get(NEIGHBOURS, 0.0) >= DIFFERED
+
+
+def are_copies(seen: Seen) -> bool:
+    """Pixel by pixel."""
+    share, spread = seen.values.get("health/near_duplicates", 0.0), seen.values.get("health/sample_std_ratio", 1.0)
+    return share >= DUPLICATES or spread <= COLLAPSED
 
 
 def no_gradient(seen: Seen) -> str | None:
@@ -169,6 +195,7 @@ class Rule(NamedTuple):
     check: Callable[[Seen], str | None]
     alarm: bool = True
     steps: int = PERSISTENCE  # for which it must hold
+    scaled: bool = False  # in a shorter run for fewer steps; to its half where samples have not differed before
 
 
 RULES = {
@@ -176,7 +203,7 @@ RULES = {
     "discriminator_won": Rule(discriminator_won),
     "generator_won": Rule(generator_won, steps=ROUND),
     "negative_estimate": Rule(negative_estimate, steps=ROUND),
-    "collapse": Rule(collapse),
+    "collapse": Rule(collapse, scaled=True),
     "no_gradient": Rule(no_gradient),
     "learned_by_heart": Rule(learned_by_heart),
     "piled_up": Rule(piled_up),

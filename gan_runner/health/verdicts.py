@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gan_runner.health.facts import Facts
-from gan_runner.health.rules import PERSISTENCE, READ, RULES, Seen
+from gan_runner.health.rules import PEAKS, PERSISTENCE, READ, RULES, Rule, Seen, are_copies, has_differed
 
-LEAST_LINES = 3  # in them: one or two may be chance
+LEAST_LINES = 3  # in them: one or two may be chance, unless a line stands for as many steps
+USUAL_LENGTH = 5000  # steps of a run for which PERSISTENCE was chosen
+LATE = 0.5  # of a run: a generator that has not begun to answer every z in its own way will not, or needs longer
 SPACING = 50  # steps that a line stands for at least; shorter ones are joined, since single steps are noise
 FIRST_LINES = 3  # from which a run's own beginning is known
 
@@ -62,9 +64,10 @@ class Health:
         self.first: list[Line] = []
         self.streaks: dict[str, Streak] = {}
         self.standing: dict[str, Verdict] = {}
+        self.peaks: dict[str, float] = {}
 
-    def judge(self, step: int, values: Mapping[str, float]) -> list[Verdict]:
-        """The verdicts that begin or end with the log line of this step."""
+    def judge(self, step: int, values: Mapping[str, float], length: float = USUAL_LENGTH) -> list[Verdict]:
+        """The verdicts that begin or end with the log line of this step. length: steps of the run, as far as known."""
         start = (self.pending or self.lines or [Line(0, 0, {})])[-1].step
         known = {tag: value for tag, value in values.items() if tag.startswith(READ) and math.isfinite(value)}
         self.pending.append(Line(start, step, known))
@@ -73,11 +76,19 @@ class Health:
             return []
         self.pending = []
         self.first += [line] if len(self.first) < FIRST_LINES else []
-        changed = [self.decide(name, line) for name in RULES]
+        self.peaks |= {tag: max(self.peaks.get(tag, 0.0), line.values[tag]) for tag in PEAKS if tag in line.values}
+        changed = [self.decide(name, line, length) for name in RULES]
         self.lines = [kept for kept in [*self.lines, line] if kept.step > step - PERSISTENCE - SPACING]
         return [verdict for verdict in changed if verdict is not None]
 
-    def decide(self, name: str, line: Line) -> Verdict | None:
+    def conclude(self, step: int, values: Mapping[str, float]) -> None:
+        """At the end of a run: samples that are alike now count, however short the run and seldom the lines."""
+        line = Line(step, step, {tag: value for tag, value in values.items() if math.isfinite(value)})
+        sentence = RULES["collapse"].check(self.seen(line, 0))
+        if sentence is not None and "collapse" not in self.standing:
+            self.standing["collapse"] = Verdict("collapse", True, step, sentence)
+
+    def decide(self, name: str, line: Line, length: float) -> Verdict | None:
         """A rule of one line: does it end a streak that is long enough?"""
         streak = self.streaks.get(name, Streak(line.start, 0))
         seen = self.seen(line, line.step - streak.start)
@@ -86,7 +97,9 @@ class Health:
             self.streaks.pop(name, None)
             return None
         self.streaks[name] = Streak(streak.start, streak.lines + 1)
-        if seen.steps < RULES[name].steps or streak.lines + 1 < LEAST_LINES:
+        needed = steps_needed(RULES[name], seen, length, recovers=sentence is None)
+        lines = LEAST_LINES - 1 if line.step - line.start >= needed else LEAST_LINES
+        if seen.steps < needed or streak.lines + 1 < lines:
             return None
         del self.streaks[name]
         if sentence is not None:
@@ -100,7 +113,7 @@ class Health:
         old = [kept for kept in self.lines if kept.step <= line.step - PERSISTENCE]
         known = self.first if len(self.first) == FIRST_LINES else []
         beginning = {tag: max(first.values.get(tag, 0.0) for first in known) for tag in line.values if known}
-        return Seen(line.values, old[-1].values if old else None, beginning, steps, self.facts)
+        return Seen(line.values, old[-1].values if old else None, beginning, steps, self.facts, self.peaks)
 
     def verdicts(self) -> list[Verdict]:
         """Those that stand."""
@@ -112,6 +125,7 @@ class Health:
             "lines": [list(line) for line in self.lines],
             "first": [list(line) for line in self.first],
             "streaks": {name: list(streak) for name, streak in self.streaks.items()},
+            "peaks": dict(self.peaks),
             "standing": {f"{name}|{verdict.sentence}": verdict.since for name, verdict in self.standing.items()},
         }
 
@@ -125,10 +139,21 @@ class Health:
             for part in ("pending", "lines", "first")
         )
         self.streaks = {name: Streak(*streak) for name, streak in state["streaks"].items()}
+        self.peaks = dict(state["peaks"])
         self.standing = {}
         for key, since in state["standing"].items():
             name, sentence = key.split("|", 1)
             self.standing[name] = Verdict(name, RULES[name].alarm, since, sentence)
+
+
+def steps_needed(rule: Rule, seen: Seen, length: float, recovers: bool) -> float:
+    """For how many steps a rule must hold, or not hold, until its verdict changes."""
+    if not rule.scaled:
+        return rule.steps
+    if recovers or has_differed(seen):
+        return rule.steps * min(1.0, length / USUAL_LENGTH)
+    late = LATE * min(length, USUAL_LENGTH)
+    return min(rule.steps, late) if are_copies(seen) else late
 
 
 def joined(lines: list[Line]) -> Line:

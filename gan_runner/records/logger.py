@@ -43,7 +43,10 @@ LAYOUT = {  # of TensorBoard's custom scalars: category -> chart -> tags, as reg
             "Multiline",
             ["health/separation", "health/overfitting"],
         ],
-        "spread of samples": ["Multiline", ["health/sample_std_ratio", "health/near_duplicates"]],
+        "spread of samples": [
+            "Multiline",
+            ["health/sample_std_ratio", "health/near_duplicates", "health/neighbour_ratio"],
+        ],
         "weights": ["Multiline", ["health/clipped_weights", "health/ema_distance"]],
     },
     "speed": {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from gan_runner.health.facts import Facts
-from gan_runner.health.probe import deviation, neighbour_distances, standardised
+from gan_runner.health.probe import deviation, neighbour_distances, smoothed, standardised
 from gan_runner.health.verdicts import RULES, Health, Verdict
 from gan_runner.loss.adversarial import NonSaturating, Wasserstein
 from gan_runner.training.run import Run
@@ -134,6 +134,70 @@ def test_what_means_nothing_is_no_verdict(case: str):
 def test_five_hundred_steps_and_three_lines_however_often_is_logged(every: int, first: int):
     dead = {"grad_norm/generator": 0.0}
     assert fed(Health(Facts()), dead, upto=2000, every=every) == [(first, "no_gradient", False)]
+
+
+NEAR = "health/neighbour_ratio"
+
+
+def test_samples_that_differed_and_are_alike_now_have_collapsed():
+    told = Health(Facts())
+    assert fed(told, {NEAR: 0.5}, upto=1000) == []
+    assert fed(told, {NEAR: 0.31}, upto=2000, start=1000) == []
+    assert fed(told, {NEAR: 0.3}, upto=3000, start=2000) == [(2500, "collapse", False)]
+    assert "samples collapse" in told.verdicts()[0].sentence
+    assert "30 % of the distance between real neighbours" in told.verdicts()[0].sentence
+    assert fed(told, {NEAR: 0.5}, upto=4000, start=3000) == [(3500, "collapse", True)]
+
+
+def test_samples_that_never_differed_have_half_of_the_run():
+    told = Health(Facts())
+    assert fed(told, {NEAR: 0.2}, upto=3000) == [(2500, "collapse", False)]
+    assert "samples do not differ yet" in told.verdicts()[0].sentence
+    assert fed(Health(Facts()), {NEAR: 0.2}, upto=2000) == []
+
+
+SHORT = {  # steps of the run, steps between lines, from which samples are alike -> the step of the verdict
+    "300 steps of a slow network": (300, 50, 100, 200),
+    "300 steps from the start": (300, 50, 0, 150),
+    "logged every 500 steps": (5000, 500, 2500, 3500),
+    "1500 steps, logged every 500": (1500, 500, 500, 1500),
+    "logged every 1000 steps": (5000, 1000, 2000, 4000),
+    "a long run": (100_000, 100, 50_000, 50_500),
+}
+
+
+@pytest.mark.parametrize(("length", "every", "alike", "expected"), SHORT.values(), ids=SHORT)
+def test_the_rule_of_collapse_scales_with_the_run(length: int, every: int, alike: int, expected: int):
+    told, said = Health(Facts()), []
+    for step in range(every, length + 1, every):
+        values = WELL | {NEAR: 0.6 if step <= alike else 0.1}
+        said += [(step, verdict.name) for verdict in told.judge(step, values, length)]
+    assert said == [(expected, "collapse")]
+
+
+def test_at_the_end_of_a_run_samples_that_are_alike_count_at_once():
+    told = Health(Facts())
+    assert fed(told, {NEAR: 0.6}, upto=500) == []
+    told.conclude(510, WELL | {NEAR: 0.5})
+    assert told.verdicts() == []
+    told.conclude(510, WELL | {NEAR: 0.1})
+    assert [verdict.name for verdict in told.verdicts()] == ["collapse"]
+
+
+def speckled(copies: int, noise: float) -> Tensor:
+    """Images of digits as a collapsed generator makes them: a few, each with noise of its own in single pixels."""
+    real = make_run(*SMALL, "train.batch_size=64").probe.real[0].images
+    large = torch.nn.functional.interpolate(real, size=28, mode="bilinear")
+    return large[torch.arange(64) % copies] + noise * torch.randn(64, 1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("copies", "noise", "collapsed"), [(1, 0.2, True), (4, 0.2, True), (64, 0.2, False), (64, 0.0, False)]
+)
+def test_copies_that_differ_by_noise_in_single_pixels_are_copies(copies: int, noise: float, collapsed: bool):
+    plain = neighbour_distances(smoothed(speckled(64, 0.0))).median()
+    ratio = neighbour_distances(smoothed(speckled(copies, noise))).median() / plain
+    assert (ratio < 0.3) == collapsed
 
 
 def test_of_single_steps_the_mean_counts():
@@ -508,7 +572,8 @@ def test_the_recorded_lines_of_a_healthy_run_give_no_alarm(case: str):
 
 @pytest.mark.parametrize("stop", some({f"at {step}": step for step in (350, 520, 760)}, ["at 520"]))
 def test_verdicts_are_in_the_log_in_tensorboard_and_in_the_summary(tmp_path: Path, caplog, stop: int):
-    """Also of a run that was cut before, between and after them."""
+    """Also of a run that was cut. Samples that never differed have half of the run, which was shorter at first."""
+    begins = {350: 200, 520: 300, 760: 400}[stop]
     caplog.set_level(logging.INFO, "gan_runner")
     dead = ("model.latent.distribution=uniform", "model.latent.low=0", "model.latent.high=0", "optimizer.lr=1e-4")
     overrides = (*SMALL, *dead, "train.log_every=50", "train.sample_every=1000", "train.checkpoint_every=1000")
@@ -518,11 +583,12 @@ def test_verdicts_are_in_the_log_in_tensorboard_and_in_the_summary(tmp_path: Pat
     assert (verdict["kind"], verdict["since"]) == ("alarm", 0)
     said = [record for record in caplog.records if "samples collapse" in record.getMessage()]
     assert [(record.levelname, record.getMessage()) for record in said] == [
-        ("WARNING", f"step 500  alarm: {verdict['sentence']}")
+        ("WARNING", f"step {begins}  alarm: {verdict['sentence']}"),
+        *[("WARNING", f"  alarm: {verdict['sentence']}")] * 2,  # in the last lines of either run
     ]
     events = EventAccumulator(str(folder.path), size_guidance={"tensors": 0}).Reload().Tensors("verdict/text_summary")
     texts = [(event.step, event.tensor_proto.string_val[0].decode()) for event in events]
-    assert [step for step, text in texts if verdict["sentence"] in text] == [500]
+    assert [step for step, text in texts if verdict["sentence"] in text] == [begins]
 
 
 def test_held_out_images_are_those_of_the_validation_split():
