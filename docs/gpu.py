@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from gan_runner.assembly.rules import first_line
+from gan_runner.assembly.trial import first_line
 from gan_runner.benchmark import spelled
 from gan_runner.benchmarking.contest import Bare
 from gan_runner.benchmarking.measuring import Plan

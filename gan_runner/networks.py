@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from gan_runner.assembly.make import make
 from gan_runner.assembly.networks import networks
 from gan_runner.assembly.objects import make_dataset
-from gan_runner.assembly.rules import UNFIT, first_line
 from gan_runner.assembly.structure import check_structure
+from gan_runner.assembly.trial import UNFIT, first_line
 from gan_runner.cli.entry import configuration, enter_alone, through_hydra
 from gan_runner.cli.places import CONF
 from gan_runner.errors import ConfigError

@@ -11,6 +11,7 @@ from gan_runner.device import Device
 from gan_runner.errors import ConfigError
 from gan_runner.game.settings import Settings
 from gan_runner.nn.normalisation import Normalisation
+from gan_runner.noise import Noise
 from gan_runner.protocols import DataDependent
 from gan_runner.spec import Batch, ImageSpec
 
@@ -43,8 +44,26 @@ def make_network(config: Config, player: str, spec: ImageSpec, latent: Any, devi
     device.require_memory(path, COPIES * FLOAT * count_parameters(node, path, spec=spec, latent=latent))
     device.seed(config["seed"], "initialization", player)
     network: nn.Module = make(node, path, spec=spec, latent=latent)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"{path}={type(network).__name__} is no network; derive it from torch.nn.Module.")
+    if any(layer._forward_pre_hooks for layer in network.modules()):
+        complete(network, player, spec, latent)
     call(Normalisation, "model.weights", config["model"].get("weights", {}), {}).normalise(player, network)
     return network
+
+
+@torch.no_grad()
+def complete(network: nn.Module, player: str, spec: ImageSpec, latent: Any) -> None:
+    """Lazy layers find their shapes, and older weight and spectral norms their weights, in a first forward."""
+    labels = torch.zeros(2, dtype=torch.long) if spec.num_classes else None
+    shown = latent.sample(Noise(("first forward",), 2, torch.device("cpu"))) if player == "generator" else None
+    network.eval()
+    try:
+        network(torch.zeros(2, *spec.shape) if shown is None else shown, labels)
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise ConfigError(f"model.{player}={type(network).__name__}: its first forward fails ({reason}).") from error
+    network.train()
 
 
 def count_parameters(node: Config, path: str, **runtime: Any) -> int:

@@ -1,5 +1,6 @@
 """Rules across objects, so that they hold for users' classes too. All violations are reported together."""
 
+import inspect
 from collections.abc import Iterator
 
 import torch
@@ -7,12 +8,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 
+from gan_runner.assembly.trial import UNFIT, first_line, networks_fit_the_data
 from gan_runner.augment.none import NoAugmentation
 from gan_runner.errors import ConfigError, nearest
+from gan_runner.game.player import Player
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.penalty import GradientPenalty
 from gan_runner.nn.coupling import batch_coupled
-from gan_runner.nn.modes import undisturbed
 from gan_runner.nn.sync_norm import SyncBatchNorm
 from gan_runner.records.scores import SELECTION
 from gan_runner.schedule import Progress
@@ -43,12 +45,20 @@ def penalties_see_single_samples(run: Run) -> Iterator[str]:
     names = [name for name, penalty in run.objective.penalties.items() if penalty.per_sample]
     if coupled and names:
         path, layer = coupled[-1]  # the network itself, if it says so, comes first
-        cures = dict.fromkeys(getattr(layer, "cure", "norm=layer (or none)") for _, layer in coupled)
+        cures = dict.fromkeys(cure_of(run.discriminator, layer) for _, layer in coupled)
         yield (
             f"loss.penalties.{names[0]} differentiates each sample alone, but model.discriminator couples the batch: "
-            f"{path or 'by its norm'} ({type(layer).__name__}); set "
-            f"{' and '.join(f'model.discriminator.{cure}' for cure in cures)}."
+            f"{path or 'by its norm'} ({type(layer).__name__}); {' and '.join(cures).replace(' and set ', ' and ')}."
         )
+
+
+def cure_of(player: Player, layer: nn.Module) -> str:
+    """What takes a layer away that couples the batch."""
+    network = type(player.network)
+    cure = getattr(layer, "cure", "norm=layer (or none)")
+    if cure.split("=")[0] not in inspect.signature(network).parameters:
+        return f"take it out of {network.__name__}, or put a layer norm in its place"
+    return f"set model.{player.name}.{cure}"
 
 
 def one_lipschitz_bound(run: Run) -> Iterator[str]:
@@ -108,13 +118,8 @@ def batch_norm_needs_two_samples(run: Run) -> Iterator[str]:
         if coupled and part < 2:
             yield (
                 f"train.{size} over {over} leaves {part} image in a part, and batch norm ({coupled[0]} of "
-                f"model.{player.name}) needs two; use larger batches or model.{player.name}.norm=layer."
+                f"model.{player.name}) needs two; use larger batches, or {cure_of(player, norms[0][1])}."
             )
-
-
-def the_dataset_has_images(run: Run) -> Iterator[str]:
-    if not len(run.real):
-        yield "dataset has no image in its training split; name one that has."
 
 
 def metrics_apply(run: Run) -> Iterator[str]:
@@ -129,7 +134,7 @@ def metrics_apply(run: Run) -> Iterator[str]:
 
 def a_metric_selects(run: Run) -> Iterator[str]:
     by, settings = run.settings.select_by, run.settings
-    if settings.patience is not None and (by is None or not settings.evaluate_every):
+    if settings.patience is not None and (by is None or not settings.evaluates):
         yield "train.patience counts evaluations; set train.select_by and train.evaluate_every as well."
     if by is None:
         return
@@ -191,7 +196,7 @@ def schedules_have_a_length(run: Run) -> Iterator[str]:
             if schedule.needs_length:
                 yield (
                     f"{name} needs to know its length, and train.total_seconds does not say it; give the schedule its "
-                    f"own steps, or train.total_steps as well."
+                    f"own steps, or train.schedule_steps or train.total_steps."
                 )
 
 
@@ -212,68 +217,7 @@ def graphs_replay_every_update(run: Run) -> Iterator[str]:
         yield f"device.graphs=true is not possible, since {reason}; use device.graphs=auto."
 
 
-def networks_fit_the_data(run: Run) -> Iterator[str]:
-    """A probe: two samples through both networks."""
-    spec, noise = run.real.spec, run.batches.noise("probe", 0, 2)
-    labels = torch.zeros(2, dtype=torch.long, device=run.device.torch) if spec.num_classes else None
-    generator, discriminator = run.ema.network, run.discriminator.network
-    training = discriminator.training
-    with torch.no_grad():
-        try:
-            images = generator(run.latent.sample(noise), labels)
-        except UNFIT as error:
-            yield f"model.generator={type(generator).__name__} cannot make images from the prior: {first_line(error)}."
-            return
-        if images.shape != (2, *spec.shape):
-            yield (
-                f"model.generator makes images of shape {tuple(images.shape[1:])}, the dataset has {spec.shape}; "
-                f"take the size from the spec that the constructor is given."
-            )
-            return
-        limits = None if getattr(generator, "unbounded", False) else spec.value_range
-        if limits is not None and not within(images, *limits):
-            yield f"model.generator leaves the range {spec.value_range} of the data; end it with a tanh or the like."
-        try:
-            score = discriminator.eval().forward(images.float(), labels)
-        except UNFIT as error:
-            yield f"model.discriminator={type(discriminator).__name__} cannot score the images: {first_line(error)}."
-            return
-        discriminator.train(training)
-    if run.objective.needs_logits and not has_logits(discriminator, images.float(), labels):
-        yield (
-            f"loss needs the logits of the classes, which model.discriminator does not give; set "
-            f"model.discriminator.{run.objective.needs_logits}."
-        )
-    conditional = getattr(discriminator, "conditional", False)
-    if conditional and not run.objective.needs_logits and has_logits(discriminator, images.float(), labels):
-        yield (
-            "model.discriminator.conditioning=classifier names classes that this loss does not ask for; choose "
-            "loss=acgan, or another conditioning."
-        )
-    if score.shape != (2,):
-        yield f"model.discriminator returns shape {tuple(score.shape)} for 2 images; it should be (2,), a score each."
-
-
-UNFIT = (RuntimeError, TypeError, ValueError, IndexError, AttributeError)  # HYDRA_FULL_ERROR=1 shows where
-
-
-@torch.no_grad()
-def has_logits(discriminator: nn.Module, images: torch.Tensor, labels: torch.Tensor | None) -> bool:
-    heads = getattr(discriminator, "heads", None)
-    with undisturbed(discriminator):
-        return heads is not None and heads(images, labels).logits is not None
-
-
-def first_line(error: Exception) -> str:
-    return str(error).split("\n")[0].rstrip(".")
-
-
-def within(images: torch.Tensor, low: float, high: float) -> bool:
-    return bool(images.min() >= low and images.max() <= high)
-
-
 RULES = (
-    the_dataset_has_images,
     metrics_apply,
     a_metric_selects,
     batches_divide,

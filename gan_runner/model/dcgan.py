@@ -22,6 +22,7 @@ from gan_runner.model.conditioning import (
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, convolution_block, initialize_normal
 from gan_runner.model.minibatch import check_alone, compared
+from gan_runner.model.sizes import check_size
 from gan_runner.spec import ImageSpec
 
 SMALLEST = {28: 7} | {2**power: 4 for power in range(3, 9)}  # image size -> side of the smallest map
@@ -32,11 +33,7 @@ def layout(spec: ImageSpec, width: int) -> tuple[int, list[int]]:
     """Side of the smallest map, and channels from the largest map to the smallest: 64, 128, 256, 512 for 64x64."""
     size = spec.height
     require(width >= 1, f"width={width} must be at least 1")
-    require(
-        spec.height == spec.width and size in SMALLEST,
-        f"dcgan makes square images of {', '.join(map(str, sorted(SMALLEST)))} pixels, the dataset has "
-        f"{spec.height}x{spec.width}; use model=mlp",
-    )
+    check_size("dcgan", spec, SMALLEST, f"{', '.join(map(str, sorted(SMALLEST)))} pixels")
     halvings = (size // SMALLEST[size]).bit_length() - 1
     return SMALLEST[size], [width * min(2**level, WIDEST) for level in range(halvings)]
 

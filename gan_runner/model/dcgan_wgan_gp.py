@@ -16,17 +16,11 @@ from gan_runner.model.conditioning import (
 )
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, ToUnit, glorot
+from gan_runner.model.sizes import check_size
 from gan_runner.spec import ImageSpec
 
 WIDTHS = (64, 128, 256)
 FIRST = 4  # side of the smallest map
-
-
-def check_size(spec: ImageSpec) -> None:
-    require(
-        (spec.height, spec.width) in ((28, 28), (32, 32)),
-        f"dcgan_wgan_gp makes images of 28x28 or 32x32, the dataset has {spec.height}x{spec.width}; use model=dcgan",
-    )
 
 
 def he(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
@@ -51,7 +45,7 @@ class DCGANOfWGANGPGenerator(nn.Module):
 
     def __init__(self, spec: ImageSpec, latent: Latent, norm: str = "none", conditioning: str = "none"):
         super().__init__()
-        check_size(spec)
+        check_size("dcgan_wgan_gp", spec, (28, 32), "28 or 32 pixels")
         self.conditional = check(conditioning, WITHOUT_NORM, spec) != "none"
         self.join = JoinVector(latent.dim, spec.num_classes, conditioning)
         self.crop = 7 if spec.height == 28 else 8  # of the second map, 8x8
@@ -84,7 +78,7 @@ class DCGANOfWGANGPDiscriminator(Discriminator):
 
     def __init__(self, spec: ImageSpec, norm: str = "none", conditioning: str = "none"):
         super().__init__()
-        check_size(spec)
+        check_size("dcgan_wgan_gp", spec, (28, 32), "28 or 32 pixels")
         self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
         self.to_unit = ToUnit(spec.value_range)
         self.join = JoinImages(spec, conditioning)

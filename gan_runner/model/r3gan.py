@@ -16,6 +16,7 @@ from gan_runner.model.conditioning import (
     check,
 )
 from gan_runner.model.latent import Latent
+from gan_runner.model.sizes import check_size
 from gan_runner.spec import ImageSpec
 
 FIRST = 4  # side of the smallest map
@@ -26,11 +27,7 @@ EXPANSION = 2
 def stages(spec: ImageSpec) -> int:
     """Resolutions from 4x4 to the image's."""
     size = spec.height
-    require(
-        spec.height == spec.width and 8 <= size <= 256 and size & (size - 1) == 0,
-        f"r3gan makes square images of a power of two from 8 to 256 pixels, the dataset has "
-        f"{spec.height}x{spec.width}; use model=mlp or model=dcgan",
-    )
+    check_size("r3gan", spec, [8, 16, 32, 64, 128, 256], "a power of two from 8 to 256 pixels")
     return (size // FIRST).bit_length()
 
 

@@ -19,21 +19,17 @@ from gan_runner.model.conditioning import (
 )
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import IMAGE_NORMS, ToRange, dense_output, labelled
+from gan_runner.model.sizes import check_size
 from gan_runner.spec import ImageSpec
 
-SMALLEST, LARGEST = 32, 128  # pixels
+SIZES = (32, 64, 128)  # pixels a side
 FIRST = 4  # side of the generator's first map
 LAST = 8  # side of the discriminator's last maps
 
 
 def doublings(spec: ImageSpec, smallest: int) -> int:
     size = spec.height
-    fits = spec.height == spec.width and SMALLEST <= size <= LARGEST and size & (size - 1) == 0
-    require(
-        fits,
-        f"resnet makes square images of 32, 64 or 128 pixels, the dataset has {spec.height}x{spec.width}; "
-        f"use model=mlp, or model=dcgan for smaller ones",
-    )
+    check_size("resnet", spec, SIZES, "32, 64 or 128 pixels")
     return (size // smallest).bit_length() - 1
 
 

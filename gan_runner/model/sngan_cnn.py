@@ -4,7 +4,6 @@ import itertools
 
 from torch import Tensor, nn
 
-from gan_runner.errors import require
 from gan_runner.model.conditioning import (
     FOR_DISCRIMINATORS,
     FOR_GENERATORS,
@@ -18,18 +17,16 @@ from gan_runner.model.conditioning import (
 )
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, initialize_normal
+from gan_runner.model.sizes import check_size
 from gan_runner.spec import ImageSpec
 
 WIDTHS = (64, 128, 256, 512)
 SHRINKAGE = 8
+LARGEST = 1024  # pixels
 
 
 def smallest_side(spec: ImageSpec) -> int:
-    require(
-        spec.height == spec.width and spec.height % SHRINKAGE == 0,
-        f"sngan_cnn makes square images of a multiple of 8 pixels, the dataset has {spec.height}x{spec.width}; "
-        f"use model=mlp or model=dcgan",
-    )
+    check_size("sngan_cnn", spec, range(SHRINKAGE, LARGEST + 1, SHRINKAGE), "a multiple of 8 pixels")
     return spec.height // SHRINKAGE
 
 

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from gan_runner.errors import choose, require
+from gan_runner.errors import choose
 from gan_runner.model.conditioning import CLASS_OUTPUTS, ClassHead, Discriminator, ScoreHead, class_logits
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, ToUnit, glorot
+from gan_runner.model.sizes import check_size
 from gan_runner.noise import Noise
 from gan_runner.spec import Batch, ImageSpec
 
@@ -19,7 +20,7 @@ Weighted = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
 SHOWN = 500  # images, or points of the prior, that a network is initialised from
 EPS = 1e-6
-SHRINKAGE, SMALLEST = 8, 16  # of the convolutional networks: a multiple of the one, at least the other
+SHRINKAGE, SMALLEST, LARGEST = 8, 16, 1024  # of the convolutional networks: a multiple of the first, in between
 WIDTHS = (512, 256, 128)
 
 
@@ -133,11 +134,7 @@ class SemiSupervisedMLPDiscriminator(Discriminator):
 
 def smallest_side(spec: ImageSpec) -> int:
     side = spec.height
-    require(
-        spec.height == spec.width and side >= SMALLEST and side % SHRINKAGE == 0,
-        f"ssl_cnn makes square images of a multiple of 8 pixels from 16 on, the dataset has {side}x{spec.width}; "
-        f"use model=ssl_mlp, or model=dcgan",
-    )
+    check_size("ssl_cnn", spec, range(SMALLEST, LARGEST + 1, SHRINKAGE), "a multiple of 8 pixels from 16 on")
     return side // SHRINKAGE
 
 

@@ -125,8 +125,9 @@ def test_a_loss_brings_its_published_optimizer_and_norm(loss: str, optimizer: ty
     run = make_run(*SMALL, f"loss={loss}")
     assert type(run.discriminator.optimizer) is optimizer
     assert run.discriminator.rates == run.generator.rates == [lr]
-    for model in ("mlp", "dcgan"):
+    for model in ("dcgan", "resnet"):
         assert configure(f"model={model}", f"loss={loss}")["model"]["discriminator"]["norm"] == norm
+    assert configure(f"loss={loss}")["model"]["discriminator"]["norm"] == "none"  # an MLP is made for none
 
 
 def test_the_published_settings_of_wgan_gp():

@@ -74,5 +74,5 @@ def test_weight_norm_holds_a_length_per_output():
 
 @pytest.mark.parametrize(("height", "width"), [(30, 30), (32, 64), (4, 4), (512, 512)])
 def test_a_size_that_it_cannot_make_is_refused(height: int, width: int):
-    with pytest.raises(ValueError, match=f"the dataset has {height}x{width}; use model=mlp"):
+    with pytest.raises(ValueError, match=f"the dataset has {height}x{width}; set dataset.size="):
         DCGANDiscriminator(ImageSpec(3, height, width))

@@ -134,7 +134,7 @@ def test_sizes_come_from_the_data(model: str, size: int, channels: int):
     ],
 )
 def test_a_size_that_a_network_cannot_make_is_refused(model: str, spec: ImageSpec):
-    with pytest.raises(ConfigError, match=f"the dataset has {spec.height}x{spec.width}; use model="):
+    with pytest.raises(ConfigError, match=f"the dataset has {spec.height}x{spec.width}; set dataset.size="):
         networks(model, spec)
 
 
