@@ -14,9 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from gan_runner.assembly.make import make
 from gan_runner.cli.compose import compose
 from gan_runner.cli.entry import configuration, enter, job_number, through_hydra
-from gan_runner.cli.naming import run_path, typed_overrides
+from gan_runner.cli.naming import check_defaults, run_path, typed_overrides
 from gan_runner.cli.places import CONF, OUTPUTS
 from gan_runner.cli.sweep import check_going_on, followed, gpu, launcher_advice, note, noted
 from gan_runner.distributed.joining import joined, standing
@@ -25,7 +26,7 @@ from gan_runner.errors import ConfigError
 from gan_runner.game.settings import End
 from gan_runner.records.console import duration
 from gan_runner.records.folder import FolderOfAnother, RunFolder
-from gan_runner.records.groups import CHOICES, check_groups
+from gan_runner.records.groups import CHOICES, SETTINGS, check_groups
 from gan_runner.records.identity import flatten, identity, show
 from gan_runner.records.scores import Scores
 from gan_runner.storage.files import storing
@@ -60,8 +61,10 @@ def carry_out(cfg: DictConfig) -> float | None:
         config = configuration(cfg)
         check_groups(config)
         folder = (RunFolder if ranks.first else FolderOfAnother)(run_path(cfg, config))
+        make({"_target_": SETTINGS, **config["train"]}, "train")  # a finished run is not built
         fresh = config["train"].get("fresh")
         if not fresh:
+            check_defaults(folder, config)
             folder.check_identity(config)
         finished = not fresh and is_finished(folder, config)
         note(job_number(), folder=str(folder.path.absolute()), status="finished before" if finished else None)
@@ -69,6 +72,12 @@ def carry_out(cfg: DictConfig) -> float | None:
         ranks.broadcast(lambda: config, partial(check_same, config))
     if any(ranks.highest(finished)):
         log.info("%s is finished; train.total_steps= goes on, train.fresh=true starts over", folder.path)
+        if ranks.first and (names := unmeasured(folder, config)):
+            log.warning(
+                "metric: %s not taken of the finished run; python -m gan_runner.evaluate %s --metric %s takes them",
+                ", ".join(names),
+                *(shlex.quote(str(folder.path)), ",".join(names)),
+            )
     else:
         advice = [*optimizer_advice(config), *launcher_advice(config["device"].get("kind", "auto"))]
         train(folder, config, command(), advice, hyperparameters(config), ranks)
@@ -85,6 +94,12 @@ def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:
         return False
     done = end.progress(summary["steps"], summary["images"], summary["seconds"]) >= 1
     return done or end.out_of_patience(summary.get("evaluations_without_gain", 0))
+
+
+def unmeasured(folder: RunFolder, config: Mapping[str, Any]) -> list[str]:
+    """The metrics that are wanted and that the run began without."""
+    before = (folder.read_config() or {}).get("metric", {})
+    return [name for name, node in config["metric"].items() if isinstance(node, Mapping) and name not in before]
 
 
 def command() -> str:
@@ -115,6 +130,7 @@ def train(
 
     from gan_runner.assembly.advice import advise
     from gan_runner.assembly.build import build
+    from gan_runner.assembly.rehearsal import rehearse
     from gan_runner.cli.search import check_search
     from gan_runner.training.reporting import Origin
     from gan_runner.training.session import Session
@@ -124,6 +140,7 @@ def train(
             ranks = Ranks(stack.enter_context(gpu(torch.cuda.device_count())))
         with ranks.ending_together():
             run = build(config, ranks)
+            run.device.choose_threads(rehearse(run), None if run.settings.fresh else recorded_threads(folder))
             check_search(run.settings.select_by, run.evaluator.better if run.evaluator is not None else {})
             stack.enter_context(folder.claim(config, run.settings.fresh))
             stack.enter_context(log_file(folder.path / "train.log") if ranks.first else contextlib.nullcontext())
@@ -131,10 +148,20 @@ def train(
             log.info(line)
         check_going_on()
         Session(run, folder, config, Origin(command, (*advice, *advise(run)), hparams or {})).train()
-        log.info("done: %d steps in %s", run.clock.steps, duration(run.clock.seconds))
+        log.info("done: %d steps in %s (%s)", run.clock.steps, duration(run.clock.seconds), run.clock.ended_by())
+        for verdict in run.health.verdicts():
+            if verdict.alarm:
+                log.warning("  %s", verdict)
         log.info("  samples    %s", folder.path / "samples")
         log.info("  more       python -m gan_runner.sample %s", shlex.quote(str(folder.path)))
         log.info("  curves     make board (tensorboard --logdir %s)", OUTPUTS)
+
+
+def recorded_threads(folder: RunFolder) -> int | None:
+    """Of the session before: a run goes on to the same last digits with as many."""
+    environment = folder.read_summary().get("environment")
+    found = environment.get("threads") if isinstance(environment, dict) else None
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def describe(run: "Run", hparams: Mapping[str, Any], folder: RunFolder) -> list[str]:

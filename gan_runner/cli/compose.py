@@ -9,23 +9,23 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import hydra._internal.hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_runner.cli.places import CONF, choices_of
+from gan_runner.cli.places import CONF
 from gan_runner.cli.sentences import one_sentence
+from gan_runner.cli.typed import check_names, keep_typed_totals, parse_overrides
 from gan_runner.errors import ConfigError
 from gan_runner.records.groups import CHOICES
-from gan_runner.records.identity import flatten, show
+from gan_runner.records.identity import flatten
 
-SHARED = "base/"  # the folder of a group that holds what its choices share
 PRIMARY = "config"  # the file that the composition begins with
 
 
@@ -47,6 +47,7 @@ def composed(overrides: Iterable[str], primary: str = PRIMARY) -> DictConfig:
     if values:
         config = copy.deepcopy(config)
         loader._apply_overrides_to_config(values, config)
+        keep_typed_totals(config, values)
     return config
 
 
@@ -70,7 +71,28 @@ def config_loader() -> ConfigLoaderImpl:
 
 @functools.lru_cache(maxsize=1)
 def stock_loader() -> ConfigLoaderImpl:
-    return ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    return Loader(create_config_search_path(str(CONF)))
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's own, with what follows from which settings were typed: for the jobs of commands and for --cfg."""
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        keep_typed_totals(config, parse_overrides(overrides))
+        return config
+
+
+def use_loader() -> None:
+    """From now on Hydra's commands compose with Loader. Hydra takes it from its module, and offers no other way."""
+    hydra._internal.hydra.ConfigLoaderImpl = Loader  # type: ignore[attr-defined]
 
 
 def merges(override: Override) -> bool:
@@ -90,6 +112,12 @@ def resolve(config: DictConfig) -> dict[str, Any]:
 
 def explained(error: BaseException, typed: Sequence[str]) -> ConfigError:
     """An error of Hydra's over what was typed, in one sentence."""
+    try:
+        check_names(parse_overrides(typed))
+    except ConfigError as mistake:
+        return mistake
+    except HydraException:  # nothing that can be read: what Hydra says of it
+        pass
     return ConfigError(one_sentence(error, lambda: settings_of(typed)))
 
 
@@ -100,24 +128,3 @@ def settings_of(typed: Sequence[str]) -> list[str]:
         return list(flatten(OmegaConf.to_container(composed(choices))))
     except (HydraException, OmegaConfBaseException):
         return []
-
-
-def check_choices(typed: Sequence[str]) -> None:
-    """ConfigError where a choice of a group is what its choices share, which Hydra would compose."""
-    for override in parse_overrides(typed):
-        group = override.key_or_group
-        choice = None if override.is_delete() else override.value()
-        if group in CHOICES and isinstance(choice, str) and choice.startswith(SHARED):
-            raise ConfigError(f"{group}={choice} is none of {', '.join(choices_of(group))}.")
-
-
-# ---- Hydra's grammar
-
-
-def parse_overrides(overrides: Iterable[str]) -> list[Override]:
-    return list(OverridesParser.create().parse_overrides(list(overrides)))
-
-
-def quoted(value: Any) -> str:
-    """A value as an override has it."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if isinstance(value, str) else show(value)

@@ -14,11 +14,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 import gan_runner.cli.help  # noqa: F401 (registers what conf/config.yaml refers to)
-from gan_runner.cli.compose import check_choices, explained, resolve
+from gan_runner.cli.compose import explained, resolve, use_loader
 from gan_runner.cli.sweep import is_elsewhere, of_a_launcher
+from gan_runner.cli.typed import check_typed
 from gan_runner.distributed.joining import standing
 from gan_runner.distributed.ranks import started
 from gan_runner.errors import ConfigError, Diverged, EndedElsewhere, NotWritten, RankLost, Stopped, SweepError
+from gan_runner.records.console import keep_files_off_closed_streams, silence
 
 ENDINGS = (ConfigError, Diverged, NotWritten, Stopped, EndedElsewhere, RankLost)
 
@@ -27,9 +29,11 @@ log = logging.getLogger("gan_runner")
 
 def enter(job: Callable[[], None]) -> None:
     """Calls the Hydra function of a command; what ends it becomes one sentence and an exit code."""
+    keep_files_off_closed_streams()
     find_users_classes()
     wanted = traceback_wanted()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
+    use_loader()
     try:
         job()
     except SystemExit as ending:
@@ -41,7 +45,7 @@ def enter(job: Callable[[], None]) -> None:
             raise
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
-        close_stdout()
+        silence()
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         if of_a_launcher(error) or (not isinstance(error, ENDINGS) and raised_in(job, error)):
@@ -79,13 +83,9 @@ def end(error: BaseException, wanted: bool) -> None:
         raise error
     sentence = str(error if isinstance(error, ENDINGS) else explained(error, sys.argv[1:]))
     if sentence and standing().is_first_to_report(sentence):
-        print(sentence, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a closed terminal
+            print(sentence, file=sys.stderr, flush=True)
     sys.exit(getattr(error, "exit_code", ConfigError.exit_code))
-
-
-def close_stdout() -> None:
-    """After the program at the other end of a pipe has read enough, as head does."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def find_users_classes() -> None:
@@ -108,7 +108,7 @@ def configuration(cfg: DictConfig) -> dict[str, Any]:
     """What a command was given, resolved. ConfigError where a choice is none or a value is missing."""
     typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # ${...} as it was typed
     assert isinstance(typed, list)
-    check_choices([str(override) for override in typed])
+    check_typed(str(override) for override in typed)
     return resolve(cfg)
 
 

@@ -1,6 +1,8 @@
 """The name of a run: what was typed, without what changes nothing."""
 
 import contextlib
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from gan_runner.cli.compose import compose, parse_overrides, quoted
+from gan_runner.cli.compose import compose
 from gan_runner.cli.places import OUTPUTS
+from gan_runner.cli.typed import leaves, parse_overrides
 from gan_runner.errors import ConfigError
 from gan_runner.records.folder import RunFolder
-from gan_runner.records.groups import CHOICES
-from gan_runner.records.identity import chosen_name, flatten, folder_name, identity, show
+from gan_runner.records.identity import NEW_DEFAULTS, changed, chosen_name, folder_name, identity, show
+
+PLAIN = r"[\w.\-\[\],]+"  # a value that needs no quotes
 
 
 def run_path(cfg: DictConfig, config: Mapping[str, Any]) -> Path:
@@ -41,22 +45,30 @@ def run_name(cfg: DictConfig, config: Mapping[str, Any]) -> str:
 
 def typed_overrides() -> dict[str, Override]:
     """What was typed, by key, in its order; of a key that was typed twice, the last."""
-    typed: dict[str, Override] = {}
-    for override in parse_overrides(HydraConfig.get().overrides.task):
-        for leaf in spread(override):
-            typed.pop(leaf.key_or_group, None)
-            typed[leaf.key_or_group] = leaf
-    return typed
+    return leaves(parse_overrides(HydraConfig.get().overrides.task))
 
 
-def spread(override: Override) -> list[Override]:
-    """`train={batch_size:32}` is `train.batch_size=32`: Hydra merges a dictionary into what is there."""
-    value = None if override.is_delete() else override.value()
-    if isinstance(value, list) and override.key_or_group in CHOICES:
-        raise ConfigError(f"{override.key_or_group}={show(value)} should be one choice.")
-    if not isinstance(value, dict) or not value:
-        return [override]
-    return parse_overrides(f"++{override.key_or_group}.{key}={quoted(item)}" for key, item in flatten(value).items())
+def check_defaults(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    """ConfigError with the way on where a folder was begun under other defaults than today's."""
+    found, typed = changed(folder.read_config() or config, config), typed_overrides()
+    named = "name" in typed
+    if not found or found.keys() & typed.keys() or (named and not found.keys() <= set(NEW_DEFAULTS)):
+        return
+    if "absent" in (was for was, _ in found.values()):
+        return
+    wanted = {} if named else {"name": folder.path.name}
+    wanted |= {key: show(was) for key, (was, _) in found.items()}
+    way = shlex.join(f"{key}={value if re.fullmatch(PLAIN, value) else doubly(value)}" for key, value in wanted.items())
+    phrases = [f"{key} was {show(was)}, the default is now {show(now)}" for key, (was, now) in found.items()]
+    raise ConfigError(
+        f"{folder.path} was begun under other defaults: {'; '.join(phrases)}; go on with `{way}`, or start over with "
+        f"train.fresh=true."
+    )
+
+
+def doubly(value: str) -> str:
+    """In double quotes of Hydra's, which single ones of the shell may enclose."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def with_effect(typed: dict[str, str]) -> list[str]:

@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gan_runner.cli.compose import parse_overrides
 from gan_runner.cli.places import OUTPUTS
+from gan_runner.cli.typed import parse_overrides
 from gan_runner.errors import ConfigError, SweepError
 from gan_runner.records.identity import chosen_name
 from gan_runner.storage.files import storing

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gan_runner.game.settings import Settings
+from gan_runner.game.settings import End, Settings
 from gan_runner.loss.objective import Objective
+from gan_runner.records.identity import show
 from gan_runner.schedule import Progress
 
 
@@ -27,7 +28,7 @@ class Clock:
         self.warmed = 0  # discriminator updates done before the first of them
         self.rollbacks = 0  # returns to a checkpoint after a divergence
         self.seconds = 0.0  # of training, over all sessions; kept by the stopwatch
-        self.length = self.nominal_length()  # of the first start
+        self.length = self.steps_until(settings.schedule_end)  # of the first start
 
     def now(self) -> Now:
         return self.moment(range(self.updates(self.steps), self.updates(self.steps + 1)))
@@ -74,10 +75,34 @@ class Clock:
         """Share of the run that is done; 1 or more at its end."""
         return self.settings.end.progress(self.steps, self.images, self.seconds)
 
-    def nominal_length(self) -> int | None:
-        """Generator updates until the totals; None when time alone ends the run."""
+    def ended_by(self) -> str:
+        """The setting that ends the run, with its value."""
+        shares = self.settings.end.shares(self.steps, self.images, self.seconds)
+        name = max(shares, key=shares.__getitem__)
+        if shares[name] < 1:
+            name = "patience"
+        return f"train.{name}={show(getattr(self.settings, name))}"
+
+    def steps_until(self, end: End) -> int | None:
+        """Generator updates until its totals; None where time alone ends it."""
         warm_up, size = self.settings.discriminator_warmup_steps, self.settings.batch_size
-        return self.settings.end.steps(lambda steps: (warm_up + self.objective.discriminator_updates(steps)) * size)
+        return end.steps(lambda steps: (warm_up + self.objective.discriminator_updates(steps)) * size)
+
+    @property
+    def sample_is_due(self) -> bool:
+        return self.is_due(self.settings.sample_every, self.settings.sample_every_images)
+
+    @property
+    def evaluation_is_due(self) -> bool:
+        """Be this the last step or not."""
+        return self.is_due(self.settings.evaluate_every, self.settings.evaluate_every_images)
+
+    def is_due(self, every_steps: int, every_images: int | None) -> bool:
+        """Did the last step reach a multiple?"""
+        if every_images is None:
+            return every_steps > 0 and self.steps % every_steps == 0
+        before = self.updates(self.steps - 1) * self.settings.batch_size if self.steps else 0
+        return self.images // every_images > before // every_images
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -50,13 +50,16 @@ class Schedules:
         )
 
     def check_length(self, clock: Clock) -> None:
-        """After a resume: schedules run over the length of the first start, and no further."""
-        length, now = clock.length, clock.nominal_length()
-        if length is None or (now is not None and now <= length):
+        """After a resume: schedules run over the length of the first start, and no further in steps or images."""
+        length, now = clock.length, clock.steps_until(clock.settings.end)
+        if length is None or now is None or now <= length:
             return
-        for name, schedule in self.by_setting().items():
-            if schedule.needs_length:
-                raise ConfigError(
-                    f"{name} ends at step {length}, the length that this run was started with; to train longer, "
-                    f"begin a new run and give the schedule its own length with {name}.steps=..."
-                )
+        for name in self.over_the_run():
+            raise ConfigError(
+                f"{name} ends at step {length}, the length that this run was started with; to train longer, "
+                f"begin a new run and give the schedule its own length with {name}.steps=..."
+            )
+
+    def over_the_run(self) -> list[str]:
+        """The settings whose schedules stretch over the run."""
+        return [name for name, schedule in self.by_setting().items() if schedule.needs_length]

@@ -10,6 +10,7 @@ from gan_runner.errors import choose, require
 from gan_runner.schedule import Schedule, check_schedulable
 
 CAN_BE_OFF = ("ema_half_life_images", "evaluate_every", "discriminator_warmup_steps", "fresh")
+TOTALS = ("total_steps", "total_images", "total_seconds")
 
 
 class End(NamedTuple):
@@ -28,8 +29,12 @@ class End(NamedTuple):
 
     def progress(self, steps: int, images: int, seconds: float) -> float:
         """Share of the run that is done; 1 or more at its end, 0 where nothing ends it."""
-        pairs = ((steps, self.total_steps), (images, self.total_images), (seconds, self.total_seconds))
-        return max((done / total for done, total in pairs if total), default=0.0)
+        return max(self.shares(steps, images, seconds).values(), default=0.0)
+
+    def shares(self, steps: int, images: int, seconds: float) -> dict[str, float]:
+        """Of each total that there is, the share that is done."""
+        done = dict(zip(TOTALS, (steps, images, seconds), strict=True))
+        return {name: done[name] / total for name in TOTALS if (total := getattr(self, name))}
 
     def out_of_patience(self, without_gain: int) -> bool:
         return self.patience is not None and without_gain >= self.patience
@@ -45,11 +50,13 @@ class End(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """All "every" are in generator updates."""
+    """Every "every" is in generator updates, unless it says images."""
 
     total_steps: int | None = None  # generator updates; the first of the three totals that is reached ends the run
     total_images: int | None = None  # real images shown to the discriminator
     total_seconds: float | None = None  # of training, over all sessions
+    schedule_steps: int | None = None  # the length of schedules, where it is not that of the run
+    schedule_images: int | None = None
     batch_size: int = 64  # real images in one discriminator update, over all ranks
     generator_batch_size: int = 64
     accumulate: int = 1  # parts that a rank computes its share of a batch in
@@ -57,8 +64,10 @@ class Settings:
     ema_half_life_images: float | Schedule = 10_000.0  # 0: off
     log_every: int = 50
     sample_every: int = 500
+    sample_every_images: int | None = None  # in the place of sample_every: real images shown to the discriminator
     checkpoint_every: int = 500
     evaluate_every: int = 0  # 0: only at the end
+    evaluate_every_images: int | None = None
     keep_checkpoints: int = 2
     grid: int = 64  # images in a sample grid
     select_by: str | None = None  # the metric that chooses best.pt, on the validation split, and that searches optimise
@@ -89,6 +98,13 @@ class Settings:
         """Is the generator that is sampled from a moving average of the trained one?"""
         return isinstance(self.ema_half_life_images, Schedule) or self.ema_half_life_images > 0
 
-    def evaluates(self, step: int) -> bool:
-        """Are metrics taken at this step, be it the last or not?"""
-        return self.evaluate_every > 0 and step % self.evaluate_every == 0
+    @property
+    def schedule_end(self) -> End:
+        """The length of schedules."""
+        own = End(self.schedule_steps, self.schedule_images)
+        return self.end if own == End() else own
+
+    @property
+    def evaluates(self) -> bool:
+        """Are metrics taken before the end?"""
+        return bool(self.evaluate_every_images or self.evaluate_every)

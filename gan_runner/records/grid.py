@@ -21,16 +21,19 @@ def to_pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:
 def image_grid(images: Tensor, spec: ImageSpec, labels: Tensor | None = None) -> np.ndarray:
     """Images (N, C, H, W) in spec.value_range -> one picture (H', W', C) uint8, one pixel of black between them.
 
-    A square, or with labels (N,) in equal runs of several classes a named row for each of them.
+    A square, or with labels (N,) in equal runs of several classes a named row for each of them; of few classes each
+    takes several rows, so that the picture is no wider than three times its height.
     """
     if labels is not None and len(labels.unique()) > 1:
         names = spec.names(labels.unique_consecutive())
-        return named(tiled(images, spec, len(images) // len(names)), names)
+        each = len(images) // len(names)  # of a class
+        columns = next(c for c in range(each, 0, -1) if each % c == 0 and (c <= 3 * len(images) / c or c == 1))
+        return named(tiled(images, spec, columns), names)
     return tiled(images, spec, math.isqrt(len(images) - 1) + 1)
 
 
 def named(grid: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """The names of a grid's rows, in white at its left."""
+    """The names of equal parts of a grid, in white at its left."""
     height, _, channels = grid.shape
     row = (height + 1) // len(names)
     font = ImageFont.load_default(size=min(16, row - 2))

@@ -7,6 +7,7 @@ from gan_runner.errors import ConfigError, nearest
 
 CHOICES = ("model", "loss", "dataset", "augment", "optimizer", "device", "experiment")  # groups of which one is chosen
 NODES = ("train", "model", "loss", "dataset", "augment", "optimizer", "metric", "device")  # groups in what is composed
+SETTINGS = "gan_runner.game.settings.Settings"  # what the group `train` is made into
 TOP_LEVEL = ("name", "study", "seed", *NODES)
 
 

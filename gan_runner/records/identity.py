@@ -12,12 +12,22 @@ from gan_runner.errors import ConfigError
 
 # Settings that do not change the result, and so are part of neither the name nor the identity of a run.
 WITHOUT_EFFECT = (
-    *("train.total_*", "train.*_every", "train.keep_checkpoints", "train.grid", "train.select_by"),
+    *(
+        "train.total_*",
+        "train.schedule_*",
+        "train.*_every",
+        "train.*_every_images",
+        "train.keep_checkpoints",
+        "train.grid",
+        "train.select_by",
+    ),
     "train.patience",
     *("train.on_divergence", "train.fresh", "dataset.root", "dataset.cache_dir", "device.kind", "device.data"),
     "device.graphs",
     *("metric", "metric.*", "study", "name", "hydra", "hydra.*"),
 )
+# Part of the name alone: of a moved dataset the content decides, which a checkpoint knows.
+PLACES = ("dataset.path",)
 # Settings that older folders lack, with the value that keeps their behaviour. One that is added belongs here, and the
 # constructor that takes it has the same default.
 ADDED: dict[str, Any] = {
@@ -27,6 +37,7 @@ ADDED: dict[str, Any] = {
     "loss.simultaneous": False,
     "device.sync_batch_norm": False,
 }
+NEW_DEFAULTS = ("model.discriminator.norm",)  # settings whose default is not what it was in older folders
 LONGEST = 200  # bytes of a folder's name, of the 255 that file systems allow
 SAFE = "letters, digits and = , . _ + -"
 
@@ -65,14 +76,19 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity(config), default=str).encode()).hexdigest()[:16]
 
 
-def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
-    """'key: stored value, requested value' for each setting that differs."""
+def changed(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Key -> stored value, requested value, of each setting that differs."""
     one, other = identity(stored), identity(requested)
-    return [
-        f"{key} was {show(one.get(key, 'absent'))}, now {show(other.get(key, 'absent'))}"
+    return {
+        key: (one.get(key, "absent"), other.get(key, "absent"))
         for key in sorted(one.keys() | other.keys())
-        if one.get(key, ...) != other.get(key, ...)
-    ]
+        if one.get(key, ...) != other.get(key, ...) and key not in PLACES
+    }
+
+
+def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
+    """A phrase for each setting that differs."""
+    return [f"{key} was {show(was)}, now {show(now)}" for key, (was, now) in changed(stored, requested).items()]
 
 
 def show(value: Any) -> str:

@@ -113,7 +113,9 @@ class Reporter:
         step = self.run.clock.steps
         if step % self.run.settings.log_every:
             return
-        for verdict in self.run.health.judge(step, values):
+        progress = self.run.clock.progress()
+        length = [step / progress] if progress > 0 else []
+        for verdict in self.run.health.judge(step, values, *length):
             level = logging.WARNING if verdict.alarm and not verdict.over else logging.INFO
             log.log(level, "step %d  %s", step, verdict)
             with self.writing():

@@ -75,7 +75,7 @@ class Session:
         self.stopwatch.start()
         for sentence in self.origin.advice:
             log.warning("advice: %s", sentence)
-        if step == purge_from > 0 and step % self.settings.sample_every == 0:
+        if step == purge_from > 0 and self.clock.sample_is_due:
             self.sample()  # its picture was superseded together with the numbers
         if self.evaluations.is_missing():
             self.evaluate()
@@ -112,12 +112,15 @@ class Session:
         if step % self.settings.log_every == 0:
             self.log()
             self.run.meter.reset()
-        if step % self.settings.sample_every == 0:
+        if self.clock.sample_is_due:
             self.sample()
         if step % self.settings.checkpoint_every == 0:
             self.save()  # before the evaluation, which takes long and may fail
-        if self.settings.evaluates(step):
+        if self.clock.evaluation_is_due:
             self.evaluate()
+        if step == self.clock.length and not self.finished():
+            for name in self.run.schedules.over_the_run():
+                log.info("%s ended at step %d, as long as the run would be without train.total_seconds", name, step)
         self.attend()
 
     def warm_up(self) -> None:
@@ -146,16 +149,17 @@ class Session:
         step = self.clock.steps
         if step % self.settings.log_every:
             self.log()
-        if step % self.settings.sample_every:
+        if not self.clock.sample_is_due:
             self.sample()
         self.save()
-        if not self.settings.evaluates(step):
+        if not self.clock.evaluation_is_due:
             self.evaluate()
         if self.out_of_patience():
             name, patience = self.settings.select_by, self.settings.patience
             log.info("stopped early: no better %s in %d evaluations", name, patience)
         self.evaluations.report()
         self.evaluations.log_best()
+        self.run.health.conclude(step, self.reporter.last)
 
     def stop(self, signum: int) -> None:
         self.save()

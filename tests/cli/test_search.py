@@ -145,6 +145,7 @@ def test_a_direction_that_was_refused_does_not_stay_with_the_study(command: Comm
     assert "study=lr was searched with hydra.sweeper.direction=maximize" in answer.err
 
 
+@pytest.mark.long
 def test_a_study_is_of_one_question(command: Command):
     assert command(*SEARCH, "loss=nothing_of_the_kind", "hydra.sweeper.n_trials=1").code == 2
     assert command(*SEARCH, "model.latent.dim=-1", "hydra.sweeper.n_trials=1").code == 2

@@ -75,6 +75,7 @@ def test_the_identity_leaves_out_what_does_not_change_the_result():
 NO_PART_OF_A_RUN = {
     *("name", "study", "device.kind", "device.data", "device.graphs", "dataset.root", "dataset.cache_dir"),
     *("train.total_steps", "train.total_images", "train.total_seconds", "train.patience", "train.select_by"),
+    *("train.schedule_steps", "train.schedule_images", "train.sample_every_images", "train.evaluate_every_images"),
     *("train.log_every", "train.sample_every", "train.checkpoint_every", "train.evaluate_every", "train.grid"),
     *("train.keep_checkpoints", "train.on_divergence", "train.fresh"),
 }
