@@ -22,6 +22,7 @@ KINDS = {"auto": None, "cpu": False, "cuda": True}
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BYTES = 2**30
+MANY_OPERATIONS = 1e9  # in a step, from which several threads gain
 
 
 class Device:
@@ -58,6 +59,7 @@ class Device:
         cuda = choose("kind", kind, KINDS)
         require(usable or not cuda, "kind=cuda, but this machine has no usable CUDA GPU; use device=auto or device=cpu")
         self.ranks = ranks
+        self.threads = 1  # at most, on a CPU: until the size of a step is known
         self.torch = torch.device("cuda", ranks.local) if cuda or (cuda is None and usable) else torch.device("cpu")
         require(
             self.torch.type == "cpu" or ranks.count == 1 or ranks.local < torch.cuda.device_count(),
@@ -104,7 +106,13 @@ class Device:
             torch.cuda.reset_peak_memory_stats(self.torch)
         else:
             keep_freed_memory()
-            limit_threads()
+            limit_threads(self.threads)
+
+    def choose_threads(self, operations: float, recorded: int | None = None) -> None:
+        """On a CPU. operations: of a step; recorded: the threads that the run had before, for the same last bits."""
+        if self.torch.type == "cpu" and self.ranks.count == 1:  # ranks have their share of the cores
+            self.threads = recorded or (1 if operations < MANY_OPERATIONS else sys.maxsize)
+            limit_threads(self.threads)
 
     def place(self, module: nn.Module) -> None:
         """Moves a network here, in place. Compilation leaves its forward eager and its state dict as it is."""
@@ -167,12 +175,12 @@ def keep_freed_memory() -> None:
             adjust(setting, KEPT_BYTES)
 
 
-def limit_threads() -> None:
+def limit_threads(most: int) -> None:
     """To the cores that this process may use, unless the user says: torch counts those of the machine."""
     from joblib import cpu_count  # knows affinity and the quotas of cgroups
 
-    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cpu_count():
-        torch.set_num_threads(cpu_count())
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(most, cpu_count()))
 
 
 def ram() -> int:

@@ -21,9 +21,10 @@ from gan_runner.assembly.build import build
 from gan_runner.assembly.objects import make_dataset, make_device, make_evaluator
 from gan_runner.assembly.opened import opened, use_chosen
 from gan_runner.assembly.structure import OF_METRICS
-from gan_runner.cli.compose import compose, quoted
+from gan_runner.cli.compose import compose
 from gan_runner.cli.entry import find_users_classes, refuse_torchrun, traceback_wanted
 from gan_runner.cli.places import choices_of
+from gan_runner.cli.typed import quoted
 from gan_runner.distributed.ranks import ALONE
 from gan_runner.errors import ConfigError, NotWritten, nearest
 from gan_runner.evaluation.evaluator import subject_of

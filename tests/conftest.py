@@ -92,7 +92,11 @@ def metrics(folder: RunFolder) -> list[dict[str, float]]:
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
-    networks = {"generator": run.generator.network, "discriminator": run.discriminator.network, "ema": run.ema.network}
+    networks = {
+        "generator": run.generator.network,
+        "discriminator": run.discriminator.network,
+        "ema": run.ema.carry_buffers(),
+    }
     return {f"{n}.{k}": v.clone() for n, network in networks.items() for k, v in network.state_dict().items()}
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan_runner.device import Device, limit_threads
+from gan_runner.device import Device
 from tests.conftest import HalfOnCPU
 
 
@@ -120,27 +120,38 @@ def test_large_buffers_are_not_taken_from_the_system_again_and_again():
     assert [pages_touched_anew() for _ in range(6)][-1] < 1000
 
 
-def test_a_container_with_fewer_cores_than_the_machine_gets_as_many_threads(monkeypatch: pytest.MonkeyPatch):
-    before = torch.get_num_threads()
-    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
-    try:
-        for told, given, used in ((None, 8, 3), (None, 2, 2), ("8", 8, 8)):
-            monkeypatch.setenv("OMP_NUM_THREADS", told) if told else monkeypatch.delenv("OMP_NUM_THREADS", False)
-            torch.set_num_threads(given)
-            Device("cpu").configure()
-            assert torch.get_num_threads() == used
-    finally:
-        torch.set_num_threads(before)
+THREADS = {  # OMP_NUM_THREADS, cores, operations of a step, threads recorded -> threads
+    "a small step": (None, 4, 1e6, None, 1),
+    "a large step": (None, 4, 1e12, None, 4),
+    "fewer cores": (None, 2, 1e12, None, 2),
+    "a run that had two": (None, 4, 1e6, 2, 2),
+    "a run that had one": (None, 4, 1e12, 1, 1),
+    "a run that had more than there are": (None, 2, 1e12, 4, 2),
+    "a choice of the user": ("3", 1, 1e6, 1, 3),
+}
 
 
-@pytest.mark.parametrize(("chosen", "threads"), [(None, 1), ("3", 3)], ids=["no choice", "a choice of the user"])
-def test_a_process_has_no_more_threads_than_cores_unless_the_user_says(
-    monkeypatch: pytest.MonkeyPatch, chosen: str | None, threads: int
+@pytest.mark.parametrize(("chosen", "cores", "operations", "recorded", "threads"), THREADS.values(), ids=THREADS)
+def test_threads_follow_the_size_of_a_step_and_what_a_run_had_before(
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: str | None,
+    cores: int,
+    operations: float,
+    recorded: int | None,
+    threads: int,
 ):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if chosen is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", chosen)
-    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
-    torch.set_num_threads(3)
-    limit_threads()
-    assert torch.get_num_threads() == threads
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        device = Device("cpu")
+        device.configure()
+        assert torch.get_num_threads() == (3 if chosen else 1)
+        device.choose_threads(operations, recorded)
+        device.configure()  # between two laps of a benchmark
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

@@ -56,6 +56,7 @@ def test_the_paths_show_every_loss_that_a_slope_can_play():
     assert begin[1].tolist() == pytest.approx([1 + 0.05 * psi / (1 + math.exp(-psi)), psi])
 
 
+@pytest.mark.long
 def test_two_losses_are_drawn(images: Path, command: Command, capfd: pytest.CaptureFixture[str]):
     sweep = ("-m", "experiment=ring8", "loss=gan,r3gan", "study=ring8", "train.total_steps=1", "device=cpu")
     assert command(*sweep).code == 0

@@ -63,6 +63,7 @@ def test_a_measurement_without_time_is_left_out():
     assert gpu.cells(rows[0]) == ("MLP", rows[0]["computed"], "left out: the time was over", "-", "-")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it would measure for minutes")
 def test_without_a_gpu_it_says_so_in_a_sentence(tmp_path: Path):
     done = call("--out", str(tmp_path / "out"))

@@ -6,6 +6,7 @@ tests/fixtures/format5 holds folders that commit bb18a68 left at step 4, with th
 import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,8 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = Path(__file__).parent / "fixtures" / "format5"
 BEFORE = "bb18a68"  # the last commit that wrote format 5
 LOSSES = ("gan", "wgan_gp", "acgan", "semi_supervised")
+NEW_TAG = "health/neighbour_ratio"  # which the old code does not log
+NORMS = {"gan": "batch", "wgan_gp": "layer", "acgan": "batch", "semi_supervised": "weight"}  # by default, then
 TYPED = (
     *("model.generator.widths=[16,16]", "model.discriminator.widths=[16,16]", "model.latent.dim=8", "device=cpu"),
     *("train.batch_size=16", "train.grid=16", "train.log_every=2", "train.sample_every=4", "train.checkpoint_every=4"),
@@ -48,12 +51,35 @@ def old(in_tmp: Path, loss: str) -> Path:
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_folder_of_format_5_goes_on_to_the_images_of_the_code_that_began_it(old: Path, command: Command, loss: str):
-    answer = command(f"loss={loss}", *TYPED, f"name={loss}", "train.total_steps=8")
+    typed = (f"loss={loss}", *TYPED, f"name={loss}", "train.total_steps=8")
+    refused = command(*typed)
+    assert refused.code == 2
+    assert f"model.discriminator.norm was {NORMS[loss]}, the default is now none; go on with `" in refused.err
+    answer = command(*typed, *shlex.split(refused.err.split("`")[1]))
     assert answer.code == 0, answer.err
     assert "going on from step 4" in answer.out
     made = pixels(old / "samples" / "step-00000008.png")
     assert np.abs(made - pixels(old / "later" / "step-00000008.png")).max() <= 1
     assert np.abs(made - pixels(old / "samples" / "step-00000004.png")).max() > 9
+
+
+@pytest.mark.parametrize("study", [(), ("study=first",)], ids=["alone", "in a study"])
+def test_a_folder_begun_under_another_default_says_how_to_go_on(in_tmp: Path, command: Command, study: tuple[str, ...]):
+    short = ("device=cpu", "train.batch_size=16", *study)
+    typed = (*short, "train.total_steps=4")
+    old = command(*typed, "model.discriminator.norm=batch")
+    assert old.code == 0, old.err
+    (begun,) = (path.parent for path in Path("outputs").glob("**/config.yaml"))
+    begun.rename(begun.with_name(begun.name.replace("model.discriminator.norm=batch,", "")))
+    refused = command(*typed)
+    assert refused.code == 2
+    way = shlex.split(refused.err.split("`")[1])
+    assert way[0].startswith("name=")
+    assert way[1:] == ["model.discriminator.norm=batch"]
+    answer = command(*short, "train.total_steps=6", *way)
+    assert answer.code == 0, answer.err
+    assert "going on from step 4" in answer.out
+    assert command(*typed, "train.fresh=true").code == 0
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -109,9 +135,11 @@ def call(command, *typed):
     sys.argv = ["gan_runner", *typed]
     command.main()
 
+norms = {norms}
 for loss in {losses}:
     for total in ("4", "8"):
-        call(main, f"loss={{loss}}", *{typed}, f"name={{loss}}-{{total}}", f"train.total_steps={{total}}")
+        chosen = (f"loss={{loss}}", f"model.discriminator.norm={{norms[loss]}}", *{typed})
+        call(main, *chosen, f"name={{loss}}-{{total}}", f"train.total_steps={{total}}")
     run = f"outputs/{{loss}}-8"
     call(sample, run, "--count", "16", "--format", "npz", "--out", f"{{loss}}.npz")
     shutil.copytree(run, f"judged/{{loss}}")
@@ -128,14 +156,14 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(code, filter="data")
     env = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
-    script = SCRIPT.format(losses=LOSSES, typed=TYPED, metrics=METRICS)
+    script = SCRIPT.format(losses=LOSSES, norms=NORMS, typed=TYPED, metrics=METRICS)
     subprocess.run([sys.executable, "-c", script], cwd=work, env=env, check=True, capture_output=True)
     return work
 
 
 def parted(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Plain values and tensors by their path, without the seconds and the length, which was another's at its start."""
-    leaves = flatten(state)
+    leaves = {key: value for key, value in flatten(state).items() if "health.peaks" not in key and NEW_TAG not in key}
     tensors = {key: value for key, value in leaves.items() if isinstance(value, torch.Tensor)}
     apart = {*tensors, "counters.seconds", "counters.length"}
     return {key: value for key, value in leaves.items() if key not in apart}, tensors
@@ -150,7 +178,7 @@ def flatten(value: Any, path: str = "") -> dict[str, Any]:
 
 def logged(folder: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if not k.startswith(("speed/", "memory/"))} for line in lines]
+    return [{k: v for k, v in line.items() if not k.startswith(("speed/", "memory/", NEW_TAG))} for line in lines]
 
 
 @pytest.mark.long
@@ -158,7 +186,8 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 def test_a_run_that_the_old_code_began_goes_on_bit_for_bit(before: Path, in_tmp: Path, command: Command, loss: str):
     folder = in_tmp / "outputs" / f"{loss}-4"
     shutil.copytree(before / "outputs" / f"{loss}-4", folder)
-    answer = command(f"loss={loss}", *TYPED, f"name={loss}-4", "train.total_steps=8")
+    norm = f"model.discriminator.norm={NORMS[loss]}"
+    answer = command(f"loss={loss}", norm, *TYPED, f"name={loss}-4", "train.total_steps=8")
     assert answer.code == 0, answer.err
     uncut = before / "outputs" / f"{loss}-8"
     states = [checkpoint.load(each / "checkpoints" / "step-00000008.pt").state for each in (folder, uncut)]
@@ -173,7 +202,8 @@ def test_a_run_that_the_old_code_began_goes_on_bit_for_bit(before: Path, in_tmp:
 @pytest.mark.long
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_run_from_the_start_has_the_bits_of_the_old_code(before: Path, in_tmp: Path, command: Command, loss: str):
-    assert command(f"loss={loss}", *TYPED, f"name={loss}-8", "train.total_steps=8").code == 0
+    norm = f"model.discriminator.norm={NORMS[loss]}"
+    assert command(f"loss={loss}", norm, *TYPED, f"name={loss}-8", "train.total_steps=8").code == 0
     folder, uncut = in_tmp / "outputs" / f"{loss}-8", before / "outputs" / f"{loss}-8"
     assert logged(folder) == logged(uncut)
     state = torch.load(folder / "checkpoints" / "step-00000008.pt", weights_only=True)["state"]

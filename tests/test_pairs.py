@@ -114,6 +114,6 @@ def test_two_steps_of_each_pair_of_choices(case: Case):
 def test_images_that_a_network_cannot_make_are_refused_in_one_sentence(network: str):
     labels = NETWORKS[network][2][-1]
     for shape in set(ALL) - set(NETWORKS[network][1]):
-        with pytest.raises(ConfigError, match=r"makes .*images of .*; use model=") as caught:
+        with pytest.raises(ConfigError, match=r"makes .*images of .*; set dataset.size=") as caught:
             make_run(*overrides((network, shape, labels, "gan", "none", "fp32")))
         assert len({sentence.split(": ")[-1] for sentence in caught.value.sentences}) == 1

@@ -33,6 +33,7 @@ LONG_FUNCTIONS = {  # constructors that list and check every setting
     *("augment/ada.py", "dataset/image_folder.py", "device.py"),
 }
 WRITTEN_ELSEWHERE = {  # file -> attributes of others that it assigns to, each for this reason
+    "cli/compose.py": {"hydra._internal.hydra.ConfigLoaderImpl"},  # Hydra offers no other way to its loader
     "cli/search.py": {"sweeper.n_trials"},  # Hydra's callback changes the sweeper's configuration in place
     "device.py": {  # torch's own global switches
         "torch.backends.cuda.matmul.allow_tf32",

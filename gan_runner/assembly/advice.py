@@ -2,7 +2,11 @@
 
 from collections.abc import Iterator
 
+import torch
+
+import gan_runner
 from gan_runner.loss.constraint import WeightClipping
+from gan_runner.nn.modes import evaluating
 from gan_runner.schedule import Schedule
 from gan_runner.training.run import Run
 
@@ -39,7 +43,7 @@ def scores_of_both_signs(run: Run) -> Iterator[str]:
 
 
 def metrics_to_take(run: Run) -> Iterator[str]:
-    if run.settings.evaluate_every and run.evaluator is None:
+    if run.settings.evaluates and run.evaluator is None:
         yield "train.evaluate_every asks for metrics, and none is chosen; metric=[classifier_fid] is one."
 
 
@@ -66,7 +70,47 @@ def adaptation_has_time(run: Run) -> Iterator[str]:
         )
 
 
+def a_sigmoid_too_many(run: Run) -> Iterator[str]:
+    """However large the images: raw scores leave the range of a probability."""
+    network, spec = run.discriminator.network, run.real.spec
+    if run.objective.semi_supervised or getattr(network, "energy", False):
+        return
+    noise = run.batches.noise("probe", 1, 8)
+    labels = torch.zeros(8, dtype=torch.long, device=run.device.torch) if spec.num_classes else None
+    with torch.no_grad(), evaluating(network) as score:
+        found = torch.cat([score(scale * noise.normal(*spec.shape), labels).float() for scale in (1, 100, 10_000)])
+    if found.min() >= 0 and found.max() <= 1 and found.unique().numel() > 1:
+        yield (
+            f"model.discriminator={type(network).__name__} gives scores from 0 to 1 alone, as a sigmoid does; losses "
+            f"here want the raw scores before it, and have the sigmoid themselves."
+        )
+
+
+def classes_without_images(run: Run) -> Iterator[str]:
+    labels, spec = run.real.labels, run.real.spec
+    if labels is None or not getattr(run.generator.network, "conditional", False):
+        return
+    counts = torch.bincount(labels, minlength=spec.num_classes)
+    absent = [name for name, count in zip(spec.class_names, counts.tolist(), strict=True) if not count]
+    if absent:
+        yield (
+            f"dataset has no training image of these classes, which the generator does not learn then: "
+            f"{', '.join(absent[:10])}; put some there, or leave the classes out."
+        )
+
+
+def threads_that_spin(run: Run) -> Iterator[str]:
+    if gan_runner.SPINS and run.device.torch.type == "cpu" and torch.get_num_threads() > 1:
+        yield (
+            "torch was imported before gan_runner, so that its threads spin while they wait and slow down beside other "
+            "work; import gan_runner first, or set GOMP_SPINCOUNT=0."
+        )
+
+
 ADVICE = (
+    threads_that_spin,
+    a_sigmoid_too_many,
+    classes_without_images,
     metrics_to_take,
     momentum_with_clipping,
     a_trained_critic,

@@ -8,7 +8,7 @@ from gan_runner.assembly import rules
 from gan_runner.assembly.make import Config, construct, make
 from gan_runner.assembly.networks import check_memory, initialize, networks
 from gan_runner.assembly.objects import make_dataset, make_device, make_evaluator, make_player
-from gan_runner.assembly.structure import SETTINGS, check_structure
+from gan_runner.assembly.structure import check_structure
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.distributed.ranks import ALONE, Ranks
@@ -28,6 +28,7 @@ from gan_runner.health.facts import facts_of
 from gan_runner.health.probe import Probe
 from gan_runner.health.verdicts import Health
 from gan_runner.loss.objective import Objective
+from gan_runner.records.groups import SETTINGS
 from gan_runner.records.scores import REPORT, SELECTION
 from gan_runner.training.run import Run
 

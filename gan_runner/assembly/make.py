@@ -12,6 +12,7 @@ from typing import Any
 from hydra.utils import get_object
 
 from gan_runner.errors import ConfigError, nearest
+from gan_runner.records.identity import show
 
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # get_object logs what it raises
 
@@ -94,7 +95,11 @@ def unknown_settings(target: type, settings: Config, path: str, runtime: set[str
         if isinstance(value, float) and not math.isfinite(value):
             mistakes.append(f"{path}.{key}={value} should be a finite number.")
         elif key in own and not convert(value, hints.get(key))[1]:
-            mistakes.append(f"{path}.{key}={value!r} should be of type {spell(hints[key])}.")
+            default = parameters[key].default
+            usual = (
+                f"; its default is {spelt(default)}" if value is None and default is not parameters[key].empty else ""
+            )
+            mistakes.append(f"{path}.{key}={spelt(value)} should be of type {spell(hints[key])}{usual}.")
     return mistakes
 
 
@@ -146,6 +151,11 @@ def convert_items(values: list[Any], arguments: list[Any]) -> tuple[list[Any], b
     padded = arguments + arguments[-1:] * len(values)
     items = [convert(value, argument) for value, argument in zip(values, padded, strict=False)]
     return [item for item, _ in items], all(fits for _, fits in items)
+
+
+def spelt(value: Any) -> str:
+    """As it is typed, text in quotes."""
+    return show(value) if value is None or isinstance(value, bool) else repr(value)
 
 
 def spell(hint: Any) -> str:

@@ -32,7 +32,12 @@ def make_device(config: Config, ranks: Ranks) -> Device:
 def make_dataset(config: Config) -> ImageDataset:
     dataset = make(config["dataset"], "dataset")
     if not isinstance(dataset, ImageDataset):
-        raise ConfigError(f"dataset: {type(dataset).__name__} is no ImageDataset; derive it from that class.")
+        raise ConfigError(
+            f"dataset: {type(dataset).__name__} is no ImageDataset; derive it from "
+            f"gan_runner.dataset.images.ImageDataset, and give it images, labels and the sizes of the splits."
+        )
+    if not len(dataset.split("train")):
+        raise ConfigError("dataset has no image in its training split; name one that has.")
     return dataset
 
 

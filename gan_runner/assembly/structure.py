@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gan_runner.assembly.make import Config, find_mistakes, unknown_settings
 from gan_runner.errors import ConfigError, nearest
 from gan_runner.nn.normalisation import Normalisation
-from gan_runner.records.groups import check_groups
+from gan_runner.records.groups import SETTINGS, check_groups
 
 PARTS = {
     "model": ("latent", "generator", "discriminator"),
@@ -13,7 +13,6 @@ PARTS = {
 }
 MODEL = (*PARTS["model"], "weights")  # which may be left out
 OF_METRICS = ("n_real", "n_fake", "seed", "cache_dir")  # settings that all metrics share
-SETTINGS = "gan_runner.game.settings.Settings"
 
 
 def check_structure(config: Config) -> None:

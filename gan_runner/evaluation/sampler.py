@@ -56,7 +56,7 @@ class Sampler:
         return bool(getattr(self.network, "conditional", False))
 
     def rows(self, count: int) -> Tensor | None:
-        """Labels of about `count` images, one class a row (as many classes as fit); None if no label is used."""
+        """Labels of about `count` images, in equal runs of as many classes as fit; None if no label is used."""
         if not self.conditional:
             return None
         classes = min(self.spec.num_classes, count)

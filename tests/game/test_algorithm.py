@@ -454,7 +454,8 @@ def test_the_penaltys_gradient_reaches_the_discriminator_and_never_the_generator
     assert all(p.grad is None for p in run.generator.network.parameters())
 
 
-@pytest.mark.parametrize("loss", ["gan", pytest.param("wgan_gp", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("loss", ["gan", "wgan_gp"])
 def test_compilation_changes_numbers_only_in_rounding(loss: str):
     plain = steps(make_run(*SMALL, f"loss={loss}"), 2)
     compiled = steps(make_run(*SMALL, f"loss={loss}", "device.compile=true"), 2)

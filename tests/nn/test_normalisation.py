@@ -122,7 +122,7 @@ def test_samples_of_a_resumed_run_are_the_same_whether_or_not_any_were_drawn_bef
     ("overrides", "words"),
     [
         (["model.weights.generator=spectrl"], ["model.weights.generator='spectrl' is none of", "'spectral'"]),
-        (["model.weights.discriminator=null"], ["model.weights.discriminator=None should be of type str"]),
+        (["model.weights.discriminator=null"], ["model.weights.discriminator=null should be of type str"]),
         (["model.weights=spectral"], ["model.weights=spectral should be a group"]),
         (["+model.weights.critic=none"], ["model.weights", "'critic'", "generator, discriminator"]),
         (

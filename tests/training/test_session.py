@@ -29,7 +29,8 @@ COMMON = {
     *("loss/discriminator", "loss/generator", "loss/adversarial", "score/real", "score/fake", "score/gap"),
     *("grad_norm/generator", "grad_norm/discriminator", "lr/generator", "lr/discriminator", "progress/images"),
     *("speed/seconds", "speed/images_per_second", "speed/data_wait_share", "memory/peak_mb"),
-    *("health/sample_std", "health/sample_std_ratio", "health/near_duplicates", "health/separation"),
+    *("health/sample_std", "health/sample_std_ratio", "health/near_duplicates", "health/neighbour_ratio"),
+    *("health/separation",),
     *("health/overfitting", "health/grad_norm_ratio", "health/ema_distance"),
     *("health/weight_growth/generator", "health/weight_growth/discriminator"),
 }
