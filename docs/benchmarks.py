@@ -124,7 +124,7 @@ def grown(sizes: Mapping[str, tuple[str, ...]], asked: Plan) -> Iterator[dict[st
 def ranked(count: int, seconds: float) -> dict[str, Any]:
     """The speed that a run's own summary tells, of so many processes on this machine; its start is not counted."""
     with tempfile.TemporaryDirectory() as folder:
-        limits = ("train.total_steps=null", f"train.total_seconds={seconds}", "name=ranks")
+        limits = (f"train.total_seconds={seconds}", "name=ranks")
         launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count))
         command = [sys.executable, *launcher, "-m", "gan_runner", *RANKED, *limits]
         threads = str(max(1, len(os.sched_getaffinity(0)) // count))

@@ -1,0 +1,135 @@
+"""Every stock loss with two networks on two datasets, by default settings at equal cost: python docs/defaults.py run.
+
+It trains what is missing, with one thread, and keeps a row of each run in docs/results/defaults.json and eight of its
+samples in docs/images/defaults_MODEL_DATASET.png. `run mlp_mnist 0` trains those of a cell and a seed alone.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from gan_runner.cli.places import choices_of
+from gan_runner.records.folder import RunFolder
+
+HERE = Path(__file__).parent
+RECORDS = HERE / "results" / "defaults.json"
+LOSSES = choices_of("loss")
+SEEDS = (0, 1, 2)
+SECONDS = {  # of training, for a cell
+    ("mlp", "digits"): 45,
+    ("mlp", "mnist"): 60,
+    ("dcgan", "digits"): 60,
+    ("dcgan", "mnist"): 150,
+}
+METRICS = ("metric=[classifier_fid,classifier_precision_recall,modes]", "metric.n_fake=2000")
+SHOWN, CELL, MARGIN, LINE = 8, 32, 130, 34  # samples of a run, and pixels
+
+
+class Row(NamedTuple):
+    """One run of the table."""
+
+    model: str
+    dataset: str
+    loss: str
+    seed: int
+
+    @property
+    def cell(self) -> str:
+        return f"{self.model}_{self.dataset}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell}_{self.loss}_{self.seed}"
+
+    def command(self) -> list[str]:
+        choices = (f"model={self.model}", f"dataset={self.dataset}", f"loss={self.loss}", f"seed={self.seed}")
+        seconds = f"train.total_seconds={SECONDS[self.model, self.dataset]}"
+        rest = ("device=cpu", seconds, *METRICS, "study=defaults", f"name={self.name}")
+        return ["python", "-m", "gan_runner", *choices, *rest]
+
+
+def rows() -> Iterator[Row]:
+    for seed in SEEDS:
+        for model, dataset in SECONDS:
+            for loss in LOSSES:
+                yield Row(model, dataset, loss, seed)
+
+
+def records() -> dict[str, Any]:
+    return json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
+
+
+def run(only: list[str]) -> None:
+    for row in rows():
+        if all(word in (row.cell, str(row.seed), row.loss) for word in only) and row.name not in records():
+            train(row)
+
+
+def train(row: Row) -> None:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    folder = RunFolder(Path("outputs") / "defaults" / row.name)
+    code = subprocess.run([sys.executable, *row.command()[1:]], env=env, stdout=subprocess.DEVNULL).returncode
+    summary = folder.read_summary()
+    last, scores = summary.get("last", {}), summary.get("metrics", {}).get("last", {}).get("test", {})
+    found = {
+        "command": " ".join(row.command()),
+        "exit": code,
+        **{key: summary.get(key) for key in ("status", "steps", "images", "seconds", "config_hash")},
+        "processor": summary.get("environment", {}).get("device"),
+        "scores": scores,
+        "health": {key.removeprefix("health/"): value for key, value in last.items() if key.startswith("health/")},
+        "verdicts": [verdict["name"] for verdict in summary.get("verdicts", [])],
+    }
+    RECORDS.parent.mkdir(exist_ok=True)
+    with open(RECORDS.parent / ".defaults.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = records() | {row.name: found}
+        RECORDS.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+        show(row, sorted((folder.path / "samples").glob("step-*.png")))
+    shutil.rmtree(folder.path, ignore_errors=True)
+    sys.stdout.write(f"{row.name}: {found['status']}, {found['steps']} steps, {found['verdicts']}\n")
+
+
+def show(row: Row, pictures: list[Path]) -> None:
+    """Puts the first samples of a run into the picture of its cell: a line for each loss, a block for each seed."""
+    path = HERE / "images" / f"defaults_{row.cell}.png"
+    width = MARGIN + len(SEEDS) * (SHOWN * CELL + 8)
+    picture = Image.open(path) if path.exists() else blank((width, LINE * len(LOSSES)))
+    if pictures:
+        grid = np.asarray(Image.open(pictures[-1]).convert("L"))
+        side = next(size for size in (32, 28) if (grid.shape[0] + 1) % (size + 1) == 0)
+        images = [grid[top : top + side, left : left + side] for top, left in places(grid, side)]
+        for number, image in enumerate(images[:: max(1, len(images) // SHOWN)][:SHOWN]):
+            left = MARGIN + SEEDS.index(row.seed) * (SHOWN * CELL + 8) + number * CELL
+            picture.paste(Image.fromarray(image), (left, LINE * LOSSES.index(row.loss)))
+    picture.save(path, optimize=True)
+
+
+def places(grid: np.ndarray, side: int) -> Iterator[tuple[int, int]]:
+    """Top and left of the samples, which fill the right of the grid; names of classes may be at its left."""
+    columns = 8 if grid.shape[1] < 2 * grid.shape[0] else grid.shape[1] // (side + 1)
+    first = grid.shape[1] - columns * (side + 1) + 1
+    for top in range(0, grid.shape[0], side + 1):
+        for column in range(columns):
+            yield top, first + column * (side + 1)
+
+
+def blank(size: tuple[int, int]) -> Image.Image:
+    picture = Image.new("L", size, 255)
+    font = ImageFont.load_default(size=14)
+    for number, loss in enumerate(LOSSES):
+        ImageDraw.Draw(picture).text((4, number * LINE + CELL // 2), loss, fill=0, font=font, anchor="lm")
+    return picture
+
+
+if __name__ == "__main__":
+    run(sys.argv[2:])
