@@ -14,6 +14,7 @@ from gan_runner.comparison.ranking import Comparison, compare
 from gan_runner.comparison.records import Record, curves, once, read, run_folders
 from gan_runner.comparison.tables import clean, comma_separated, markdown, terminal
 from gan_runner.errors import ConfigError, nearest
+from gan_runner.records.console import silence
 from gan_runner.storage.files import write_atomically
 
 USUAL = ("loss/discriminator", "loss/generator")  # curves of every run
@@ -30,8 +31,8 @@ def main() -> None:
     except ConfigError as error:
         print(clean(error), file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # what was told went into a program that has read enough, as head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # a program that has read enough, as head
+        silence()
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

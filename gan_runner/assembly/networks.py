@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from gan_runner.assembly.make import Config, call, make
+from gan_runner.assembly.trial import UNFIT, first_line
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.errors import ConfigError
@@ -60,9 +61,9 @@ def complete(network: nn.Module, player: str, spec: ImageSpec, latent: Any) -> N
     network.eval()
     try:
         network(torch.zeros(2, *spec.shape) if shown is None else shown, labels)
-    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
-        reason = str(error).split("\n")[0].rstrip(".")
-        raise ConfigError(f"model.{player}={type(network).__name__}: its first forward fails ({reason}).") from error
+    except UNFIT as error:
+        name = type(network).__name__
+        raise ConfigError(f"model.{player}={name}: its first forward fails ({first_line(error)}).") from error
     network.train()
 
 

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import ClassVar
 
 GAP = "  "
@@ -54,16 +54,6 @@ class Console(logging.Handler):
         if sys.stdout is not None:  # closed before the start
             sys.stdout.write(text)
             sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def when_a_reader_leaves(listener: Callable[[], None]) -> Iterator[None]:
-    """Calls it then, instead of raising an error."""
-    Console.listeners.append(listener)
-    try:
-        yield
-    finally:
-        Console.listeners.remove(listener)
 
 
 def fit(fields: list[str], columns: int) -> str:

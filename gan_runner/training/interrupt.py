@@ -6,7 +6,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from gan_runner.errors import RankLost
-from gan_runner.records.console import when_a_reader_leaves
+from gan_runner.records.console import Console
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 REQUEUEING = (signal.SIGUSR1, signal.SIGUSR2)  # what schedulers send ahead of a time limit or a preemption
@@ -24,14 +24,13 @@ class Interrupt:
         self.signum: int | None = None
         self.save = False
         self.previous: dict[int, Any] = {}
-        self.listening = when_a_reader_leaves(lambda: self.ask(signal.SIGPIPE, None))
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():  # Python handles signals there alone
             for number in {*STOPPING, *(n for n in REQUEUEING if is_a_schedulers(signal.getsignal(n)))}:
                 if not (number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):  # nohup
                     self.previous[number] = signal.signal(number, self.ask)
-        self.listening.__enter__()
+        Console.listeners.append(self.reader_left)
         return self
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
@@ -41,6 +40,9 @@ class Interrupt:
             return
         self.signum = signum
         self.restore()
+
+    def reader_left(self) -> None:
+        self.ask(signal.SIGPIPE, None)
 
     def take_save(self) -> bool:
         """Was a checkpoint requested since the last call?"""
@@ -58,7 +60,7 @@ class Interrupt:
             self.previous[self.signum](self.signum, None)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.listening.__exit__(kind, error, tb)
+        Console.listeners.remove(self.reader_left)
         if kind is not RankLost:  # then torchrun is about to send SIGTERM, and there is a word to say before the end
             self.restore()
 

@@ -140,19 +140,19 @@ NEAR = "health/neighbour_ratio"
 
 
 def test_samples_that_differed_and_are_alike_now_have_collapsed():
-    told = Health(Facts())
-    assert fed(told, {NEAR: 0.5}, upto=1000) == []
-    assert fed(told, {NEAR: 0.31}, upto=2000, start=1000) == []
-    assert fed(told, {NEAR: 0.3}, upto=3000, start=2000) == [(2500, "collapse", False)]
-    assert "samples collapse" in told.verdicts()[0].sentence
-    assert "30 % of the distance between real neighbours" in told.verdicts()[0].sentence
-    assert fed(told, {NEAR: 0.5}, upto=4000, start=3000) == [(3500, "collapse", True)]
+    health = Health(Facts())
+    assert fed(health, {NEAR: 0.5}, upto=1000) == []
+    assert fed(health, {NEAR: 0.31}, upto=2000, start=1000) == []
+    assert fed(health, {NEAR: 0.3}, upto=3000, start=2000) == [(2500, "collapse", False)]
+    assert "samples collapse" in health.verdicts()[0].sentence
+    assert "30 % of the distance between real neighbours" in health.verdicts()[0].sentence
+    assert fed(health, {NEAR: 0.5}, upto=4000, start=3000) == [(3500, "collapse", True)]
 
 
 def test_samples_that_never_differed_have_half_of_the_run():
-    told = Health(Facts())
-    assert fed(told, {NEAR: 0.2}, upto=3000) == [(2500, "collapse", False)]
-    assert "samples do not differ yet" in told.verdicts()[0].sentence
+    health = Health(Facts())
+    assert fed(health, {NEAR: 0.2}, upto=3000) == [(2500, "collapse", False)]
+    assert "samples do not differ yet" in health.verdicts()[0].sentence
     assert fed(Health(Facts()), {NEAR: 0.2}, upto=2000) == []
 
 
@@ -168,20 +168,20 @@ SHORT = {  # steps of the run, steps between lines, from which samples are alike
 
 @pytest.mark.parametrize(("length", "every", "alike", "expected"), SHORT.values(), ids=SHORT)
 def test_the_rule_of_collapse_scales_with_the_run(length: int, every: int, alike: int, expected: int):
-    told, said = Health(Facts()), []
+    health, said = Health(Facts()), []
     for step in range(every, length + 1, every):
         values = WELL | {NEAR: 0.6 if step <= alike else 0.1}
-        said += [(step, verdict.name) for verdict in told.judge(step, values, length)]
+        said += [(step, verdict.name) for verdict in health.judge(step, values, length)]
     assert said == [(expected, "collapse")]
 
 
 def test_at_the_end_of_a_run_samples_that_are_alike_count_at_once():
-    told = Health(Facts())
-    assert fed(told, {NEAR: 0.6}, upto=500) == []
-    told.conclude(510, WELL | {NEAR: 0.5})
-    assert told.verdicts() == []
-    told.conclude(510, WELL | {NEAR: 0.1})
-    assert [verdict.name for verdict in told.verdicts()] == ["collapse"]
+    health = Health(Facts())
+    assert fed(health, {NEAR: 0.6}, upto=500) == []
+    health.conclude(510, WELL | {NEAR: 0.5})
+    assert health.verdicts() == []
+    health.conclude(510, WELL | {NEAR: 0.1})
+    assert [verdict.name for verdict in health.verdicts()] == ["collapse"]
 
 
 def speckled(copies: int, noise: float) -> Tensor:
