@@ -17,6 +17,18 @@ from gan_runner.training.showcase import sampler_of
 from tests.conftest import SMALL, make_run, train_in
 
 ROOT = Path(__file__).parents[1]
+MATRIX_RATE = 92e9  # operations a second in fp32, of one thread of the machine of docs/benchmarks.md
+
+
+def slowness() -> float:
+    """How many times slower a thread of this machine is than that of docs/benchmarks.md, by its matrices; at least 1."""
+    torch.set_num_threads(1)
+    one, best = torch.randn(1024, 1024), float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        torch.mm(one, one)
+        best = min(best, time.perf_counter() - started)
+    return max(1.0, MATRIX_RATE * best / (2 * 1024**3))
 
 
 @pytest.mark.long
@@ -49,17 +61,18 @@ def train_anew(folder: Path, *arguments: str, data: Path = ROOT) -> tuple[float,
 
 
 @pytest.mark.long
-def test_the_first_step_is_done_within_eight_seconds_of_the_command(tmp_path: Path):
+def test_the_first_step_is_done_within_eight_seconds(tmp_path: Path):
     train_anew(tmp_path, "train.total_steps=1")  # warms the file caches
     seconds, _ = train_anew(tmp_path, "train.total_steps=1", "train.fresh=true")
     print(f"a run of one step: {seconds:.1f} s")  # noqa: T201
-    assert seconds < 8
+    assert seconds < 8 * slowness()
 
 
 @pytest.mark.long
 def test_ten_thousand_samples_are_judged_within_thirty_seconds(real_mnist: Path, monkeypatch: pytest.MonkeyPatch):
     asked = ("classifier_fid", "classifier_kid", "classifier_score", "classifier_precision_recall", "density_coverage")
     monkeypatch.setenv("GAN_RUNNER_DATA", str(real_mnist))
+    limit = 30 * slowness()
     torch.set_num_threads(2)
     run = make_run("dataset=mnist", "device=cpu", f"metric=[{','.join((*asked, 'memorization'))}]")
     assert run.evaluator is not None
@@ -72,14 +85,23 @@ def test_ten_thousand_samples_are_judged_within_thirty_seconds(real_mnist: Path,
     run.evaluator(samples, None, "validation")
     seconds = time.perf_counter() - started
     print(f"metrics of 10,000 samples: {seconds:.1f} s")  # noqa: T201
-    assert seconds < 30
+    assert seconds < limit
 
 
 @pytest.mark.long
-def test_mnist_trains_in_less_than_one_and_a_half_gigabytes(tmp_path: Path, real_mnist: Path):
-    _, summary = train_anew(tmp_path, "dataset=mnist", "loss=wgan_gp", "train.total_steps=600", data=real_mnist)
-    print(f"peak memory: {summary['peak_memory_mb']:.0f} MB")  # noqa: T201
-    assert summary["peak_memory_mb"] < 1500
+def test_mnist_trains_in_less_than_a_gigabyte_of_its_own(tmp_path: Path, real_mnist: Path):
+    """Without the pages of libraries, of which the system counts as many as it happens to hold."""
+    command = [sys.executable, "-m", "gan_runner", "dataset=mnist", "loss=wgan_gp", "train.total_steps=600", "name=run"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "GAN_RUNNER_DATA": str(real_mnist)}
+    process, most = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL), 0.0
+    while process.poll() is None:
+        time.sleep(0.1)
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            most = max(most, float(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024)
+    assert process.returncode == 0
+    print(f"peak memory: {most:.0f} MB")  # noqa: T201
+    assert 100 < most < 1000
 
 
 @pytest.mark.long

@@ -99,6 +99,19 @@ def classes_without_images(run: Run) -> Iterator[str]:
         )
 
 
+def bf16_in_software(run: Run) -> Iterator[str]:
+    if run.device.torch.type == "cpu" and run.device.precision == "bf16" and not computes_bf16():
+        yield (
+            "this processor has no bf16 arithmetic, so that device.precision=bf16 is many times slower than "
+            "device.precision=fp32."
+        )
+
+
+def computes_bf16() -> bool:
+    """Does the processor, as far as oneDNN knows?"""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def threads_that_spin(run: Run) -> Iterator[str]:
     if gan_runner.SPINS and run.device.torch.type == "cpu" and torch.get_num_threads() > 1:
         yield (
@@ -109,6 +122,7 @@ def threads_that_spin(run: Run) -> Iterator[str]:
 
 ADVICE = (
     threads_that_spin,
+    bf16_in_software,
     a_sigmoid_too_many,
     classes_without_images,
     metrics_to_take,

@@ -72,8 +72,22 @@ def seconds_of_the_process() -> float | None:
 
 
 def matrix_rate(device: Device, seconds: float) -> float:
-    """Operations a second of square matrix products in the precision of the run."""
-    size, dtype = MATRIX[device.torch.type], DTYPES[device.precision] or torch.float32
+    """Operations a second of square matrix products in the precision of the run.
+
+    The matrices are smaller where one product would take longer than that: a processor without bf16 arithmetic computes
+    it forty times slower than fp32.
+    """
+    size = MATRIX[device.torch.type]
+    smallest = size // 8
+    rate = products_a_second(device, smallest, 0.0) * smallest**3
+    while size > smallest and size**3 / rate > seconds:
+        size //= 2
+    return products_a_second(device, size, seconds) * 2 * size**3
+
+
+def products_a_second(device: Device, size: int, seconds: float) -> float:
+    """Measured over so many seconds, and over one product at least."""
+    dtype = DTYPES[device.precision] or torch.float32
     one, other = (torch.randn(size, size, device=device.torch).to(dtype) for _ in range(2))
     result = torch.mm(one, other)
     products = 0
@@ -83,7 +97,7 @@ def matrix_rate(device: Device, seconds: float) -> float:
         torch.mm(one, other, out=result)
         settle(device)
         products += 1
-    return products * 2 * size**3 / (time.perf_counter() - began)
+    return products / (time.perf_counter() - began)
 
 
 def textbook_config(config: Mapping[str, Any]) -> dict[str, Any]:

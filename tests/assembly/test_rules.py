@@ -138,6 +138,15 @@ def test_advice(overrides: list[str], word: str | None):
     assert word is None or word in advice[0]
 
 
+@pytest.mark.parametrize(("precision", "computes", "count"), [("bf16", False, 1), ("bf16", True, 0), ("fp32", False, 0)])
+def test_bf16_on_a_processor_without_it_is_advised_against(
+    monkeypatch: pytest.MonkeyPatch, precision: str, computes: bool, count: int
+):
+    monkeypatch.setattr("gan_runner.assembly.advice.computes_bf16", lambda: computes)
+    advice = advise(make_run(*SMALL, f"device.precision={precision}"))
+    assert ["bf16" in sentence for sentence in advice] == [True] * count
+
+
 def test_batch_norm_under_a_penalty_is_refused_even_where_no_layer_is_left_to_normalise():
     with pytest.raises(ConfigError, match=r"DCGANDiscriminator.*norm=layer"):
         make_run("model=dcgan", "loss=wgan_gp", "model.discriminator.norm=batch", "device=cpu")

@@ -63,7 +63,7 @@ def test_the_label_changes_the_score_or_is_told(model: str, conditioning: str):
     assert score.shape == (2,)
     if conditioning == "classifier":
         assert heads.logits.shape == (2, 5)
-        assert_close(score[0], score[1])
+        assert_close(score[0], score[1], rtol=1e-5, atol=1e-5)  # one of them may be computed with the rest of a vector
     else:
         assert heads.logits is None
         assert not torch.allclose(score[0], score[1])
