@@ -15,8 +15,9 @@ from PIL import Image
 from gan_runner import benchmark
 from gan_runner.assembly.build import build
 from gan_runner.benchmark import plan_of
-from gan_runner.benchmarking.measuring import matrix_rate, operations, textbook_config
+from gan_runner.benchmarking.measuring import matrix_rate, operations, products_a_second, textbook_config
 from gan_runner.benchmarking.textbook import Textbook, Untouched, of_size, unfit
+from gan_runner.device import Device
 from gan_runner.nn.operations import counting
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
@@ -304,9 +305,25 @@ def test_ctrl_c_ends_it_at_the_next_turn_and_leaves_nothing(
     assert not list((in_tmp / "outputs" / ".benchmarks").iterdir())
 
 
-def test_a_matrix_product_has_two_operations_for_each_multiplication(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gan_runner.benchmarking.measuring.MATRIX", {"cpu": 10})
+def test_products_are_counted_until_the_time_is_over(monkeypatch: pytest.MonkeyPatch):
     clock = iter(range(100))
     monkeypatch.setattr("gan_runner.benchmarking.measuring.time.perf_counter", lambda: float(next(clock)))
     # begun at 0; a product, looked at 1, another, at 2, another, at 3: the end, which is read at 4
-    assert matrix_rate(make_run(*SMALL).device, 2.5) == 3 * 2 * 10**3 / 4
+    assert products_a_second(make_run(*SMALL).device, 10, 2.5) == 3 / 4
+
+
+@pytest.mark.parametrize(("small", "size"), [(1000.0, 16), (1.0, 8), (1e-9, 2)])
+def test_a_product_has_two_operations_a_multiplication_and_is_smaller_where_it_would_last(
+    monkeypatch: pytest.MonkeyPatch, small: float, size: int
+):
+    """small: products a second of the smallest matrices."""
+    monkeypatch.setattr("gan_runner.benchmarking.measuring.MATRIX", {"cpu": 16})
+    asked: list[int] = []
+
+    def products(device: Device, size: int, seconds: float) -> float:
+        asked.append(size)
+        return small
+
+    monkeypatch.setattr("gan_runner.benchmarking.measuring.products_a_second", products)
+    assert matrix_rate(make_run(*SMALL).device, 64.0) == small * 2 * size**3
+    assert asked == [2, size]

@@ -138,7 +138,9 @@ def test_advice(overrides: list[str], word: str | None):
     assert word is None or word in advice[0]
 
 
-@pytest.mark.parametrize(("precision", "computes", "count"), [("bf16", False, 1), ("bf16", True, 0), ("fp32", False, 0)])
+@pytest.mark.parametrize(
+    ("precision", "computes", "count"), [("bf16", False, 1), ("bf16", True, 0), ("fp32", False, 0)]
+)
 def test_bf16_on_a_processor_without_it_is_advised_against(
     monkeypatch: pytest.MonkeyPatch, precision: str, computes: bool, count: int
 ):
