@@ -21,7 +21,7 @@ MATRIX_RATE = 92e9  # operations a second in fp32, of one thread of the machine 
 
 
 def slowness() -> float:
-    """How many times slower a thread of this machine is than that of docs/benchmarks.md, by its matrices; at least 1."""
+    """How many times slower a thread is here than on the machine of docs/benchmarks.md, by its matrices; at least 1."""
     torch.set_num_threads(1)
     one, best = torch.randn(1024, 1024), float("inf")
     for _ in range(5):
