@@ -1,9 +1,14 @@
-"""Every stock loss with two networks on two datasets, by default settings at equal cost: python docs/defaults.py run.
+"""Every stock loss with two networks on two datasets, by default settings at equal cost: docs/defaults.md.
 
-It trains what is missing, with one thread, and keeps a row of each run in docs/results/defaults.json and eight of its
-samples in docs/images/defaults_MODEL_DATASET.png. `run mlp_mnist 0` trains those of a cell and a seed alone.
+python docs/defaults.py measure    the steps that each loss makes in the seconds of its cell, on an idle machine
+python docs/defaults.py run        trains what is missing, with one thread; `run mlp_mnist 0` a cell and a seed alone
+python docs/defaults.py page       writes the tables
+
+Steps and results of the runs are kept in docs/results/defaults.json, eight samples of each run in
+docs/images/defaults_MODEL_DATASET.png. The budget is in steps, so that other work on the machine changes no result.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -24,12 +29,13 @@ HERE = Path(__file__).parent
 RECORDS = HERE / "results" / "defaults.json"
 LOSSES = choices_of("loss")
 SEEDS = (0, 1, 2)
-SECONDS = {  # of training, for a cell
-    ("mlp", "digits"): 45,
-    ("mlp", "mnist"): 60,
-    ("dcgan", "digits"): 60,
-    ("dcgan", "mnist"): 150,
+SECONDS = {  # of training with one thread, for a cell
+    ("mlp", "digits"): 30,
+    ("mlp", "mnist"): 50,
+    ("dcgan", "digits"): 40,
+    ("dcgan", "mnist"): 80,
 }
+MEASURED = 5  # seconds in which the steps of a loss are counted
 METRICS = ("metric=[classifier_fid,classifier_precision_recall,modes]", "metric.n_fake=2000")
 SHOWN, CELL, MARGIN, LINE = 8, 32, 130, 34  # samples of a run, and pixels
 
@@ -50,11 +56,13 @@ class Row(NamedTuple):
     def name(self) -> str:
         return f"{self.cell}_{self.loss}_{self.seed}"
 
-    def command(self) -> list[str]:
+    @property
+    def budget(self) -> str:
+        return f"{self.cell}_{self.loss}"
+
+    def command(self, *budget: str) -> list[str]:
         choices = (f"model={self.model}", f"dataset={self.dataset}", f"loss={self.loss}", f"seed={self.seed}")
-        seconds = f"train.total_seconds={SECONDS[self.model, self.dataset]}"
-        rest = ("device=cpu", seconds, *METRICS, "study=defaults", f"name={self.name}")
-        return ["python", "-m", "gan_runner", *choices, *rest]
+        return ["python", "-m", "gan_runner", *choices, "device=cpu", *budget, "study=defaults", f"name={self.name}"]
 
 
 def rows() -> Iterator[Row]:
@@ -65,38 +73,68 @@ def rows() -> Iterator[Row]:
 
 
 def records() -> dict[str, Any]:
-    return json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
+    return json.loads(RECORDS.read_text()) if RECORDS.exists() else {"steps": {}, "runs": {}}
+
+
+@contextlib.contextmanager
+def changed_records() -> Iterator[dict[str, Any]]:
+    """The records, to be changed by one process at a time and then written."""
+    RECORDS.parent.mkdir(exist_ok=True)
+    with open(RECORDS.parent / ".defaults.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = records()
+        yield kept
+        RECORDS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+
+def chosen(only: list[str]) -> Iterator[Row]:
+    return (row for row in rows() if all(word in (row.cell, str(row.seed), row.loss) for word in only))
+
+
+def measure(only: list[str]) -> None:
+    for row in chosen(["0", *only]):
+        if row.budget in records()["steps"]:
+            continue
+        folder, _ = train(row, f"train.total_seconds={MEASURED}", "train.sample_every=1000000")
+        summary = folder.read_summary()
+        steps = summary["steps"] / summary["seconds"] * SECONDS[row.model, row.dataset]
+        with changed_records() as kept:
+            kept["steps"][row.budget] = int(float(f"{steps:.2g}"))
+        shutil.rmtree(folder.path)
 
 
 def run(only: list[str]) -> None:
-    for row in rows():
-        if all(word in (row.cell, str(row.seed), row.loss) for word in only) and row.name not in records():
-            train(row)
+    for row in chosen(only):
+        if row.name in records()["runs"]:
+            continue
+        budget = (f"train.total_steps={records()['steps'][row.budget]}", *METRICS)
+        folder, code = train(row, *budget)
+        found = {"command": " ".join(row.command(*budget)), "exit": code, **results(folder.read_summary())}
+        with changed_records() as kept:
+            kept["runs"][row.name] = found
+            show(row, sorted((folder.path / "samples").glob("step-*.png")))
+        shutil.rmtree(folder.path, ignore_errors=True)
+        sys.stdout.write(f"{row.name}: {found['status']}, {found['steps']} steps, {found['verdicts']}\n")
+        sys.stdout.flush()
 
 
-def train(row: Row) -> None:
+def train(row: Row, *budget: str) -> tuple[RunFolder, int]:
+    """The folder of the run, and its exit code."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    folder = RunFolder(Path("outputs") / "defaults" / row.name)
-    code = subprocess.run([sys.executable, *row.command()[1:]], env=env, stdout=subprocess.DEVNULL).returncode
-    summary = folder.read_summary()
+    command = [sys.executable, *row.command(*budget)[1:], "train.fresh=true"]
+    code = subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode
+    return RunFolder(Path("outputs") / "defaults" / row.name), code
+
+
+def results(summary: dict[str, Any]) -> dict[str, Any]:
     last, scores = summary.get("last", {}), summary.get("metrics", {}).get("last", {}).get("test", {})
-    found = {
-        "command": " ".join(row.command()),
-        "exit": code,
+    return {
         **{key: summary.get(key) for key in ("status", "steps", "images", "seconds", "config_hash")},
         "processor": summary.get("environment", {}).get("device"),
         "scores": scores,
         "health": {key.removeprefix("health/"): value for key, value in last.items() if key.startswith("health/")},
         "verdicts": [verdict["name"] for verdict in summary.get("verdicts", [])],
     }
-    RECORDS.parent.mkdir(exist_ok=True)
-    with open(RECORDS.parent / ".defaults.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        kept = records() | {row.name: found}
-        RECORDS.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
-        show(row, sorted((folder.path / "samples").glob("step-*.png")))
-    shutil.rmtree(folder.path, ignore_errors=True)
-    sys.stdout.write(f"{row.name}: {found['status']}, {found['steps']} steps, {found['verdicts']}\n")
 
 
 def show(row: Row, pictures: list[Path]) -> None:
@@ -132,4 +170,4 @@ def blank(size: tuple[int, int]) -> Image.Image:
 
 
 if __name__ == "__main__":
-    run(sys.argv[2:])
+    {"measure": measure, "run": run}[sys.argv[1]](sys.argv[2:])
