@@ -1,10 +1,13 @@
 # Every target does its own set-up: a machine with Python 3.11 or newer and make is enough.
 PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
-ARGS   ?=
-OUT    ?= outputs/.gpu
+VENV := .venv
+BIN  := $(VENV)/bin
+# what training needs, and what the tests and sweeps on launchers need beside it
+READY     := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+INSTALL   := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+ARGS ?=
+OUT  ?= outputs/.gpu
 
 .DEFAULT_GOAL := help
 .PHONY: help install train test test-all gpu lint board figures clean
@@ -12,13 +15,18 @@ OUT    ?= outputs/.gpu
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-install: $(READY)  ## make .venv and install the pinned dependencies
+install: $(READY_DEV)  ## make .venv and install everything: for training, tests, launchers and searches
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "gan_runner needs Python 3.11 to 3.13; name one with make PYTHON=python3.12"; exit 1; }
+	@echo "Installing into $(VENV): PyTorch with CUDA and its libraries, about 5 GB; 2 to 5 minutes on a fast connection."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,sweep]"
+	$(INSTALL) -e .
+	@touch $@
+
+$(READY_DEV): $(READY)
+	$(INSTALL) -e ".[dev,sweep]"
 	@touch $@
 
 train: $(READY)  ## train; make train ARGS="loss=wgan_gp seed=1"
@@ -35,12 +43,12 @@ ifeq ($(origin PYTHON),command line)
 gpu: GPU_PYTHON = PYTHONPATH=.:$$PYTHONPATH $(PYTHON)
 else
 gpu: GPU_PYTHON = $(BIN)/python
-gpu: $(READY)
+gpu: $(READY_DEV)
 endif
 gpu:  ## the whole check of a CUDA GPU, in 8 minutes; make gpu PYTHON=python3 uses that one as it is; OUT=folder
 	$(GPU_PYTHON) docs/gpu.py --out $(OUT) $(ARGS)
 
-lint: $(READY)  ## style and types
+lint: $(READY_DEV)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from gan_runner.cli.sentences import one_sentence
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.model.mlp import MLPDiscriminator
 from tests.conftest import SMALL, Command
@@ -174,3 +175,12 @@ def test_a_grid_of_two_classes_is_no_strip(command: Command, in_tmp: Path):
     assert command(*FEW, *typed, *conditional, "name=a").code == 0
     width, height = Image.open(in_tmp / "outputs" / "a" / "samples" / "step-00000001.png").size
     assert width < 3.5 * height
+
+
+@pytest.mark.parametrize(
+    ("choice", "package"), [("launcher/joblib", "hydra-joblib-launcher"), ("sweeper/optuna", "hydra-optuna-sweeper")]
+)
+def test_a_plugin_that_is_not_installed_is_named_with_its_package(choice: str, package: str):
+    hydra_says = f"In 'hydra/config': Could not find 'hydra/{choice}'\n\nAvailable options:\n\tbasic"
+    sentence = f"hydra/{choice.replace('/', '=')} is not installed; make install brings it, or pip install {package}."
+    assert one_sentence(ValueError(hydra_says)) == sentence

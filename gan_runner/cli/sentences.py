@@ -11,6 +11,13 @@ from gan_runner.cli.places import CONF, choices_of
 from gan_runner.errors import nearest
 from gan_runner.records.groups import CHOICES, TOP_LEVEL
 
+PLUGINS = {  # choice of hydra/launcher or hydra/sweeper -> package that brings it
+    "joblib": "hydra-joblib-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+    "ray": "hydra-ray-launcher",
+    "optuna": "hydra-optuna-sweeper",
+}
 OPEN = ("loss.penalties", "metric")  # where settings may be added
 
 
@@ -27,6 +34,10 @@ def one_sentence(error: BaseException, settings: Callable[[], Iterable[str]] = n
     if unknown:
         inner = re.search(r"full_key: ([\w.]+)", str(error.__cause__))  # of a dictionary: the key in it
         return unknown_setting(inner[1] if inner else unknown[1], list(settings()))
+    plugin = re.search(r"Could not (?:find|load) '(hydra/(?:launcher|sweeper))/([^']+)'", text)
+    if plugin and plugin[2] in PLUGINS:
+        package = PLUGINS[plugin[2]]
+        return f"{plugin[1]}={plugin[2]} is not installed; make install brings it, or pip install {package}."
     several = re.match(r"Ambiguous value for argument '(\w+=[^']*)'", text)
     if several:
         return (
