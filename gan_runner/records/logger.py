@@ -30,28 +30,39 @@ from torch.utils.tensorboard.summary import custom_scalars, text
 
 from gan_runner.storage.files import write_atomically
 
-LAYOUT = {  # of TensorBoard's custom scalars: category -> chart -> tags, as regular expressions
-    "losses": {"losses": ["Multiline", ["loss/.*"]], "penalties": ["Multiline", ["penalty/.*"]]},
-    "distances": {"Wasserstein": ["Multiline", ["wasserstein/.*"]], "divergence": ["Multiline", ["divergence/.*"]]},
+CHARTS = {  # of TensorBoard's custom scalars: category -> chart -> its tag, as a regular expression
+    "losses": {
+        "discriminator": "loss/discriminator",
+        "generator": "loss/generator",
+        "parts of the losses": "loss/(?!discriminator$|generator$).*",
+        "penalties": "penalty/.*",
+    },
+    "distances": {
+        "Wasserstein estimate": "wasserstein/estimate",
+        "Wasserstein estimate on held-out images": "wasserstein/held_out",
+        "divergence": "divergence/.*",
+    },
     "health": {
-        "scores": ["Multiline", ["score/real", "score/fake"]],
-        "accuracy": ["Multiline", ["accuracy/.*", "health/accuracy_held_out"]],
-        "gradient norm of the weights": ["Multiline", ["grad_norm/.*"]],
-        "gradient norm at the penalty's points": ["Multiline", ["gradient_norm/.*"]],
-        "gradient norms, generator over discriminator": ["Multiline", ["health/grad_norm_ratio"]],
-        "real images against samples, and against held-out ones": [
-            "Multiline",
-            ["health/separation", "health/overfitting"],
-        ],
-        "spread of samples": [
-            "Multiline",
-            ["health/sample_std_ratio", "health/near_duplicates", "health/neighbour_ratio"],
-        ],
-        "weights": ["Multiline", ["health/clipped_weights", "health/ema_distance"]],
+        "score of real images": "score/real",
+        "score of samples": "score/fake",
+        "accuracy on real images": "accuracy/real",
+        "accuracy on samples": "accuracy/fake",
+        "accuracy on pairs": "accuracy/pairwise",
+        "accuracy on held-out images": "health/accuracy_held_out",
+        "gradient norm of the discriminator's weights": "grad_norm/discriminator",
+        "gradient norm of the generator's weights": "grad_norm/generator",
+        "gradient norm at the penalty's points": "gradient_norm/.*",
+        "separation of real images and samples": "health/separation",
+        "separation of training and held-out images": "health/overfitting",
+        "standard deviation of samples over that of real images": "health/sample_std_ratio",
+        "share of near-duplicates": "health/near_duplicates",
+        "distance between neighbours over that of real images": "health/neighbour_ratio",
+        "share of weights at the clipping bound": "health/clipped_weights",
+        "distance of the average from the generator": "health/ema_distance",
     },
     "speed": {
-        "images per second": ["Multiline", ["speed/images_per_second"]],
-        "share of time spent on data": ["Multiline", ["speed/data_wait_share"]],
+        "images per second": "speed/images_per_second",
+        "share of time spent on data": "speed/data_wait_share",
     },
 }
 KINDS = {bool: "bool_value", str: "string_value"}  # of settings in HParams; else number_value
@@ -61,8 +72,8 @@ END = ".end"  # of the event file that says how a run ended
 class Logger:
     """Holds every step once: what was logged at or after `purge_from` is superseded.
 
-    The event file is written here and now rather than by torch's SummaryWriter, whose thread would tell of a full disk
-    too late, and whose file names follow the clock, even when it was set back.
+    The event file is written directly rather than by torch's SummaryWriter, whose thread reports a full disk too late,
+    and whose file names follow the clock, even when it was set back.
     """
 
     def __init__(self, folder: Path, purge_from: int | None):
@@ -114,17 +125,17 @@ class Logger:
     def describe(self, hparams: Mapping[str, float | str | bool], metrics: Sequence[str] = ()) -> None:
         """At the start of a run: a session of TensorBoard's HParams in the same event file, and the layout.
 
-        No experiment is told of: TensorBoard would take the first that it finds for that of all runs, where it else
-        finds the settings that differ and the values that there are among all of them.
+        No experiment is written: TensorBoard would use the first one for all runs. Without one it collects the
+        settings that differ, and their values, from all runs.
         """
         values = {key: Value(**{KINDS.get(type(value), "number_value"): value}) for key, value in hparams.items()}
         self.event(summary=of_hparams(SESSION_START_INFO_TAG, session_start_info=SessionStartInfo(hparams=values)))
-        self.event(summary=custom_scalars(LAYOUT | layout_of(metrics)))
+        self.event(summary=custom_scalars(layout_of(metrics)))
 
     def conclude(self, success: bool) -> None:
         """At the end of a run: HParams shows how it went.
 
-        In a file of its own, which a session that goes on removes: of two such words TensorBoard believes the first.
+        In a file of its own, which a resumed session removes: of two endings TensorBoard uses the first.
         """
         status = SessionEndInfo(status=STATUS_SUCCESS if success else STATUS_FAILURE)
         with open(self.folder / f"{event_file(self.folder)}{END}", "xb") as file:
@@ -183,9 +194,12 @@ def of_hparams(tag: str, **content: Any) -> Summary:
 
 
 def layout_of(metrics: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
-    """A chart of each metric, of all splits."""
-    charts = {name: ["Multiline", [f"metric/(test/)?{re.escape(name)}$"]] for name in metrics}
-    return {"metrics": charts} if charts else {}
+    """A chart for each tag, since lines are named by their runs alone; one for all splits of a metric."""
+    own = {"metrics": {name: f"metric/(test/)?{re.escape(name)}" for name in metrics}} if metrics else {}
+    return {
+        category: {title: ["Multiline", [f"{tag}$"]] for title, tag in charts.items()}
+        for category, charts in (CHARTS | own).items()
+    }
 
 
 def event_file(folder: Path) -> str:
