@@ -23,6 +23,7 @@ from gan_runner.cli.entry import configuration, end, enter_alone, through_hydra
 from gan_runner.cli.naming import run_name
 from gan_runner.cli.places import CONF, OUTPUTS
 from gan_runner.errors import ConfigError
+from gan_runner.records.console import Terminal
 from gan_runner.storage.files import storing, write_atomically
 
 BENCHMARKS = OUTPUTS / ".benchmarks"
@@ -54,7 +55,7 @@ def carry_out(cfg: DictConfig, plan: Plan, command: str) -> None:
     file = BENCHMARKS / f"{name}.json"
     with storing(BENCHMARKS):
         write_atomically(file, lambda opened: opened.write(f"{json.dumps(result, indent=2)}\n".encode()))
-    print("\n".join([*report(result), "", *markdown(result), "", f"saved in {file}"]))
+    Terminal().show("\n".join([*report(result), "", *markdown(result), "", f"saved in {file}"]))
 
 
 def plan_of(arguments: Sequence[str]) -> tuple[Plan, list[str]]:

@@ -1,6 +1,7 @@
-"""The door to many runs: python -m gan_runner.compare outputs/* says what differs, what is better, and how surely.
+"""Comparison of runs: python -m gan_runner.compare outputs/* shows what differs, what is better, and how surely.
 
-A table in the terminal, and compare.md, compare.csv and compare.html beside the runs. Run folders are read, never run.
+A table in the terminal, and compare.md, compare.csv and compare.html beside the runs. Nothing in a run folder is
+executed.
 """
 
 import argparse
@@ -9,12 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gan_runner.comparison.curves import AXES, read_curves
 from gan_runner.comparison.page import page
 from gan_runner.comparison.ranking import Comparison, compare
-from gan_runner.comparison.records import Record, curves, once, read, run_folders
-from gan_runner.comparison.tables import clean, comma_separated, markdown, terminal
+from gan_runner.comparison.records import Record, once, read, run_folders
+from gan_runner.comparison.tables import clean, comma_separated, markdown, print_table
 from gan_runner.errors import ConfigError, nearest
-from gan_runner.records.console import silence
+from gan_runner.records.console import Terminal, show_error, silence
 from gan_runner.storage.files import write_atomically
 
 USUAL = ("loss/discriminator", "loss/generator")  # curves of every run
@@ -25,11 +27,11 @@ def main() -> None:
         options = options_of(sys.argv[1:])
         records = chosen(options)
         found = compare(records, options.by, options.select, options.split)
-        for line in terminal(found):
-            print(line)
-        print("\nwritten:", *(clean(path) for path in write(found, options)))
+        terminal = Terminal()
+        print_table(found, terminal)
+        terminal.show("\nwritten: " + " ".join(clean(path) for path in write(found, options)))
     except ConfigError as error:
-        print(clean(error), file=sys.stderr)
+        show_error(clean(error))
         sys.exit(error.exit_code)
     except BrokenPipeError:  # a program that has read enough, as head
         silence()
@@ -49,13 +51,13 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--split", help="of the metric: test (default where there is one) or validation")
     parser.add_argument("--tag", nargs="+", help=f"curves (default: the metric, {' '.join(USUAL)})")
-    parser.add_argument("--axis", choices=["steps", "images", "seconds"], default="steps", help="of the curves")
+    parser.add_argument("--axis", choices=AXES, default="steps", help="of the curves at first")
     parser.add_argument("--out", type=Path, help="folder for the files (default: the one that the runs are in)")
     return parser.parse_args(arguments)
 
 
 def warn(sentence: str) -> None:
-    print(clean(sentence), file=sys.stderr)
+    show_error(clean(sentence), "yellow")
 
 
 def chosen(options: argparse.Namespace) -> list[Record]:
@@ -98,14 +100,14 @@ def write(found: Comparison, options: argparse.Namespace) -> list[Path]:
     default = Path(os.path.commonpath([record.path.absolute().parent for record in found.records]))
     out: Path = options.out or Path(os.path.relpath(default))
     tags = tags_of(found, options.tag)
-    read_curves = {record.path: curves(record, tags, options.axis, warn) for record in found.records}
+    curves = {record.path: read_curves(record, tags, warn) for record in found.records}
     for tag in options.tag or ():
-        if not any(tag in each for each in read_curves.values()):
+        if not any(tag in each for each in curves.values()):
             warn(f"--tag {tag}: no run has logged it.")
     contents = {
         "compare.md": "\n".join(markdown(found)) + "\n",
         "compare.csv": comma_separated(found),
-        "compare.html": "\n".join(page(found, read_curves, tags, options.axis)) + "\n",
+        "compare.html": page(found, curves, tags, options.axis),
     }
     try:
         out.mkdir(parents=True, exist_ok=True)

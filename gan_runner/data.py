@@ -1,4 +1,4 @@
-"""The door to a dataset: python -m gan_runner.data dataset=... shows what it holds, without training.
+"""A dataset: python -m gan_runner.data dataset=... shows what it holds, without training.
 
 Counts by class and split, size, range, what is left out, where it is cached, and a grid of training images. It composes
 a configuration as training does; data that are absent are downloaded, and images are packed into the cache.
@@ -13,12 +13,14 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
+from rich.table import Table
 
 from gan_runner.assembly.objects import make_dataset
 from gan_runner.assembly.structure import check_structure
 from gan_runner.cli.entry import configuration, enter_alone, through_hydra
 from gan_runner.cli.places import CONF, OUTPUTS
 from gan_runner.dataset.images import ImageDataset
+from gan_runner.records.console import Terminal, table
 from gan_runner.records.grid import image_grid
 from gan_runner.records.identity import folder_name
 from gan_runner.storage.files import storing
@@ -38,11 +40,12 @@ def job(cfg: DictConfig) -> None:
     with through_hydra():
         config = configuration(cfg)
         typed = [each for each in HydraConfig.get().overrides.task if each.startswith("dataset")]
-        for line in report(config, OUTPUTS / ".datasets" / f"{folder_name(typed)}.png"):
-            print(line)
+        terminal = Terminal()
+        for content in report(config, OUTPUTS / ".datasets" / f"{folder_name(typed)}.png"):
+            terminal.show(content)
 
 
-def report(config: Mapping[str, Any], picture: Path) -> Iterator[str]:
+def report(config: Mapping[str, Any], picture: Path) -> Iterator[str | Table]:
     check_structure(config)
     data = make_dataset(config)
     spec, train = data.spec, data.split("train")
@@ -81,15 +84,15 @@ def cache(data: ImageDataset) -> str:
     return f"{'packed now into' if found.fresh else 'found in'} {found.folder}, {size / 1e6:,.1f} MB"
 
 
-def counts(data: ImageDataset) -> Iterator[str]:
+def counts(data: ImageDataset) -> Iterator[str | Table]:
     """Images of each class in each split."""
     assert data.labels is not None
     classes = data.spec.num_classes
     columns = [torch.bincount(data.labels[data.rows(name)], minlength=classes).tolist() for name in data.splits]
-    width = max(5, *(len(name) for name in data.spec.class_names[:MOST_CLASSES]))
-    yield f"\n{'class':<{width}}" + "".join(f"{name:>12}" for name in data.splits)
-    for number, name in enumerate(data.spec.class_names[:MOST_CLASSES]):
-        yield f"{name:<{width}}" + "".join(f"{column[number]:>12,}" for column in columns)
+    names = data.spec.class_names[:MOST_CLASSES]
+    rows = [(name, *(f"{column[number]:,}" for column in columns)) for number, name in enumerate(names)]
+    yield ""
+    yield table(("class", *data.splits), rows, numbers=tuple(data.splits))
     if classes > MOST_CLASSES:
         ranges = ", ".join(f"{name} {min(c):,} to {max(c):,}" for name, c in zip(data.splits, columns, strict=True))
         yield f"and {classes - MOST_CLASSES} more; images of a class: {ranges}"

@@ -33,6 +33,7 @@ from gan_runner.evaluation.selection import Evaluation
 from gan_runner.metric.inputs import CHUNK, Chunk, Pool
 from gan_runner.records import checkpoint
 from gan_runner.records.checkpoint import Checkpoint
+from gan_runner.records.console import Terminal, show_error, table
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.grid import tiled
 from gan_runner.records.identity import differences, flatten
@@ -47,7 +48,7 @@ def main() -> None:
     try:
         refuse_torchrun()
         find_users_classes()
-        with speaking():
+        with logging_on_stderr():
             options = checked(options_of(sys.argv[1:]))
             found = score_images(options) if options.images is not None else evaluate(options)
             if options.out is not None:
@@ -55,23 +56,23 @@ def main() -> None:
     except (ConfigError, NotWritten) as error:
         if traceback_wanted():
             raise
-        print(error, file=sys.stderr)
+        show_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted; what is printed above is stored.", file=sys.stderr)
+        show_error("interrupted; what is printed above is stored.")
         sys.exit(128 + signal.SIGINT)
 
 
 @contextlib.contextmanager
-def speaking() -> Iterator[None]:
-    """What takes long, and warnings, are told on stderr."""
-    log, voice = logging.getLogger("gan_runner"), logging.StreamHandler()
-    log.addHandler(voice)
+def logging_on_stderr() -> Iterator[None]:
+    """Long operations and warnings are logged on stderr."""
+    log, handler = logging.getLogger("gan_runner"), logging.StreamHandler()
+    log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
         yield
     finally:
-        log.removeHandler(voice)
+        log.removeHandler(handler)
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -82,8 +83,8 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--checkpoint", default="last", help="last (default), best, all or a step")
     parser.add_argument("--metric", nargs="+", metavar="NAME", help="choices of the group metric (default: the run's)")
     parser.add_argument("--split", default=REPORT, help="of real images: test (default), validation or train")
-    parser.add_argument("--n-fake", type=int, help="samples for every metric (default: as the run was told)")
-    parser.add_argument("--n-real", type=int, help="real images for every metric (default: as the run was told)")
+    parser.add_argument("--n-fake", type=int, help="samples for every metric (default: the run's setting)")
+    parser.add_argument("--n-real", type=int, help="real images for every metric (default: the run's setting)")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings such as metric.fid.weights="
     )
@@ -191,8 +192,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
             use_chosen(folder.checkpoints, which, restore)
             evaluation = take_metrics(run, options.split)
             assert evaluation is not None  # there are metrics
-            for line in table(f"{folder.path}, step {run.clock.steps}", evaluation):
-                print(line)
+            show(f"{folder.path}, step {run.clock.steps}", evaluation)
             with storing(folder.path):
                 store(folder, run, evaluation)
             results[str(run.clock.steps)] = as_json(evaluation)
@@ -233,7 +233,8 @@ def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
         scores.begin("last", step)
     other = scores.add(step, found.split, found.values, found.protocols)
     if other:
-        print(f"  (in metrics.jsonl alone; summary.json has them by another protocol: {', '.join(other)})")
+        names = ", ".join(other)
+        Terminal().show(f"  (in metrics.jsonl alone; summary.json has them by another protocol: {names})")
     folder.write_summary({**summary, "metrics": scores.content})
 
 
@@ -269,25 +270,26 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
         return Chunk(images[number * CHUNK : (number + 1) * CHUNK], None)
 
     found = evaluator(Pool(read, len(images)), None, options.split)
-    for line in table(f"{options.images}, {len(images)} images", found):
-        print(line)
+    show(f"{options.images}, {len(images)} images", found)
     return {str(options.images): as_json(found)}
 
 
 # ---- what is printed
 
 
-def table(title: str, found: Evaluation) -> Iterator[str]:
+def show(title: str, found: Evaluation) -> None:
     """Each value, and what it depends on."""
-    yield f"{title}, {found.split} split"
-    width = max(map(len, found.values), default=0)
+    terminal = Terminal()
+    terminal.show(f"{title}, {found.split} split")
+    rows = []
     for name, value in found.values.items():
         stamp = found.protocols[name]
         counts = [f"{stamp[key]} {key[2:]}" for key in ("n_real", "n_fake", "n_train") if key in stamp]
-        yield f"  {name:<{width}}  {value:>12.6g}   {', '.join([*counts, *looked_at_with(stamp)])}"
+        rows.append((name, f"{value:.6g}", ", ".join([*counts, *features_of(stamp)])))
+    terminal.show(table(("metric", "value", "protocol"), rows, numbers=("value",)))
 
 
-def looked_at_with(stamp: Mapping[str, Any]) -> list[str]:
+def features_of(stamp: Mapping[str, Any]) -> list[str]:
     if "features" not in stamp:
         return []
     accuracy = stamp.get("features_accuracy")

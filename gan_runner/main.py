@@ -28,13 +28,14 @@ from gan_runner.records.console import duration
 from gan_runner.records.folder import FolderOfAnother, RunFolder
 from gan_runner.records.groups import CHOICES, SETTINGS, check_groups
 from gan_runner.records.identity import flatten, identity, show
-from gan_runner.records.scores import Scores
+from gan_runner.records.scores import NETWORKS, REPORT, SELECTION, Scores
 from gan_runner.storage.files import storing
 
 if TYPE_CHECKING:
     from gan_runner.training.run import Run
 
 SHARED_SETTINGS = ("seed", "train.batch_size", "optimizer.lr", "loss.n_critic", "device.precision")
+MOST_SCORES = 4  # values in the last lines of a run
 OF_THE_MACHINE = ("dataset.root", "dataset.cache_dir", "dataset.path")  # may differ from rank to rank
 
 log = logging.getLogger("gan_runner")
@@ -152,9 +153,28 @@ def train(
         for verdict in run.health.verdicts():
             if verdict.alarm:
                 log.warning("  %s", verdict)
-        log.info("  samples    %s", folder.path / "samples")
-        log.info("  more       python -m gan_runner.sample %s", shlex.quote(str(folder.path)))
-        log.info("  curves     make board (tensorboard --logdir %s)", OUTPUTS)
+        for name, row in endings(run, folder).items():
+            log.info("  %-10s %s", name, row)
+
+
+def endings(run: "Run", folder: RunFolder) -> dict[str, str]:
+    """What a finished run is worth, and what can be typed next."""
+    scores, path = Scores(folder.read_summary().get("metrics")), shlex.quote(str(folder.path))
+    rows = {}
+    for which in NETWORKS:
+        values = {**scores.splits(which).get(SELECTION, {}), **scores.splits(which).get(REPORT, {})}
+        if shown := [f"{name} {value:.4g}" for name, value in values.items() if value is not None]:
+            rest = len(shown) - MOST_SCORES
+            more = f" and {rest} more" if rest > 0 else ""
+            rows[which] = f"{', '.join(shown[:MOST_SCORES])}{more} (step {scores.step(which)})"
+    if not rows and run.real.spec.num_classes and run.real.spec.value_range is not None:
+        rows["quality"] = f"python -m gan_runner.evaluate {path} --metric classifier_fid"
+    return rows | {
+        "samples": str(folder.path / "samples"),
+        "more": f"python -m gan_runner.sample {path}",
+        "curves": f"make board (tensorboard --logdir {OUTPUTS})",
+        "compare": f"python -m gan_runner.compare {shlex.quote(str(folder.path.parent))}/*",
+    }
 
 
 def recorded_threads(folder: RunFolder) -> int | None:

@@ -1,4 +1,4 @@
-"""The door to both networks: python -m gan_runner.networks [overrides] shows their layers and what an image costs.
+"""Both networks: python -m gan_runner.networks [overrides] shows their layers and what an image costs.
 
 It composes a configuration as training does, and trains and writes nothing (data that are absent are downloaded).
 An operation is one multiplication or one addition of a matrix product or a convolution, so a multiply-add is two;
@@ -13,6 +13,7 @@ from typing import Any
 import hydra
 import torch
 from omegaconf import DictConfig
+from rich.table import Table
 from torch import Tensor, nn
 
 from gan_runner.assembly.make import make
@@ -25,6 +26,7 @@ from gan_runner.cli.places import CONF
 from gan_runner.errors import ConfigError
 from gan_runner.nn.operations import counting
 from gan_runner.noise import Noise
+from gan_runner.records.console import Terminal, table
 
 BATCH = 2
 
@@ -36,10 +38,12 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(cfg: DictConfig) -> None:
     with through_hydra():
-        print("\n\n".join(views(configuration(cfg))))
+        terminal = Terminal()
+        for content in views(configuration(cfg)):
+            terminal.show(content)
 
 
-def views(config: Mapping[str, Any]) -> Iterator[str]:
+def views(config: Mapping[str, Any]) -> Iterator[str | Table]:
     """Of the generator and of the discriminator, as the loss prepares it."""
     check_structure(config)
     device, objective = make(config["device"], "device"), make(config["loss"], "loss")
@@ -48,11 +52,12 @@ def views(config: Mapping[str, Any]) -> Iterator[str]:
     objective.prepare(discriminator)
     z = latent.sample(Noise((config["seed"], "view"), BATCH, torch.device("cpu")))
     labels = torch.zeros(BATCH, dtype=torch.long) if spec.num_classes else None
-    yield view("generator", generator, z, labels)
-    yield view("discriminator", discriminator, torch.zeros(BATCH, *spec.shape), labels)
+    yield from view("generator", generator, z, labels)
+    yield ""
+    yield from view("discriminator", discriminator, torch.zeros(BATCH, *spec.shape), labels)
 
 
-def view(player: str, network: nn.Module, given: Tensor, labels: Tensor | None) -> str:
+def view(player: str, network: nn.Module, given: Tensor, labels: Tensor | None) -> Iterator[str | Table]:
     """A row for each layer, in the order in which they are used, and the totals."""
     sizes, shapes, modules = trainable(network), watched(network.eval()), dict(network.named_modules())
     try:
@@ -69,8 +74,10 @@ def view(player: str, network: nn.Module, given: Tensor, labels: Tensor | None) 
     sums = f"{sum(p.numel() for p in network.parameters()):,} parameters ({sizes.total():,} trainable)"
     if buffers := sum(buffer.numel() for buffer in network.buffers()):
         sums += f", {buffers:,} numbers in buffers"
-    head = ("layer", "class", "output", "trainable")
-    return "\n".join((f"{player}: {type(network).__name__}", *aligned([head, *rows]), sums, cost))
+    yield f"{player}: {type(network).__name__}"
+    yield table(("layer", "class", "output", "trainable"), rows, numbers=("output", "trainable"))
+    yield sums
+    yield cost
 
 
 def trainable(network: nn.Module) -> Counter[str]:
@@ -116,13 +123,6 @@ def operations(network: nn.Module, given: Tensor, labels: Tensor | None, backwar
         if backward:
             result.sum().backward()
     return int(counter.get_total_flops()) // BATCH
-
-
-def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    """Words to the left, numbers to the right."""
-    layer, kind, output, size = (max(map(len, column)) for column in zip(*rows, strict=True))
-    for row in rows:
-        yield f"{row[0]:<{layer}}  {row[1]:<{kind}}  {row[2]:>{output}}  {row[3]:>{size}}"
 
 
 if __name__ == "__main__":

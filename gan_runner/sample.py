@@ -21,6 +21,7 @@ from gan_runner.errors import ConfigError, nearest
 from gan_runner.evaluation.sampler import Sampler
 from gan_runner.metric.inputs import CHUNK
 from gan_runner.records.checkpoint import Checkpoint
+from gan_runner.records.console import Terminal, show_error
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.grid import image_grid, to_pixels
 from gan_runner.spec import ImageSpec
@@ -29,9 +30,9 @@ from gan_runner.spec import ImageSpec
 def main() -> None:
     try:
         refuse_torchrun()
-        print(write(options_of(sys.argv[1:])))
+        Terminal().show(str(write(options_of(sys.argv[1:]))))
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        show_error(error)
         sys.exit(error.exit_code)
 
 
@@ -56,7 +57,7 @@ def write(options: argparse.Namespace) -> Path:
         raise ConfigError(f"--count={options.count} must be at least 1.")
     step, sampler = load(options)
     if RunFolder(options.run).status() == "killed":
-        print(f"{options.run} was killed; its training command goes on from step {step}.", file=sys.stderr)
+        show_error(f"{options.run} was killed; its training command goes on from step {step}.", "yellow")
     spec = sampler.spec
     if options.format != "npz" and (spec.value_range is None or spec.channels not in (1, 3)):
         made = "points" if spec.value_range is None else f"images of {spec.channels} channels"

@@ -43,7 +43,7 @@ def test_a_folder_is_shown_with_its_classes_and_what_is_left_out(show: Command, 
         "splits    train 60",
         "left out  a/bad.png (no image of a known format)",
         "left out  .txt: 1",
-        "b              20",
+        "b         20",
     ):
         assert line in first.out.splitlines()
     assert "cache     packed now into" in first.out

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gan_runner import networks
 from gan_runner.networks import operations, view
+from gan_runner.records.console import Terminal
 from tests.conftest import SMALL, Answer, Command, make_run, some
 
 ROOT = Path(__file__).parents[1]
@@ -149,7 +150,9 @@ class Strange(nn.Module):
 
 
 def test_a_users_network_may_hold_its_parameters_as_it_likes():
-    lines = view("discriminator", Strange(), torch.zeros(networks.BATCH, 4, 1, 1), None).splitlines()
+    shown = view("discriminator", Strange(), torch.zeros(networks.BATCH, 4, 1, 1), None)
+    texts = [each if isinstance(each, str) else Terminal().lines_of(each) for each in shown]
+    lines = "\n".join(texts).splitlines()
     assert rows(lines) == [
         ["first", "Linear", "4", "20"],
         ["frozen", "Linear", "4", "0"],

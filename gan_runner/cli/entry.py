@@ -20,7 +20,7 @@ from gan_runner.cli.typed import check_typed
 from gan_runner.distributed.joining import standing
 from gan_runner.distributed.ranks import started
 from gan_runner.errors import ConfigError, Diverged, EndedElsewhere, NotWritten, RankLost, Stopped, SweepError
-from gan_runner.records.console import keep_files_off_closed_streams, silence
+from gan_runner.records.console import keep_files_off_closed_streams, show_error, silence
 
 ENDINGS = (ConfigError, Diverged, NotWritten, Stopped, EndedElsewhere, RankLost)
 
@@ -83,8 +83,7 @@ def end(error: BaseException, wanted: bool) -> None:
         raise error
     sentence = str(error if isinstance(error, ENDINGS) else explained(error, sys.argv[1:]))
     if sentence and standing().is_first_to_report(sentence):
-        with contextlib.suppress(OSError):  # a closed terminal
-            print(sentence, file=sys.stderr, flush=True)
+        show_error(sentence)
     sys.exit(getattr(error, "exit_code", ConfigError.exit_code))
 
 

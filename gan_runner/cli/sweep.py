@@ -1,4 +1,4 @@
-"""What becomes of the jobs of a sweep: noted as they begin, sentence at its end from their run folders."""
+"""What becomes of the jobs of a sweep: noted as they begin, shown in a table at the end."""
 
 import contextlib
 import fcntl
@@ -11,13 +11,14 @@ import socket
 import sys
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 from gan_runner.errors import Stopped
-from gan_runner.records.console import duration
+from gan_runner.records.console import Terminal, duration, show_error, table
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.scores import SELECTION, Scores
 from gan_runner.storage import lock
@@ -27,6 +28,7 @@ PLACE = "GAN_RUNNER_SWEEP"  # the variable by which jobs, in whatever process, k
 STOPPED = "stopped"  # the file there that tells them by which signal the sweep was stopped
 ENDINGS = {2: "refused", 3: "diverged"}  # by exit code; other failures are just that
 KILLED = 128 + signal.SIGKILL
+HEADS = ("job", "status", "steps", "time", "selected", "folder", "reason")
 FAILURES = ("refused", "diverged", "failed", "interrupted", "killed")
 LAUNCHERS = ("joblib", "submitit", "ray")
 GPUS = Path("/proc/driver/nvidia/gpus")  # of the machine, whatever a process is shown
@@ -45,7 +47,7 @@ class Job(NamedTuple):
 
 @contextlib.contextmanager
 def followed(outputs: Path) -> Iterator[None]:
-    """Around what may be a sweep: tells at the end what became of each job that has begun.
+    """Around what may be a sweep: shows at the end what became of each job that has begun.
 
     The exit code is that of a signal that ended it, else of the first job that failed.
     """
@@ -64,7 +66,7 @@ def followed(outputs: Path) -> Iterator[None]:
         code = KILLED
         killed = any(each.status == "killed" for each in jobs(place))
         sentence = "a job was killed; the same command goes on from its last checkpoint, and does what is missing."
-        print(sentence if killed else str(error).strip().split("\n")[0], file=sys.stderr, flush=True)
+        show_error(sentence if killed else str(error).strip().split("\n")[0])
     except SystemExit as ending:
         code = ending.code
     finally:
@@ -74,8 +76,7 @@ def followed(outputs: Path) -> Iterator[None]:
             code = 128 + stopping_signal(place)
         elif not isinstance(code, int) or code < 128:
             code = next((each.code for each in found if each.status in FAILURES), code)
-        for line in table(found):
-            print(line, flush=True)
+        show(found)
         shutil.rmtree(place, ignore_errors=True)
     if code:
         sys.exit(code)
@@ -197,7 +198,7 @@ def noted(number: int) -> Iterator[None]:
 
 
 def launcher_advice(kind: object) -> list[str]:
-    """submitit_local and Ray show a job no GPU unless they are sentence to, and device=auto then takes the CPU."""
+    """submitit_local and Ray show a job no GPU unless one is requested, and device=auto then takes the CPU."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == "" and GPUS.is_dir() and any(GPUS.iterdir())
     if not (is_elsewhere() and hidden and kind == "auto"):
         return []
@@ -254,22 +255,22 @@ def job(number: int, known: Mapping[str, Any]) -> Job:
     return Job(number, status, folder, summary, known["sentence"], known["code"])
 
 
-def table(found: Sequence[Job]) -> Iterator[str]:
-    """A line a job, after how many ended how."""
+def show(found: Sequence[Job]) -> None:
+    """How many jobs ended how, and a line for each."""
     if not found:
         return
-    counts = {status: sum(each.status == status for each in found) for status in dict.fromkeys(j.status for j in found)}
-    yield f"{len(found)} jobs: {', '.join(f'{count} {status}' for status, count in counts.items())}"
+    counts = Counter(each.status for each in found)
+    terminal = Terminal()
+    terminal.show(f"{len(found)} jobs: {', '.join(f'{count} {status}' for status, count in counts.items())}")
     rows = [cells(each) for each in found]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        yield "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+    shown = [n for n, _ in enumerate(HEADS) if any(row[n] for row in rows)]
+    terminal.show(table([HEADS[n] for n in shown], [[row[n] for n in shown] for row in rows]))
 
 
 def cells(each: Job) -> list[str]:
-    """Number, status, how far, the value that selects, the folder, and what went wrong."""
-    scores = Scores(each.summary.get("metrics"))
+    """As in HEADS."""
+    scores, summary = Scores(each.summary.get("metrics")), each.summary
     selected = [f"{by} {value:.5g}" for by, split, value in scores.selected() if split == SELECTION]
-    steps = f"{each.summary['steps']} steps in {duration(each.summary['seconds'])}" if "steps" in each.summary else ""
+    done = [str(summary["steps"]), duration(summary["seconds"])] if "steps" in summary else ["", ""]
     where = os.path.relpath(each.folder.path) if each.folder is not None else ""
-    return [f"#{each.number}", each.status, steps, "".join(selected), ": ".join(filter(None, [where, each.sentence]))]
+    return [str(each.number), each.status, *done, "".join(selected), where, each.sentence]

@@ -80,7 +80,7 @@ def usual(records: Sequence[Record], notes: list[str]) -> str:
 
 
 def reported(name: str, records: Sequence[Record]) -> str:
-    """The split that a metric is told of: test, where any run has it."""
+    """The split whose values are compared: test, where any run has it."""
     return REPORT if any(record.scores.has(REPORT, name) for record in records) else SELECTION
 
 

@@ -1,6 +1,5 @@
 """What the files of run folders say. They may come from anyone: nothing is executed, nothing is taken to be whole."""
 
-import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -10,8 +9,6 @@ from glob import glob
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from gan_runner.errors import ConfigError
 from gan_runner.records.folder import RunFolder
@@ -24,7 +21,6 @@ LARGEST = 1e100  # values beyond it are no numbers: their squares would not be f
 DEPTH = 3  # folders below one that is no run, in which runs are looked for
 
 Warn = Callable[[str], None]  # takes a sentence on what is left out
-Curve = tuple[np.ndarray, np.ndarray]  # x and y
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,61 +199,3 @@ def once(records: Iterable[Record], warn: Warn) -> list[Record]:
         if kept is not record:
             warn(f"{record.path} is left out: it has the configuration and the seed of {kept.path}.")
     return sorted(furthest.values(), key=lambda each: str(each.path))
-
-
-# ---- curves
-
-
-def curves(record: Record, tags: Iterable[str], axis: str, warn: Warn) -> dict[str, Curve]:
-    """Tag -> values over steps, images or seconds, from metrics.jsonl."""
-    wanted: dict[str, dict[float, float]] = {tag: {} for tag in tags}
-    places = {0.0: (0.0, 0.0)}  # step -> images, seconds
-    for step, line in lines(record.path / "metrics.jsonl", warn):
-        if axis != "steps" and number(line.get("progress/images")) is not None:
-            places[step] = place(line, *places[next(reversed(places))])
-        for tag, values in wanted.items():
-            value = number(line.get(tag))
-            if value is not None:
-                values[step] = value
-    if axis != "steps" and len(places) == 1:
-        warn(f"{record.path / 'metrics.jsonl'} has no progress/images; this run has no curves over {axis}.")
-        return {}
-    known = sorted(places)
-    along = [places[step][axis == "seconds"] for step in known]
-    found: dict[str, Curve] = {}
-    for tag, values in wanted.items():
-        if values:
-            steps = np.array(sorted(values))
-            x = steps if axis == "steps" else np.interp(steps, known, along)
-            found[tag] = x, np.array([values[step] for step in steps])
-    return found
-
-
-def place(line: dict[str, Any], images_before: float, seconds_before: float) -> tuple[float, float]:
-    """Images and seconds at a log line: `speed/seconds`, or what the images since the line before took."""
-    images, seconds = float(line["progress/images"]), number(line.get("speed/seconds"))
-    if seconds is None:
-        rate = number(line.get("speed/images_per_second"))
-        seconds = seconds_before + ((images - images_before) / rate if rate else 0.0)
-    return images, seconds
-
-
-def lines(path: Path, warn: Warn) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Step and content of each."""
-    damaged = 0
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for text in file:
-                try:
-                    line = json.loads(text)
-                except (ValueError, RecursionError):
-                    line = None
-                step = number(line.get("step")) if isinstance(line, dict) else None
-                if step is None:
-                    damaged += 1
-                else:
-                    yield step, line
-    except OSError as error:
-        warn(f"{path} cannot be read ({error.strerror}); this run has no curves.")
-    if damaged:
-        warn(f"{path}: {damaged} line{'s are' if damaged > 1 else ' is'} damaged and left out.")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from gan_runner.comparison.objective import Objective
 from gan_runner.comparison.records import Record
 from gan_runner.errors import ConfigError
@@ -107,14 +109,14 @@ def configuration(record: Record) -> str:
 
 def varying(records: Sequence[Record]) -> list[str]:
     """Settings that differ between configurations."""
-    keys = dict.fromkeys(key for record in records for key in record.shown)
-    return [key for key in keys if len({record.shown.get(key) for record in records}) > 1]
+    frame = pd.DataFrame([record.shown for record in records])
+    return list(frame.columns[frame.nunique(dropna=False) > 1])
 
 
 def columns_of(records: Sequence[Record]) -> list[str]:
     """The choices of groups that differ, what was typed, and what differs within equal choices.
 
-    A loss brings other settings with it; what follows from a choice is told where all differences are.
+    A loss brings other settings with it; what follows from a choice is listed under the settings that differ.
     """
     choices = [group for group in COLUMNS if len({show(record.hparams.get(group, ...)) for record in records}) > 1]
     different, typed = varying(records), {key for record in records for key in record.hparams}

@@ -1,19 +1,17 @@
-"""The comparison in characters: a table for the terminal, Markdown, and one line a run as CSV."""
+"""The comparison as text: a table for the terminal, Markdown, and CSV with one line a run."""
 
-import csv
-import io
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+
+import pandas as pd
 
 from gan_runner.comparison.ranking import Comparison, all_that_varies, conclusions, some, unlike
 from gan_runner.comparison.records import Record
 from gan_runner.comparison.rows import Row, Spread, short_names, varying
+from gan_runner.records import console
+from gan_runner.records.console import Terminal
 from gan_runner.records.identity import show
 from gan_runner.records.scores import NETWORKS, mapping
 
-WIDTH = 120  # columns of the terminal
-GAP = 2
-NARROWEST = 12  # a column of settings that is cut for width
 ENVIRONMENT = ("device", "device_kind", "precision", "threads", "ranks", "python", "gan_runner", "torch", "git_commit")
 COSTS = ("steps", "images", "seconds", "images_per_second", "peak_memory_mb", "rollbacks")
 
@@ -72,38 +70,23 @@ def average(row: Row, key: str) -> float | None:
 # ---- the terminal
 
 
-def terminal(found: Comparison) -> Iterator[str]:
-    """At most WIDTH columns wide; what that leaves out is listed in sentences."""
+def print_table(found: Comparison, terminal: Terminal) -> None:
+    """A table that fits into the terminal; sentences list what is left out."""
     heads, rows = table(found)
-    heads, rows, dropped = narrowed(heads, [[clean(cell) for cell in row] for row in rows], len(found.columns) or 1)
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    yield line(heads, widths)
-    lines = iter(rows)
-    for number, part in enumerate(found.parts()):
-        if number:
-            yield "-" * min(WIDTH, sum(widths) + GAP * (len(widths) - 1))
-        for _ in part:
-            yield line(next(lines), widths)
-    for sentence in (*dropped, *remarks(found)):
-        yield from textwrap.wrap(clean(sentence), WIDTH, subsequent_indent="  ")
+    rows = [[clean(cell) for cell in row] for row in rows]
+    heads, rows, left_out = narrowed(heads, rows, len(found.columns) or 1, terminal.width)
+    lines, between = iter(rows), ["---"] * len(heads)
+    parts = [[next(lines) for _ in part] for part in found.parts()]
+    terminal.show(console.table(heads, [*parts[0], *(row for part in parts[1:] for row in (between, *part))]))
+    for sentence in (*left_out, *remarks(found)):
+        terminal.show(clean(sentence))
 
 
-def expendable(rows: Sequence[Sequence[str]], settings: int) -> int:
-    """The last column of the settings without which as many rows can be told apart; else the last."""
-
-    def distinct(without: int | None = None) -> int:
-        return len({tuple(row[column] for column in range(1, settings + 1) if column != without) for row in rows})
-
-    return next((column for column in range(settings, 0, -1) if distinct(column) == distinct()), settings)
-
-
-def line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return (" " * GAP).join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
-def narrowed(heads: list[str], rows: list[list[str]], settings: int) -> tuple[list[str], list[list[str]], list[str]]:
-    """Fewer and narrower columns, and sentences on what is not there. settings: columns of them, after the rank."""
-    names, heads, rows = list(heads), list(heads), [list(row) for row in rows]
+def narrowed(
+    heads: list[str], rows: list[list[str]], settings: int, columns: int
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Fewer columns, and sentences on those that are left out. settings: columns of them, after the rank."""
+    heads, rows = list(heads), [list(row) for row in rows]
     sentences, hidden = [], []
     for head in ("device", "status"):  # what all rows share takes no column
         shared = {row[place(heads, head)] for row in rows}
@@ -111,33 +94,29 @@ def narrowed(heads: list[str], rows: list[list[str]], settings: int) -> tuple[li
             sentences.append(f"all: {head} {shared.pop()}")
             remove(heads, rows, place(heads, head))
     for head in ("device", "peak MB", "images/s"):
-        if too_wide(heads, rows) and head in heads[settings + 1 :]:
+        if width(heads, rows) > columns and head in heads[settings + 1 :]:
             hidden.append(head)
             remove(heads, rows, place(heads, head))
-    for column in range(settings, 0, -1):
-        narrow(heads, rows, column)
-    while too_wide(heads, rows) and settings > 1:
+    while width(heads, rows) > columns and settings > 1:
         column = expendable(rows, settings)
-        hidden.append(names.pop(column))
+        hidden.append(heads[column])
         remove(heads, rows, column)
         settings -= 1
-    for head in ("status", "against the best"):
-        if head in heads[settings + 1 :]:
-            narrow(heads, rows, place(heads, head))
     return heads, rows, sentences + [f"no room for {some(hidden)}: see compare.md"] * bool(hidden)
+
+
+def expendable(rows: Sequence[Sequence[str]], settings: int) -> int:
+    """The last column of the settings without which as many rows can be distinguished; else the last."""
+
+    def distinct(without: int | None = None) -> int:
+        return len({tuple(row[column] for column in range(1, settings + 1) if column != without) for row in rows})
+
+    return next((column for column in range(settings, 0, -1) if distinct(column) == distinct()), settings)
 
 
 def place(heads: Sequence[str], head: str) -> int:
     """Of the last with this name: a setting may be called so, too."""
     return len(heads) - 1 - heads[::-1].index(head)
-
-
-def narrow(heads: list[str], rows: list[list[str]], column: int) -> None:
-    """Cuts what is long in a column, where the table is too wide."""
-    width = max(len(cells[column]) for cells in (heads, *rows))
-    room = max(NARROWEST, width - too_wide(heads, rows))
-    for cells in (heads, *rows):
-        cells[column] = cut(cells[column], room)
 
 
 def remove(heads: list[str], rows: list[list[str]], place: int) -> None:
@@ -146,14 +125,10 @@ def remove(heads: list[str], rows: list[list[str]], place: int) -> None:
         del row[place]
 
 
-def too_wide(heads: list[str], rows: list[list[str]]) -> int:
-    """By how many characters."""
+def width(heads: list[str], rows: list[list[str]]) -> int:
+    """Characters of the widest line."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    return max(0, sum(widths) + GAP * (len(widths) - 1) - WIDTH)
-
-
-def cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return sum(widths) + len(console.GAP) * (len(widths) - 1)
 
 
 def remarks(found: Comparison) -> Iterator[str]:
@@ -179,11 +154,11 @@ def markdown(found: Comparison) -> Iterator[str]:
     yield from (f"- {clean(sentence)}" for sentence in remarks(found))
     keys = all_that_varies(found)
     if keys:
-        yield "\n## What differs\n"
+        yield "\n## Settings that differ\n"
         yield from markdown_table(["", *keys], [[row.label, *differing(row, keys)] for row in found.rows])
     sentences = [(run.path.name, each) for row in found.rows for run in row.runs for each in run.verdicts()]
     if sentences:
-        yield "\n## Verdicts that stand\n"
+        yield "\n## Verdicts at the end\n"
         yield from (
             f"- {clean(name)}, {clean(each.get('kind', ''))}: {clean(each.get('sentence', ''))}"
             for name, each in sentences
@@ -207,12 +182,7 @@ def comma_separated(found: Comparison) -> str:
     """One line a run, with every value that it has."""
     keys = dict.fromkeys([*found.columns, *varying(found.records)])
     lines = [values_of(row, run, keys) for row in found.rows for run in row.runs]
-    heads = dict.fromkeys(key for each in lines for key in each)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(heads), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return str(pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n"))
 
 
 def values_of(row: Row, run: Record, keys: Iterable[str]) -> dict[str, object]:

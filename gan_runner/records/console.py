@@ -1,75 +1,146 @@
-"""The terminal: one live line of progress where there is a terminal, plain lines elsewhere."""
+"""The terminal, drawn by rich: one live line of progress, tables and log lines; plain lines in a pipe or a file."""
 
 import contextlib
 import logging
 import multiprocessing
 import os
-import shutil
 import sys
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rich.console import Console
+from rich.control import Control
+from rich.segment import ControlType
+from rich.table import Table
+from rich.text import Text
 
 GAP = "  "
+UNBOUNDED = 100_000  # columns outside a terminal: nothing is cut or wrapped there
+BAR = (8, 40)  # columns of the progress bar
+STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
-class Console(logging.Handler):
-    """Prints log records to stdout; those with `fields` are progress, which a terminal shows in one line.
+@dataclass(frozen=True)
+class Progress:
+    """What the live line shows: the most important field first, since a narrow terminal shows only the beginning."""
 
-    A worker of a parallel sweep shares its terminal with others: it prints plain lines that begin with the run's name.
-    What cannot be printed is left out, and so is all that follows it. Where the reader left (`| head`), who listens
-    is called; BrokenPipeError where nobody does.
+    share: float  # of the run that is done
+    fields: Sequence[str]
+
+
+class Terminal(Console):
+    """stdout or stderr. What cannot be written is left out, and so is all that follows it.
+
+    Where the reader is gone (`| head`) the listeners are called; BrokenPipeError where there is none.
     """
 
     listeners: ClassVar[list[Callable[[], None]]] = []
 
+    def __init__(self, stderr: bool = False):
+        stream = sys.stderr if stderr else sys.stdout
+        self.live = stream is not None and stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+        width = None if self.live else UNBOUNDED
+        super().__init__(stderr=stderr, width=width, force_terminal=self.live, highlight=False, markup=False)
+
+    def show(self, content: Any, **options: Any) -> None:
+        """A text, of which nothing is wrapped or cut, or a table, which is as wide as its content or the terminal."""
+        try:
+            if isinstance(content, Table) and not self.live:
+                content = self.lines_of(content)
+            self.print(content, soft_wrap=isinstance(content, str | Text), emoji=False, **options)
+        except BrokenPipeError:
+            raise
+        except OSError:  # a full device, a closed terminal
+            silence(self.file)
+
+    def lines_of(self, drawn: Table) -> str:
+        """Without the spaces at the ends of lines."""
+        with self.capture() as found:
+            self.print(drawn)
+        return "\n".join(line.rstrip() for line in found.get().splitlines())
+
+    def on_broken_pipe(self) -> None:
+        silence(self.file)
+        if not self.listeners:
+            raise BrokenPipeError
+        for listener in self.listeners:
+            listener()
+
+    def show_live(self, progress: Progress) -> None:
+        """In the line where the cursor is, without an end of line."""
+        self.show(live_line(progress, self.width - 1), end="")
+
+    def erase_line(self) -> None:
+        with contextlib.suppress(OSError):
+            self.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+
+
+class LogHandler(logging.Handler):
+    """Prints log records to stdout; those with `progress` are one live line in a terminal.
+
+    A worker of a parallel sweep shares its terminal with others: it prints plain lines that begin with the run's name.
+    """
+
     def __init__(self) -> None:
         super().__init__()
         self.worker = multiprocessing.current_process().name != "MainProcess"
-        self.live = sys.stdout is not None and sys.stdout.isatty() and not self.worker
-        self.width = 0  # of the line of progress that the cursor stands behind
+        self.pending = False  # is the cursor behind a live line?
 
     def emit(self, record: logging.LogRecord) -> None:
-        fields: list[str] | None = getattr(record, "fields", None)
-        if fields is not None and self.live:
-            line = fit(fields, shutil.get_terminal_size().columns - 1)
-            end = ""
-        else:
-            name = getattr(record, "run", "")
-            line = f"{name}{GAP if name else ''}{record.getMessage()}" if self.worker else record.getMessage()
-            end = "\n"
-        clear = "\r" + " " * self.width + "\r" if self.width else ""
-        self.width = len(line) if not end else 0
-        try:
-            self.write(f"{clear}{line}{end}")
-        except BrokenPipeError:
-            silence()
-            if not self.listeners:
-                raise
-            for listener in self.listeners:
-                listener()
-        except OSError:  # a full device, a closed terminal
-            silence()
-
-    def write(self, text: str) -> None:
-        if sys.stdout is not None:  # closed before the start
-            sys.stdout.write(text)
-            sys.stdout.flush()
+        terminal, progress = Terminal(), getattr(record, "progress", None)
+        if self.pending:
+            terminal.erase_line()
+        self.pending = progress is not None and terminal.live and not self.worker
+        if self.pending and progress is not None:
+            terminal.show_live(progress)
+            return
+        name = getattr(record, "run", "") if self.worker else ""
+        terminal.show(f"{name}{GAP if name else ''}{record.getMessage()}", style=STYLES.get(record.levelno))
 
 
-def fit(fields: list[str], columns: int) -> str:
+def live_line(progress: Progress, columns: int) -> Text:
+    """A bar between the first field and as many of the others as fit."""
+    first, *rest = progress.fields
+    width = max(BAR[0], min(BAR[1], columns // 5))
+    done = round(width * progress.share)
+    bar = ("━" * done, "bar.complete"), ("─" * (width - done), "bar.back")
+    line = Text.assemble(first, GAP, *bar, GAP, fit(rest, columns - len(first) - 2 * len(GAP) - width))
+    line.truncate(columns)
+    return line
+
+
+def fit(fields: Sequence[str], columns: int) -> str:
     """The first fields that fit into a line."""
-    line = fields[0]
-    for field in fields[1:]:
-        if len(line) + len(GAP) + len(field) > columns:
+    line = ""
+    for field in fields:
+        longer = f"{line}{GAP}{field}" if line else field
+        if len(longer) > columns:
             break
-        line += GAP + field
-    return line[:columns]
+        line = longer
+    return line
 
 
-def silence() -> None:
-    """Whatever is printed from now on, by whomever, goes nowhere."""
+def table(heads: Iterable[str], rows: Iterable[Sequence[object]], numbers: Sequence[str] = ()) -> Table:
+    """Heads and rows of cells without borders; the columns named in `numbers` are aligned to the right."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), header_style="bold")
+    for head in heads:
+        drawn.add_column(head, justify="right" if head in numbers else "left", overflow="fold")
+    for cells in rows:
+        drawn.add_row(*(Text(str(cell)) for cell in cells))
+    return drawn
+
+
+def show_error(sentence: object, style: str = "red") -> None:
+    """One sentence on stderr."""
+    with contextlib.suppress(BrokenPipeError):
+        Terminal(stderr=True).show(str(sentence), style=style)
+
+
+def silence(stream: Any = None) -> None:
+    """Whatever is written to the stream (stdout) from now on, by anyone, goes nowhere."""
     with contextlib.suppress(OSError, ValueError):  # a stream without a file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
 def keep_files_off_closed_streams() -> None:

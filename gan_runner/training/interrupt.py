@@ -6,7 +6,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from gan_runner.errors import RankLost
-from gan_runner.records.console import Console
+from gan_runner.records.console import Terminal
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 REQUEUEING = (signal.SIGUSR1, signal.SIGUSR2)  # what schedulers send ahead of a time limit or a preemption
@@ -30,7 +30,7 @@ class Interrupt:
             for number in {*STOPPING, *(n for n in REQUEUEING if is_a_schedulers(signal.getsignal(n)))}:
                 if not (number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):  # nohup
                     self.previous[number] = signal.signal(number, self.ask)
-        Console.listeners.append(self.reader_left)
+        Terminal.listeners.append(self.reader_left)
         return self
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
@@ -60,7 +60,7 @@ class Interrupt:
             self.previous[self.signum](self.signum, None)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        Console.listeners.remove(self.reader_left)
+        Terminal.listeners.remove(self.reader_left)
         if kind is not RankLost:  # then torchrun is about to send SIGTERM, and there is a word to say before the end
             self.restore()
 

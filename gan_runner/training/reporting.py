@@ -13,7 +13,7 @@ import yaml
 
 from gan_runner.errors import NotWritten
 from gan_runner.records import points
-from gan_runner.records.console import duration
+from gan_runner.records.console import GAP, Progress, duration
 from gan_runner.records.environment import environment
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.grid import image_grid
@@ -23,6 +23,7 @@ from gan_runner.records.scores import Scores, finite
 from gan_runner.storage.files import storing
 from gan_runner.training.run import Run
 from gan_runner.training.showcase import fixed_samples, scene
+from gan_runner.training.stopwatch import Pace
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Reporter:
         self.environment = environment(run.device)
         self.last: dict[str, float] = {}
         self.scores = Scores()
+        self.pace = Pace()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -101,12 +103,13 @@ class Reporter:
 
     def show_progress(self, values: Mapping[str, float]) -> None:
         """One line, the most important first, since a narrow terminal shows only the beginning."""
-        clock, done = self.run.clock, self.run.clock.progress()
+        clock, done = self.run.clock, min(1.0, self.run.clock.progress())
+        left = self.pace.left(clock.seconds, done)
         fields = [f"step {clock.steps}", f"{100 * done:.0f} %"]
-        fields += [f"{duration(clock.seconds * (1 / done - 1))} left"] if 0 < done < 1 else []
+        fields += [f"{duration(left)} left"] if left is not None else []
         fields += [f"{values['speed/images_per_second']:.0f} images/s"]
         fields += [f"{name} {values[tag]:.4g}" for tag, name in SHOWN.items() if tag in values]
-        log.info("  ".join(fields), extra={"fields": fields, "run": self.folder.path.name})
+        log.info(GAP.join(fields), extra={"progress": Progress(done, fields), "run": self.folder.path.name})
 
     def judge_health(self, values: Mapping[str, float]) -> None:
         """Verdicts that change. A line at an end off the cadence counts for none: a longer run has no such line."""

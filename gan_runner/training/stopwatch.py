@@ -2,10 +2,29 @@
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterator
 
 from gan_runner.game.batches import Batches
 from gan_runner.game.clock import Clock
+
+WINDOW = 120.0  # seconds of training over which the pace is averaged
+LEAST = 3.0  # seconds before it is known
+
+
+class Pace:
+    """How long a run will last, from how far it came in the last minutes of training."""
+
+    def __init__(self) -> None:
+        self.marks: deque[tuple[float, float]] = deque()
+
+    def left(self, seconds: float, share: float) -> float | None:
+        """Seconds until the end, given seconds of training and the share of the run that is done; None: not known."""
+        self.marks.append((seconds, share))
+        while len(self.marks) > 2 and self.marks[1][0] <= seconds - WINDOW:
+            self.marks.popleft()
+        spent, done = seconds - self.marks[0][0], share - self.marks[0][1]
+        return (1 - share) * spent / done if spent >= LEAST and done > 0 and share < 1 else None
 
 
 class Stopwatch:

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_runner.records.console import Console
+from gan_runner.records.console import LogHandler, Progress, Terminal, table
 from gan_runner.training.interrupt import Interrupt
 from tests.conftest import SMALL
 
@@ -30,7 +31,7 @@ class Refusing(io.StringIO):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(5, "Input/output error")])
 def test_what_cannot_be_printed_is_left_out(monkeypatch: pytest.MonkeyPatch, error: OSError):
-    console = Console()
+    console = LogHandler()
     monkeypatch.setattr(sys, "stdout", Refusing(error))
     console.emit(RECORD)
     console.emit(RECORD)
@@ -38,11 +39,11 @@ def test_what_cannot_be_printed_is_left_out(monkeypatch: pytest.MonkeyPatch, err
 
 def test_a_stream_that_was_closed_before_the_start_is_none(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdout", None)
-    Console().emit(RECORD)
+    LogHandler().emit(RECORD)
 
 
 def test_a_reader_that_leaves_asks_a_training_to_stop_and_ends_anything_else(monkeypatch: pytest.MonkeyPatch):
-    console = Console()
+    console = LogHandler()
     monkeypatch.setattr(sys, "stdout", Refusing(BrokenPipeError(32, "Broken pipe")))
     with Interrupt() as interrupt:
         console.emit(RECORD)
@@ -61,6 +62,53 @@ def test_a_closed_terminal_asks_to_stop_unless_nohup_ignores_it():
         os.kill(os.getpid(), signal.SIGHUP)
         assert interrupt.signum is None
     signal.signal(signal.SIGHUP, before)
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+LINE = logging.LogRecord("gan_runner", logging.INFO, "", 0, "step 1200  24 %  38 s left  D 1.2", (), None)
+LINE.progress = Progress(0.24, ["step 1200", "24 %", "38 s left", "12800 images/s", "D 1.2", "G 0.9"])
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(60, 4), (100, 6), (200, 6)])
+def test_a_terminal_has_one_live_line_that_fits(monkeypatch: pytest.MonkeyPatch, columns: int, shown: int):
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    handler = LogHandler()
+    for record in (LINE, LINE, RECORD):
+        handler.emit(record)
+    first, second, last = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).split("\r\x1b[2K")
+    assert first == second
+    assert len(first.rstrip()) < columns
+    assert re.sub(r"\s*[━─]+\s*", "  ", first).split("  ") == LINE.progress.fields[:shown]
+    assert last == "a line\n"
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Screen], ids=["a pipe", "a dumb terminal"])
+def test_elsewhere_lines_are_plain_and_whole(monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO]):
+    monkeypatch.setattr(sys, "stdout", screen := stream())
+    monkeypatch.setenv("TERM", "dumb")
+    text = f"[a long] line: {':smile:':300}."
+    record = logging.LogRecord("gan_runner", logging.WARNING, "", 0, text, (), None)
+    for each in (LINE, record):
+        LogHandler().emit(each)
+    assert screen.getvalue() == f"{LINE.getMessage()}\n{record.getMessage()}\n"
+
+
+def test_a_table_has_the_width_of_its_content_and_no_spaces_at_the_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdout", screen := io.StringIO())
+    Terminal().show(table(("name", "n", "why"), [("[a]", 1, "x" * 150), ("b" * 9, 22, "")], numbers=("n",)))
+    assert screen.getvalue().splitlines() == [
+        "name        n  why",
+        f"[a]         1  {'x' * 150}",
+        "bbbbbbbbb  22",
+    ]
 
 
 BEGUN = "until grep -qs 'step 5 ' outputs/a/train.log; do sleep 0.1; done"
