@@ -122,7 +122,7 @@ def grown(sizes: Mapping[str, tuple[str, ...]], asked: Plan) -> Iterator[dict[st
 
 
 def ranked(count: int, seconds: float) -> dict[str, Any]:
-    """The speed that a run's own summary tells, of so many processes on this machine; its start is not counted."""
+    """The speed in a run's own summary, of so many processes on this machine; its start is not counted."""
     with tempfile.TemporaryDirectory() as folder:
         limits = (f"train.total_seconds={seconds}", "name=ranks")
         launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count))
@@ -134,8 +134,9 @@ def ranked(count: int, seconds: float) -> dict[str, Any]:
         row = {"to": str(count), "overrides": list(RANKED)}
         if done.returncode != 0 or not summary.exists():
             return row | {"error": f"failed with exit code {done.returncode}"}
-        told = json.loads(summary.read_text())
-    return row | {"images_per_second": spread([told["images_per_second"]]), "peak_memory_mb": told["peak_memory_mb"]}
+        content = json.loads(summary.read_text())
+    images, memory = content["images_per_second"], content["peak_memory_mb"]
+    return row | {"images_per_second": spread([images]), "peak_memory_mb": memory}
 
 
 def tell(name: str, found: Sequence[Mapping[str, Any]]) -> None:

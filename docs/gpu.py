@@ -39,7 +39,7 @@ SPEED, TESTS = 0.48, 0.95  # after which the speeds, and then the tests, are cut
 OVERTIME = 20.0  # seconds for the variant that is being measured then
 TOO_LATE = "left out: the time was over"
 TRAINING = 120.0  # seconds
-GRACE = 15.0  # seconds in which what was told to stop may say what it did
+GRACE = 15.0  # seconds in which a process that was asked to stop may report what it did
 TIMED = "tests/test_gpu.py::test_housekeeping_is_cheap_on_a_gpu"  # it wants the GPU for itself
 LAPS, QUICK = Plan(0.4, 3), Plan(0.01, 1)
 SYNTHETIC = ("dataset=synthetic",)
@@ -174,7 +174,7 @@ def measure_way(way: str, device: str, quick: bool, seconds: float) -> Iterator[
             continue
         try:
             row |= alone(overrides, QUICK if quick else LAPS)
-        except Exception as error:  # noqa: BLE001 (what one variant breaks is told, and the others are measured)
+        except Exception as error:  # noqa: BLE001 (the failure of one variant is reported, and the others are measured)
             row |= {"error": f"{type(error).__name__}: {first_line(error)}"}
         taken = time.perf_counter() - start
         yield row
@@ -227,13 +227,13 @@ def tested(check: Check, name: str, chosen: Sequence[str], seconds: float) -> di
         "exit_code": process.returncode,
         "cut_short": cut,
         "seconds": time.perf_counter() - began,
-        "told": next((line for line in reversed(lines) if re.search(r"\d+ (passed|failed|skipped)", line)), None),
+        "result": next((line for line in reversed(lines) if re.search(r"\d+ (passed|failed|skipped)", line)), None),
         "failures": [line for line in lines if line.startswith(("FAILED", "ERROR"))],
     }
 
 
 def ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """By itself within so many seconds; else it is told to stop."""
+    """By itself within so many seconds; else it is asked to stop."""
     try:
         process.wait(max(seconds, 1.0))
         return True
@@ -285,7 +285,7 @@ def end_training(check: Check, process: subprocess.Popen[bytes]) -> None:
     check.found["training"] = found
 
 
-# ---- how it is told
+# ---- the report
 
 
 def report(found: Mapping[str, Any]) -> Iterator[str]:
@@ -302,7 +302,7 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: target {beside_it['target']:,} images/s, {measured}"
     training = found["training"]
     for name, tests in (("timed test", found["timed_test"]), ("tests", found["tests"])):
-        yield f"{name}: {tests['told']}{' (cut short)' if tests['cut_short'] else ''}"
+        yield f"{name}: {tests['result']}{' (cut short)' if tests['cut_short'] else ''}"
         yield from tests["failures"]
     summary = training.get("summary", {})
     yield (

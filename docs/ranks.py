@@ -50,7 +50,7 @@ def made(overrides: tuple[str, ...], ranks: Ranks) -> Run:
 
 
 def work(rank: int, count: int, port: int, orders: Connection) -> None:
-    """One process: builds what it is told to and takes steps, with its share of two threads."""
+    """One process: builds the given configuration and takes steps, with its share of two threads."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if count > 1:

@@ -231,7 +231,7 @@ MISTAKES = {
     "too few samples": (["--n-fake", "1"], ["n_fake=1 must be at least 2"]),
     "fewer samples than neighbours": (["--n-fake", "3", "--metric", "density_coverage", "--n-real", "4"], ["k=5"]),
     "too many real images": (["--n-real", "999", "--metric", "pixel_fid"], ["n_real=999", "180 images of the test"]),
-    "classes of a generator without": (["--metric", "conditional"], ["metric.conditional", "told none"]),
+    "classes of a generator without": (["--metric", "conditional"], ["metric.conditional", "takes no class"]),
     "an error of no classifier": (["--metric", "test_error"], ["metric.test_error", "loss=semi_supervised"]),
     "a file that cannot be written": (["--metric", "pixel_fid", "--out", "/dev/null/x"], ["--out=/dev/null/x"]),
 }  # fmt: skip

@@ -46,7 +46,7 @@ def construct(node: Any, path: str, runtime: Config) -> Any:
 
 
 def call(target: Callable[..., Any], path: str, settings: Config, runtime: Config) -> Any:
-    """target(settings, runtime), what its constructor refuses told as a mistake in the setting at `path`."""
+    """target(settings, runtime), what its constructor refuses as a ConfigError that names the setting at `path`."""
     parameters, hints = signature(target)
     converted = {key: convert(value, hints.get(key))[0] for key, value in settings.items()}
     taken = {key: value for key, value in runtime.items() if key in parameters}

@@ -74,7 +74,7 @@ def count_parameters(node: Config, path: str, **runtime: Any) -> int:
     try:
         with torch.device("meta"):
             return sum(parameter.numel() for parameter in make(node, path, **runtime).parameters())
-    except ConfigError:  # told when the network is made
+    except ConfigError:  # reported when the network is made
         return 0
 
 

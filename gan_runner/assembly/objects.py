@@ -50,7 +50,7 @@ def make_player(config: Config, name: str, network: nn.Module, schedule: Any, de
         raise ConfigError(f"{path}.lr={rate} must be 0 (which holds the {name}) or more.")
     scheduled = make_schedules(node, path)
     first, last = ({key: now(value, Progress(step, 1)) for key, value in scheduled.items()} for step in (0, END))
-    if scheduled:  # what the end may not be is told before the beginning
+    if scheduled:  # an end that is not allowed is refused before the start
         make({**node, **last}, path, params=[torch.zeros(1)])
     optimizer = make({**node, **first}, path, params=network.parameters())
     return Player(name, network, optimizer, schedule, device, scheduled)

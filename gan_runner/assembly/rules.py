@@ -95,7 +95,7 @@ def labels_reach_both_players(run: Run) -> Iterator[str]:
     if conditional in ([True, False], [False, True]):
         knows, ignores = ("generator", "discriminator") if conditional[0] else ("discriminator", "generator")
         yield (
-            f"model.{knows} is told the labels and model.{ignores} is not, so that they mean nothing; set "
+            f"model.{knows} takes the labels and model.{ignores} does not, so that they mean nothing; set "
             f"model.{ignores}.conditioning=one_hot (or another), or model.{knows}.conditioning=none."
         )
 

@@ -55,7 +55,7 @@ class Streak(NamedTuple):
 
 
 class Health:
-    """Is told every log line, and answers with the verdicts that change. Keeps the lines of PERSISTENCE steps."""
+    """Takes every log line and returns the verdicts that change. Keeps the lines of PERSISTENCE steps."""
 
     def __init__(self, facts: Facts):
         self.facts = facts

@@ -16,7 +16,7 @@ EPSILON = 1e-15  # of MiFID's denominator
 
 
 class OneNearestNeighbour(NamedTuple):
-    accuracy: float  # .5 where real and fake cannot be told apart, 1 where they lie apart, towards 0 where copied
+    accuracy: float  # .5 where real and fake cannot be distinguished, 1 where they lie apart, towards 0 where copied
     real: float  # of the real ones: share whose nearest other is real
     fake: float  # of the fake ones: share whose nearest other is fake
 

@@ -254,7 +254,7 @@ class Conditional:
 
     def unfit(self, subject: Subject) -> str:
         if not (subject.conditional and subject.labelled):
-            return "asks whether samples are of the class that was asked for, and this generator is told none"
+            return "measures whether samples are of the requested class, and this generator takes no class"
         return ""
 
     def __call__(self, view: View) -> dict[str, float]:

@@ -110,6 +110,6 @@ class LinearProbe:
 
     def __call__(self, view: View) -> dict[str, float]:
         train, held_out = view.train(self.n_train), view.real(self.n_real)
-        # a conditional discriminator is told one class for all, or its features would give the answer away
+        # a conditional discriminator gets one class for all images, or its features would contain the answer
         seen = [view.players().features(each.images, torch.zeros_like(each.labels)) for each in (train, held_out)]
         return {"linear_probe": linear_probe(seen[0], train.labels, seen[1], held_out.labels)}

@@ -73,7 +73,7 @@ class MLPDiscriminator(Discriminator):
     output: score; of an autoencoder with the same widths back to the images absolute_error or squared_error; or, where
     the classes are the score (Salimans et al. 2016, Odena 2016), classes or classes_and_fake.
     conditioning: none, one_hot, embedding, projection or classifier.
-    minibatch: none, stddev or discrimination, what the head is told of the other samples.
+    minibatch: none, stddev or discrimination, how the head sees the other samples.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from gan_runner.errors import NotWritten
 
 @contextlib.contextmanager
 def storing(folder: Path) -> Iterator[None]:
-    """What the operating system refuses within it is told as one sentence, and is no bug."""
+    """What the operating system refuses within it becomes NotWritten, one sentence without a traceback."""
     try:
         yield
     except OSError as error:

@@ -96,5 +96,5 @@ def test_a_classifier_needs_classes(overrides: tuple[str, ...], words: str):
 
 @pytest.mark.parametrize(("told", "deaf"), [("generator", "discriminator"), ("discriminator", "generator")])
 def test_labels_for_one_player_alone_are_refused(told: str, deaf: str):
-    with pytest.raises(ConfigError, match=f"model.{told} is told the labels and model.{deaf} is not"):
+    with pytest.raises(ConfigError, match=f"model.{told} takes the labels and model.{deaf} does not"):
         make_run(*SMALL, f"model.{told}.conditioning=one_hot")
