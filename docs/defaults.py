@@ -1,8 +1,7 @@
-"""Every stock loss with two networks on two datasets, by default settings at equal cost: docs/defaults.md.
+"""Every stock loss with two networks on two datasets, by default settings at equal cost.
 
 python docs/defaults.py measure    the steps that each loss makes in the seconds of its cell, on an idle machine
 python docs/defaults.py run        trains what is missing, with one thread; `run mlp_mnist 0` a cell and a seed alone
-python docs/defaults.py page       writes the tables
 
 Steps and results of the runs are kept in docs/results/defaults.json, eight samples of each run in
 docs/images/defaults_MODEL_DATASET.png. The budget is in steps, so that other work on the machine changes no result.
