@@ -18,7 +18,7 @@ class Meter:
 
     def add(self, stats: Stats) -> None:
         tags = tuple(stats)
-        values = torch.stack([value.float() for value in stats.values()])
+        values = torch.stack(list(stats.values())).float()
         self.sums[tags] = self.sums[tags] + values if tags in self.sums else values
         self.counts[tags] = self.counts.get(tags, 0) + 1
 

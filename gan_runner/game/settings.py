@@ -1,6 +1,7 @@
 """How long a run is, in what batches it is computed, and how often it reports: the group `train`."""
 
 import bisect
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -29,12 +30,13 @@ class End(NamedTuple):
 
     def progress(self, steps: int, images: int, seconds: float) -> float:
         """Share of the run that is done; 1 or more at its end, 0 where nothing ends it."""
-        return max(self.shares(steps, images, seconds).values(), default=0.0)
+        totals = zip(self, (steps, images, seconds), strict=False)  # without patience
+        return max((done / total for total, done in totals if total), default=0.0)
 
     def shares(self, steps: int, images: int, seconds: float) -> dict[str, float]:
         """Of each total that there is, the share that is done."""
-        done = dict(zip(TOTALS, (steps, images, seconds), strict=True))
-        return {name: done[name] / total for name in TOTALS if (total := getattr(self, name))}
+        totals = zip(TOTALS, self, (steps, images, seconds), strict=False)
+        return {name: done / total for name, total, done in totals if total}
 
     def out_of_patience(self, without_gain: int) -> bool:
         return self.patience is not None and without_gain >= self.patience
@@ -89,7 +91,7 @@ class Settings:
             if isinstance(value, int | float) and not value >= least:
                 raise ValueError(f"{field.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
 
-    @property
+    @functools.cached_property
     def end(self) -> End:
         return End(self.total_steps, self.total_images, self.total_seconds, self.patience)
 

@@ -1,13 +1,12 @@
 """What is measured of both networks at a log line, beside what the steps between two lines tell."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
-from torch.nn.utils import get_total_norm
 
 from gan_runner.augment.augmented import augmented
 from gan_runner.dataset.images import ImageDataset
@@ -58,7 +57,9 @@ class Probe:
         self.held_out = self.batches(dataset.split("validation"), batch_size, seed) if held_out else []
         real = torch.cat([batch.images for batch in self.real])
         self.real_deviation = float(deviation(real))
-        self.start = {name: float(get_total_norm(weights)) for name, weights in self.weights().items()}
+        networks = {"generator": generator, "discriminator": discriminator}
+        self.weights = {name: list(network.parameters()) for name, network in networks.items()}
+        self.start = {name: float(norm(weights)) for name, weights in self.weights.items()}
         self.typical = float(neighbour_distances(real).median())
         self.pictures = self.real[0].images[0, 0].numel() > 1  # else points
         self.typical_smoothed = float(neighbour_distances(smoothed(real)).median())
@@ -118,23 +119,18 @@ class Probe:
                 values["health/accuracy_held_out"] = (scored["held_out"] > 0).float().mean()
         return values
 
-    def weights(self) -> dict[str, list[Tensor]]:
-        networks = {"generator": self.generator, "discriminator": self.discriminator}
-        return {name: list(network.parameters()) for name, network in networks.items()}
-
     def of_weights(self) -> dict[str, Tensor]:
         values = {
-            f"health/weight_growth/{name}": get_total_norm(weights) / self.start[name]
-            for name, weights in self.weights().items()
+            f"health/weight_growth/{name}": norm(weights) / self.start[name]
+            for name, weights in self.weights.items()
             if self.start[name] > 0
         }
         if isinstance(self.average.half_life_images, Schedule) or self.average.half_life_images > 0:
             averaged, live = self.average.averaged, self.average.live
-            apart = [one - other for one, other in zip(averaged, live, strict=True)]
-            values["health/ema_distance"] = over(get_total_norm(apart), get_total_norm(live))
+            values["health/ema_distance"] = over(norm(torch._foreach_sub(averaged, live)), norm(live))
         constraint = self.objective.constraint
         if isinstance(constraint, WeightClipping):
-            weights = list(self.discriminator.parameters())
+            weights = self.weights["discriminator"]
             at_bound = torch.stack([(weight.abs() >= constraint.bound).sum() for weight in weights]).sum()
             values["health/clipped_weights"] = at_bound / sum(weight.numel() for weight in weights)
         return values
@@ -149,6 +145,12 @@ def ratios(values: dict[str, float], observed: Mapping[str, float]) -> dict[str,
     if all(math.isfinite(norm) for norm in norms) and norms[1] > 0:
         values["health/grad_norm_ratio"] = norms[0] / norms[1]
     return values
+
+
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Of all their elements."""
+    whole: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    return whole
 
 
 def deviation(images: Tensor) -> Tensor:

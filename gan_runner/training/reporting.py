@@ -54,7 +54,7 @@ class Reporter:
     def __init__(self, run: Run, folder: RunFolder, config: Mapping[str, Any], origin: Origin):
         self.run, self.folder, self.config, self.origin = run, folder, config, origin
         self.ranks = run.device.ranks
-        self.environment = environment(run.device)
+        self.environment, self.config_hash = environment(run.device), config_hash(config)
         self.last: dict[str, float] = {}
         self.scores = Scores()
         self.pace = Pace()
@@ -180,7 +180,7 @@ class Reporter:
                 "images_per_second": round(clock.images / clock.seconds, 1) if clock.seconds else None,
                 "peak_memory_mb": round(run.device.peak_memory_mb(), 1),
                 "seed": run.seed,
-                "config_hash": config_hash(self.config),
+                "config_hash": self.config_hash,
                 "command": self.origin.command,
                 "last": finite(self.last),
                 "metrics": self.scores.content,
