@@ -139,7 +139,7 @@ def assign(config: dict[str, Any], setting: str) -> None:
     try:
         config[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting} cannot be read as YAML; quote what is special.") from error
+        raise ConfigError(f"--set {setting} cannot be read as YAML; put special characters in quotes.") from error
 
 
 def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
 def check_split(split: str, splits: Mapping[str, int]) -> None:
     there = [name for name, size in splits.items() if size]
     if split not in there:
-        raise ConfigError(f"--split={split} is none of the splits that have images: {', '.join(there)}.")
+        raise ConfigError(f"--split={split} is no split that has images; choose one of {', '.join(there)}.")
 
 
 def every(folder: RunFolder, which: str) -> list[str]:
@@ -249,7 +249,7 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
         overrides = [f"dataset={options.dataset}", *(each for each in options.set if each.startswith("dataset."))]
         config = compose(overrides)
     else:
-        raise ConfigError("--images wants something to compare with: a run folder, or --dataset mnist.")
+        raise ConfigError("--images needs real images to compare with: a run folder, or --dataset mnist.")
     config = configured(options, config)
     device = make_device(config, ALONE)
     device.configure()

@@ -274,11 +274,11 @@ def test_a_run_that_is_being_trained_is_running(compare, write):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (([1.0], [2.0]), "n = 1: nothing can be said"),
+        (([1.0], [2.0]), "n = 1: no conclusion"),
         (([1.0, 1.1], [2.0, 2.1, 2.2]), "n = 2: too few to say"),
         (([1.0, 3.0, 5.0], [2.0, 4.0, 6.0]), "within spread (p=0.57)"),
         (([1.0, 1.1, 1.2], [9.0, 9.1, 9.2]), "worse (p=7e-08)"),
-        (([1.0, 1.0, 1.0], [2.0, 2.0, 2.0]), "no spread between seeds: nothing can be said"),
+        (([1.0, 1.0, 1.0], [2.0, 2.0, 2.0]), "no spread between seeds: no conclusion"),
     ],
 )
 def test_how_sure_a_difference_is(compare, write, values, words: str):

@@ -327,5 +327,5 @@ def test_a_run_that_is_killed_is_told_as_such(tmp_path: Path, caplog: pytest.Log
     assert folder.status() == "killed"
     caplog.set_level("INFO", "gan_runner")
     train_in(folder.path, *SMALL, *EVERY, "train.total_steps=9")
-    assert "ended without a word" in caplog.text
+    assert "ended without a message" in caplog.text
     assert folder.status() == "completed"

@@ -246,7 +246,7 @@ def test_what_is_no_run_or_has_nothing_to_measure_is_said_so(evaluate, plain: Ru
     check(evaluate(tmp_path / "nothing"), "is no run folder")
     check(evaluate(plain.path), "no metrics of its own", "--metric classifier_fid")
     check(evaluate(), "name a run folder")
-    check(evaluate("--images", tmp_path), "--images wants something to compare with")
+    check(evaluate("--images", tmp_path), "--images needs real images to compare with")
     shutil.copytree(plain.path, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()

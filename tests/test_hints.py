@@ -89,7 +89,7 @@ SENTENCES = {
         ["loss=gan,wgan"],
         "loss=gan,wgan is several values, each of which is a run of a sweep: python -m",
     ),
-    "a name that is not Latin": (["dataset=image_folder", "dataset.path=фото"], "letters beyond a to z wants quotes"),
+    "a name that is not Latin": (["dataset=image_folder", "dataset.path=фото"], "letters beyond a to z needs quotes"),
     "512 pixels for r3gan": (
         ["model=r3gan_small", "dataset=synthetic", "dataset.height=512", "dataset.width=512", "dataset.count=20"],
         "set dataset.size=256 where",

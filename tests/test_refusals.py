@@ -197,7 +197,7 @@ TOGETHER: list[tuple[list[str], list[str]]] = [
     (["metric=pixel_precision_recall", "metric.pixel_precision_recall.k=0"], ["k=0 must be at least 1"]),
     (["metric=classifier_score", "metric.n_fake=5"], ["splits=10 must be between 1 and n_fake=5"]),
     (["metric=classifier_fid", "dataset=synthetic", "dataset.num_classes=0"], ["needs labels", "pixel_ metric"]),
-    (["metric=[fid]", "dataset=ring8", "model=toy"], ["looks at pictures", "dataset has points"]),
+    (["metric=[fid]", "dataset=ring8", "model=toy"], ["needs images", "dataset has points"]),
     (["metric=parzen", "dataset=ring8", "model=toy"], ["pixels from 0 to 1", "dataset has points"]),
     (["metric=memorization", "dataset=ring8", "model=toy"], ["draws new ones for ever"]),
     (

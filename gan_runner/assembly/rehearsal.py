@@ -76,7 +76,7 @@ def blame(player: Player, term: Adversarial, error: Exception) -> str:
     if not player.trainable:
         return (
             f"model.{player.name}: every weight of {type(player.network).__name__} is frozen, so that it cannot "
-            f"learn; leave requires_grad on, and hold it with optimizer.{player.name}.lr=0 if that is wanted."
+            f"learn; leave requires_grad on, and hold it with optimizer.{player.name}.lr=0 if that is intended."
         )
     found = loss_of(term, player.name)
     if found is not None:

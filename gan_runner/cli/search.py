@@ -98,7 +98,9 @@ def check(sweeper: DictConfig, typed: Sequence[str]) -> None:
     if sweeper.n_trials < 1:
         raise ConfigError(f"hydra.sweeper.n_trials={sweeper.n_trials} must be at least 1.")
     if not searched:
-        raise ConfigError("a search needs what to search over: 'optimizer.lr=tag(log,interval(1e-5,1e-2))', say.")
+        raise ConfigError(
+            "a search needs a setting to search over, for example 'optimizer.lr=tag(log,interval(1e-5,1e-2))'."
+        )
     if "seed" in searched:
         raise ConfigError("a search over seed finds the luckiest; leave it fixed, and train the best with new seeds.")
 

@@ -51,7 +51,7 @@ def one_sentence(error: BaseException, settings: Callable[[], Iterable[str]] = n
     kept = " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See ")))
     if isinstance(error, OverrideParseException):
         kept = kept.removeprefix("LexerNoViableAltException: ")
-        kept += """; a value with blanks, commas, brackets, ~ or letters beyond a to z wants quotes within quotes: """
+        kept += """; a value with blanks, commas, brackets, ~ or letters beyond a to z needs quotes within quotes: """
         kept += """'key="value"'."""
     return kept
 

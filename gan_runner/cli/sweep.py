@@ -204,7 +204,7 @@ def launcher_advice(kind: object) -> list[str]:
         return []
     return [
         "the launcher shows this job no GPU: hydra.launcher.gpus_per_node=N (submitit_local) or "
-        "+hydra.launcher.ray.remote.num_gpus=1 (ray); device=cpu says that none is wanted."
+        "+hydra.launcher.ray.remote.num_gpus=1 (ray); set device=cpu for jobs that need none."
     ]
 
 

@@ -97,11 +97,11 @@ def compare_with_first(rows: Sequence[Row], which: str) -> None:
     for place, row in enumerate(others):
         fewest = min(len(each.values[which].values) for each in (first, row))
         if fewest < FEWEST:
-            row.compare(f"n = {fewest}: nothing can be said" if fewest == 1 else f"n = {fewest}: too few to say")
+            row.compare(f"n = {fewest}: no conclusion" if fewest == 1 else f"n = {fewest}: too few to say")
             continue
         found = welch(first.values[which].values, row.values[which].values)
         if found is None:
-            row.compare("no spread between seeds: nothing can be said")
+            row.compare("no spread between seeds: no conclusion")
         else:
             tested[place] = found
     highest = 0.0
@@ -173,9 +173,7 @@ def conclusions(found: Comparison) -> list[str]:
         if within:
             sentences.append(f"the difference from {first.label} is within the spread of the seeds: {some(within)}")
         if few:
-            sentences.append(
-                f"nothing can be said of the difference from {first.label}, for want of seeds: {some(few)}"
-            )
+            sentences.append(f"too few seeds to judge the difference from {first.label}: {some(few)}")
         if tests := len(worse + within):
             count = f"{tests} comparison{'s' * (tests > 1)}"
             sentences.append(f"by Welch's t-test at {SIGNIFICANT}, with Holm's correction for {count}")

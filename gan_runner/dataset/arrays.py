@@ -89,7 +89,7 @@ def found_or_downloaded(name: str, root: str, folder: Path, files: str, fetch: C
         remove_empty(absent)
         reason = str(error).split("\n")[0]
         if not reason or isinstance(error, LookupError | AssertionError):
-            reason = "a file there is of another kind, perhaps a page that was saved in its place"
+            reason = "a file is of another kind, perhaps a web page that was saved under its name"
         raise ConfigError(
             f"dataset.root={root}: {name} is not whole in {folder} and was not downloaded ({reason}); put {files} "
             f"there, or name the folder that has them with dataset.root= or GAN_RUNNER_DATA."

@@ -229,7 +229,9 @@ class Archive:
             raise self.refused(str(error).split("\n")[0]) from error
 
     def refused(self, what: str) -> ConfigError:
-        return ConfigError(f"dataset.path={self.root} is an archive that is not read: {what}; make it anew without.")
+        return ConfigError(
+            f"dataset.path={self.root} is an archive of a kind that cannot be read: {what}; make it again without."
+        )
 
     def open(self, found: Found) -> BinaryIO:
         assert found.entry is not None

@@ -39,7 +39,7 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.over:
-            return f"over: what stood since step {self.since}: {self.sentence}"
+            return f"over: this was so since step {self.since}: {self.sentence}"
         return f"{'alarm' if self.alarm else 'note'}: {self.sentence}"
 
     def summary(self) -> dict[str, str | int]:

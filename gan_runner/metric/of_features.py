@@ -21,9 +21,9 @@ def unfit(features: str, subject: Subject) -> str:
     if features == "classifier" and not subject.labelled:
         return "needs labels to train a classifier on, which dataset does not have; use a pixel_ metric"
     if features not in ("pixels", "auto") and not subject.pictures:
-        return "looks at pictures, and dataset has points; use a pixel_ metric or modes"
+        return "needs images, and dataset has points; use a pixel_ metric or modes"
     if features in SOURCES and subject.spec.channels not in (1, 3):
-        return f"looks at gray or colour images, and dataset has {subject.spec.channels} channels; use a pixel_ metric"
+        return f"needs gray or colour images, and dataset has {subject.spec.channels} channels; use a pixel_ metric"
     return ""
 
 
@@ -65,7 +65,7 @@ class FrechetDistance(OfFeatures):
             if found.rows <= len(found.mean):
                 view.warn(
                     f"{self.named('fid')}: {kind}={found.rows} images do not determine the covariance of "
-                    f"{len(found.mean)} features; the value says more of their number than of their quality, use more."
+                    f"{len(found.mean)} features; the value depends more on their number than on quality; use more."
                 )
         return {self.named("fid"): frechet_distance(real, fake)}
 

@@ -177,12 +177,10 @@ class Memorization:
 
     def unfit(self, subject: Subject) -> str:
         if subject.endless:
-            return "looks for training images, and this dataset draws new ones for ever"
+            return "needs a fixed set of training images, and this dataset always draws new ones"
         for split in subject.splits.keys() - {"train"}:
             if subject.splits[split] and subject.repeats(split):
-                return (
-                    f"wants images that are held out, and all of the {split} split are training images; hold others out"
-                )
+                return f"needs held-out images, and the {split} split holds training images alone; hold others out"
         return unfit_features(self.features, subject)
 
     def __call__(self, view: View) -> dict[str, float]:

@@ -34,7 +34,9 @@ class Checkpoints:
             return
         self.run.schedules.check_length(self.run.clock)
         if summary.get("status") == "running":
-            log.warning("the process before ended without a word (killed?); what it did after its checkpoint is redone")
+            log.warning(
+                "the previous process ended without a message (killed?); steps after its checkpoint are repeated"
+            )
         log.info("going on from step %d", self.run.clock.steps)
         self.reporter.go_on_from(summary)
         before = {key: summary.get("environment", {}).get(key) for key in COMPARED}
