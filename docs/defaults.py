@@ -29,10 +29,10 @@ RECORDS = HERE / "results" / "defaults.json"
 LOSSES = choices_of("loss")
 SEEDS = (0, 1, 2)
 SECONDS = {  # of training with one thread, for a cell
-    ("mlp", "digits"): 30,
-    ("mlp", "mnist"): 70,
-    ("dcgan", "digits"): 50,
-    ("dcgan", "mnist"): 130,
+    ("mlp", "digits"): 20,
+    ("mlp", "mnist"): 60,
+    ("dcgan", "digits"): 30,
+    ("dcgan", "mnist"): 150,
 }
 MEASURED = 5  # seconds in which the steps of a loss are counted
 METRICS = ("metric=[classifier_fid,classifier_precision_recall,modes]", "metric.n_fake=2000")
