@@ -33,9 +33,7 @@ def slowness() -> float:
 
 @pytest.mark.long
 @pytest.mark.parametrize("overrides", [["loss=gan"], ["loss=wgan_gp"]], ids=lambda overrides: overrides[0])
-def test_housekeeping_costs_at_most_four_percent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
-):
+def test_housekeeping_costs_at_most_four_percent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]):
     spent, step = [], Run.step
 
     def timed(run: Run) -> dict:
