@@ -199,7 +199,7 @@ TOGETHER: list[tuple[list[str], list[str]]] = [
     (["metric=classifier_fid", "dataset=synthetic", "dataset.num_classes=0"], ["needs labels", "pixel_ metric"]),
     (["metric=[fid]", "dataset=ring8", "model=toy"], ["needs images", "dataset has points"]),
     (["metric=parzen", "dataset=ring8", "model=toy"], ["pixels from 0 to 1", "dataset has points"]),
-    (["metric=memorization", "dataset=ring8", "model=toy"], ["draws new ones for ever"]),
+    (["metric=memorization", "dataset=ring8", "model=toy"], ["always draws new ones"]),
     (
         ["metric=sliced_wasserstein", "metric.sliced_wasserstein.pyramid=true", "dataset=ring8", "model=toy"],
         ["pyramid=false"],

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -110,8 +111,7 @@ def real(*arguments: str) -> tuple[int, str, str]:
 
 def table(out: str) -> Counter[str]:
     """How many jobs ended how, by the lines under the heading."""
-    rows = [line.split("  ") for line in out.splitlines() if line.startswith("#")]
-    return Counter([word for word in row if word][1].strip() for row in rows)
+    return Counter(match[1] for match in re.finditer(r"^\d+ {2,}(\S+(?: \S+)*)", out, re.MULTILINE))
 
 
 COMPLETED = {"finished before": 7, "completed": 3, "diverged": 1, "refused": 1}

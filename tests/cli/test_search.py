@@ -105,7 +105,7 @@ def test_a_trial_that_diverges_does_not_end_the_search(command: Command):
             id="no trials",
             marks=pytest.mark.long,
         ),
-        pytest.param([*SEARCH, "optimizer.lr=1e-3"], "what to search over", id="nothing to search over"),
+        pytest.param([*SEARCH, "optimizer.lr=1e-3"], "a setting to search over", id="nothing to search over"),
         pytest.param([*SEARCH, "seed=range(0,3)"], "finds the luckiest", id="seeds to search over"),
         pytest.param(
             [*SEARCH, "hydra.sweeper.storage=x"],

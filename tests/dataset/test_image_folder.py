@@ -245,7 +245,7 @@ REFUSED = {
     "a drive": (lambda tmp: write_zip(tmp / "a.zip", {"C:\\b.png": PNG}), "leads out"),
     "an encrypted archive": (encrypted, "'a.png' is encrypted"),
     "a link in an archive": (linked, "'a.png' is a link"),
-    "an archive cut short": (cut_short, "dataset.path=.*is an archive that is not read"),
+    "an archive cut short": (cut_short, "dataset.path=.*is an archive of a kind that cannot be read"),
     "an archive with one name twice": (twice, "'a.png' is in it twice"),
     "a link that leaves the folder": (link_that_leaves, "b.png is a link that leaves the folder"),
     "a link to a folder outside": (folder_link_that_leaves, "b is a link that leaves the folder"),
