@@ -116,6 +116,7 @@ def evaluator_of(
         conditional=bool(getattr(generator, "conditional", False)),
         classifies=objective.semi_supervised,
         estimate=objective.adversarial.estimate,
+        packed=config["model"].get("pack", 1) > 1,
     )
     precision = "tf32" if device.precision == "tf32" else "fp32"
     origin = {"weights": "ema" if settings.averages else "live", "precision": precision}

@@ -11,6 +11,7 @@ from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
 from gan_runner.errors import ConfigError
 from gan_runner.game.settings import Settings
+from gan_runner.model.packing import Packed, packed_spec
 from gan_runner.nn.normalisation import Normalisation
 from gan_runner.noise import Noise
 from gan_runner.protocols import DataDependent
@@ -41,7 +42,9 @@ def initialize(real: ImageDataset, *networks: nn.Module) -> None:
 
 def make_network(config: Config, player: str, spec: ImageSpec, latent: Any, device: Device) -> nn.Module:
     """One network, if there is memory for it, its weights normalised if that is wanted."""
-    path, node = f"model.{player}", config["model"][player]
+    path, node, pack = f"model.{player}", config["model"][player], config["model"].get("pack", 1)
+    packed = player == "discriminator" and pack > 1
+    spec = packed_spec(spec, pack) if packed else spec
     device.require_memory(path, COPIES * FLOAT * count_parameters(node, path, spec=spec, latent=latent))
     device.seed(config["seed"], "initialization", player)
     network: nn.Module = make(node, path, spec=spec, latent=latent)
@@ -49,8 +52,20 @@ def make_network(config: Config, player: str, spec: ImageSpec, latent: Any, devi
         raise ConfigError(f"{path}={type(network).__name__} is no network; derive it from torch.nn.Module.")
     if any(layer._forward_pre_hooks for layer in network.modules()):
         complete(network, player, spec, latent)
+    if packed:
+        check_unlabelled(network, pack)
+        network = Packed(network, pack)
     call(Normalisation, "model.weights", config["model"].get("weights", {}), {}).normalise(player, network)
     return network
+
+
+def check_unlabelled(discriminator: nn.Module, pack: int) -> None:
+    """ConfigError for a discriminator that takes labels: the images of a pack would need one label."""
+    if getattr(discriminator, "conditional", False):
+        raise ConfigError(
+            f"model.pack={pack} needs a discriminator without labels, and model.discriminator="
+            f"{type(discriminator).__name__} takes them; set model.pack=1, or model.discriminator.conditioning=none."
+        )
 
 
 @torch.no_grad()

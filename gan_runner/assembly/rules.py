@@ -14,6 +14,7 @@ from gan_runner.errors import ConfigError, nearest
 from gan_runner.game.player import Player
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.penalty import GradientPenalty
+from gan_runner.model.packing import Packed
 from gan_runner.nn.coupling import batch_coupled
 from gan_runner.nn.sync_norm import SyncBatchNorm
 from gan_runner.records.scores import SELECTION
@@ -40,6 +41,21 @@ def batches_divide(run: Run) -> Iterator[str]:
             )
 
 
+def packs_divide(run: Run) -> Iterator[str]:
+    network, cuts = run.discriminator.network, run.device.ranks.count * run.settings.accumulate
+    if not isinstance(network, Packed):
+        return
+    if run.objective.semi_supervised:
+        yield f"model.pack={network.pack} needs a loss without classes, since a pack has several; use 1."
+    for name in ("batch_size", "generator_batch_size"):
+        size = getattr(run.settings, name)
+        if size % (network.pack * cuts):
+            yield (
+                f"train.{name}={size} does not divide into packs of model.pack={network.pack}; use a multiple of "
+                f"{network.pack * cuts}."
+            )
+
+
 def penalties_see_single_samples(run: Run) -> Iterator[str]:
     coupled = batch_coupled(run.discriminator.network)
     names = [name for name, penalty in run.objective.penalties.items() if penalty.per_sample]
@@ -55,6 +71,8 @@ def penalties_see_single_samples(run: Run) -> Iterator[str]:
 def cure_of(player: Player, layer: nn.Module) -> str:
     """What takes a layer away that couples the batch."""
     network = type(player.network)
+    if isinstance(layer, Packed):
+        return "set model.pack=1"
     cure = getattr(layer, "cure", "norm=layer (or none)")
     if cure.split("=")[0] not in inspect.signature(network).parameters:
         return f"take it out of {network.__name__}, or put a layer norm in its place"
@@ -221,6 +239,7 @@ RULES = (
     metrics_apply,
     a_metric_selects,
     batches_divide,
+    packs_divide,
     batch_norm_needs_two_samples,
     penalties_see_single_samples,
     one_lipschitz_bound,

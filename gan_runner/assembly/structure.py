@@ -11,7 +11,7 @@ PARTS = {
     "model": ("latent", "generator", "discriminator"),
     "optimizer": ("generator", "discriminator", "schedule"),
 }
-MODEL = (*PARTS["model"], "weights")  # which may be left out
+MODEL = (*PARTS["model"], "weights", "pack")  # the last two may be left out
 OF_METRICS = ("n_real", "n_fake", "seed", "cache_dir")  # settings that all metrics share
 
 
@@ -28,7 +28,7 @@ def check_structure(config: Config) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool):
         mistakes.append(f"seed={seed!r} should be a whole number.")
     mistakes += find_mistakes({"_target_": SETTINGS, **config["train"]}, "train", set())
-    weights = config["model"].get("weights", {})
+    weights, pack = config["model"].get("weights", {}), config["model"].get("pack", 1)
     mistakes += [
         f"metric.{name}={node} is neither a metric nor one of {', '.join(OF_METRICS)}."
         for name, node in config["metric"].items()
@@ -38,5 +38,7 @@ def check_structure(config: Config) -> None:
         mistakes += unknown_settings(Normalisation, weights, "model.weights", set())
     else:
         mistakes.append(f"model.weights={weights} should be a group of settings.")
+    if not isinstance(pack, int) or isinstance(pack, bool) or pack < 1:
+        mistakes.append(f"model.pack={pack} should be a whole number, 1 or more.")
     if mistakes:
         raise ConfigError(*mistakes)

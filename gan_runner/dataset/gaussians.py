@@ -1,9 +1,11 @@
 """Mixtures of Gaussians, where density and modes are known."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from gan_runner.dataset.points import Points
 from gan_runner.errors import require
@@ -35,6 +37,40 @@ class Line(Gaussians):
 
     def __init__(self, mean: float = 1.0, std: float = 0.5):
         super().__init__(torch.tensor([[mean]]), std)
+
+
+class Mixture(Points):
+    """A mixture of Gaussians on the line, by default the one that Nowozin et al. 2016 (f-GAN) fit a Gaussian to.
+
+    weights: share of each component, positive; their sum is normalised to 1.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[float] = (0.33, 0.67),
+        means: Sequence[float] = (-1.0, 2.0),
+        stds: Sequence[float] = (0.25, 1.4142135623730951),
+    ):
+        alike = 1 <= len(weights) == len(means) == len(stds)
+        require(
+            alike,
+            f"weights, means and stds need one number for each component, not {len(weights)}, {len(means)} "
+            f"and {len(stds)}",
+        )
+        require(min(weights) > 0, f"weights={list(weights)} must all be above 0")
+        require(min(stds) > 0, f"stds={list(stds)} must all be above 0")
+        self.weights, self.means, self.stds = (torch.tensor(list(each)) for each in (weights, means, stds))
+        super().__init__()
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        components = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        noise = torch.randn(count, generator=generator)
+        return (self.means[components] + self.stds[components] * noise).unsqueeze(1)
+
+    def log_density(self, points: Tensor) -> Tensor:
+        mixture = MixtureSameFamily(Categorical(self.weights), Normal(self.means, self.stds))
+        log_density: Tensor = mixture.log_prob(points.squeeze(1))
+        return log_density
 
 
 class Ring(Gaussians):

@@ -67,6 +67,7 @@ class Subject:
     conditional: bool = False  # does the generator use labels?
     classifies: bool = False  # is the discriminator a classifier, trained on labels?
     estimate: str | None = None  # what the loss estimates
+    packed: bool = False  # does the discriminator score several images at once?
     players: bool = True  # are there a generator and a discriminator, or samples alone?
     centers: Tensor | None = None  # (K, coordinates) of the modes, where the data are a mixture of Gaussians
     std: float = 0.0

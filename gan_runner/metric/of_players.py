@@ -106,6 +106,8 @@ class LinearProbe:
     def unfit(self, subject: Subject) -> str:
         if subject.players and not subject.labelled:
             return "needs labels, which dataset does not have"
+        if subject.packed:
+            return "needs features of single images, which a discriminator of packs does not have; use model.pack=1"
         return without_players(subject)
 
     def __call__(self, view: View) -> dict[str, float]:

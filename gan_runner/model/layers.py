@@ -6,10 +6,26 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from gan_runner.errors import choose, require
 from gan_runner.model.conditioning import ConditionalBatchNorm
 from gan_runner.spec import full_precision
+
+PIECES = 5  # of a maxout unit, as in Goodfellow et al. 2013 and 2014
+
+
+class LargestOf(nn.Module):
+    """(B, pieces * width) -> (B, width): the largest of `pieces` adjacent numbers, maxout behind a linear layer."""
+
+    def __init__(self, pieces: int):
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x.unflatten(1, (-1, self.pieces)).amax(dim=2)
+        return y
+
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -20,6 +36,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "softplus": nn.Softplus,
 }
+
+DENSE_ACTIVATIONS = ACTIVATIONS | {"maxout": partial(LargestOf, PIECES)}
 
 # Normalisations of a fully connected layer. Instance norm needs pixels to average over, so it is not among them.
 VECTOR_NORMS: dict[str, Callable[[int], nn.Module] | None] = {
@@ -38,6 +56,8 @@ def labelled(norm: str, classes: int, images: bool) -> Callable[[int], nn.Module
 
 def dense_block(width_in: int, width_out: int, norm: str, activation: str, classes: int = 0) -> list[nn.Module]:
     """Linear, normalisation (of `classes` labels, if any), activation. He initialisation, zero biases."""
+    make_activation = choose("activation", activation, DENSE_ACTIVATIONS)
+    width_out *= PIECES if activation == "maxout" else 1
     layer = nn.Linear(width_in, width_out)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)
@@ -45,7 +65,7 @@ def dense_block(width_in: int, width_out: int, norm: str, activation: str, class
     block: list[nn.Module] = [weight_norm(layer) if norm == "weight" else layer]
     if make_norm is not None:
         block.append(make_norm(width_out))
-    block.append(choose("activation", activation, ACTIVATIONS)())
+    block.append(make_activation())
     return block
 
 
@@ -100,16 +120,45 @@ def glorot(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Linear | nn.
     return layer
 
 
+INITS: dict[str, Callable[[Tensor, float], Tensor] | None] = {  # weight, scale
+    "he": None,
+    "orthogonal": nn.init.orthogonal_,
+    "normal": lambda weight, scale: nn.init.normal_(weight, 0.0, scale),
+}
+SCALES = {"orthogonal": 2**0.5, "normal": 0.02}
+
+
+def initialize_linear(network: nn.Module, init: str, scale: float | None) -> None:
+    """Draws the weights of all linear layers anew, and sets their biases to 0.
+
+    init: he leaves what the layers began with (He's normal weights, Glorot's for the last layer); orthogonal takes
+    `scale` for its gain, by default the root of 2; normal takes it for its standard deviation, by default 0.02.
+    """
+    draw = choose("init", init, INITS)
+    if draw is None:
+        require(scale is None, f"init_scale={scale} is for init=orthogonal or init=normal; use null with init={init}")
+        return
+    used = SCALES[init] if scale is None else scale
+    require(used > 0, f"init_scale={scale} must be above 0")
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                weight = draw(torch.empty_like(layer.weight), used)
+                layer.weight = weight if is_parametrized(layer) else nn.Parameter(weight)  # a weight norm splits it
+                if layer.bias is not None:
+                    layer.bias.zero_()
+
+
 class Maxout(nn.Module):
     """(B, width_in) -> (B, width_out), each unit the largest of `pieces` linear ones (Goodfellow et al. 2013)."""
 
     def __init__(self, width_in: int, width_out: int, pieces: int):
         super().__init__()
         self.linear = nn.Linear(width_in, width_out * pieces)
-        self.pieces = pieces
+        self.largest = LargestOf(pieces)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.linear(x).unflatten(1, (-1, self.pieces)).amax(dim=2)
+        y: Tensor = self.largest(self.linear(x))
         return y
 
 

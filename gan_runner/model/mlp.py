@@ -19,7 +19,7 @@ from gan_runner.model.conditioning import (
     linear_head,
 )
 from gan_runner.model.latent import Latent
-from gan_runner.model.layers import ToRange, dense_block, dense_output
+from gan_runner.model.layers import ToRange, dense_block, dense_output, initialize_linear
 from gan_runner.model.minibatch import check_alone, compared
 from gan_runner.spec import ImageSpec
 
@@ -40,6 +40,7 @@ class MLPGenerator(nn.Module):
     """z (B, Z) and labels (B,) -> images (B, C, H, W) in spec.value_range.
 
     conditioning: none, one_hot, embedding, or norm (the label sets gain and shift of every batch norm).
+    init, init_scale: see layers.initialize_linear.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class MLPGenerator(nn.Module):
         norm: str = "batch",
         dropout: float = 0.0,
         conditioning: str = "none",
+        init: str = "he",
+        init_scale: float | None = None,
     ):
         super().__init__()
         self.shape = spec.shape
@@ -60,6 +63,7 @@ class MLPGenerator(nn.Module):
         hidden = hidden_layers(self.join.width, widths, norm, activation, dropout, classes)
         last = dense_output([self.join.width, *widths][-1], spec.size)
         self.layers = Layers(*hidden, last, ToRange(spec.value_range))
+        initialize_linear(self, init, init_scale)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.layers(self.join(z, labels), labels)
@@ -74,6 +78,7 @@ class MLPDiscriminator(Discriminator):
     the classes are the score (Salimans et al. 2016, Odena 2016), classes or classes_and_fake.
     conditioning: none, one_hot, embedding, projection or classifier.
     minibatch: none, stddev or discrimination, how the head sees the other samples.
+    init, init_scale: see layers.initialize_linear.
     """
 
     def __init__(
@@ -86,6 +91,8 @@ class MLPDiscriminator(Discriminator):
         output: str = "score",
         conditioning: str = "none",
         minibatch: str = "none",
+        init: str = "he",
+        init_scale: float | None = None,
     ):
         super().__init__()
         self.conditional = check(conditioning, FOR_DISCRIMINATORS, spec) != "none"
@@ -106,6 +113,7 @@ class MLPDiscriminator(Discriminator):
             self.head = Autoencoder(nn.Sequential(*hidden, dense_output(*back[-2:])), output, conditioning)
         else:
             self.head = linear_head(features, spec, conditioning, output)
+        initialize_linear(self, init, init_scale)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
         found: Tensor = self.layers(self.join(images.flatten(1), labels))

@@ -11,12 +11,19 @@ from gan_runner.model.layers import Maxout, ToRange, ToUnit
 from gan_runner.spec import Batch, ImageSpec
 
 EXTREME = 1e-3  # share of brightness below which a pixel's logit is not followed
+GENERATOR_BOUND, DISCRIMINATOR_BOUND = 0.05, 0.005  # of the uniform weights, in the authors' files
 
 
 def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
     nn.init.uniform_(layer.weight, -bound, bound)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+@torch.no_grad()
+def begin_at_mean(layer: nn.Linear, in_unit_range: Tensor) -> None:
+    """Sets the bias of the last layer before a sigmoid to the logit of the mean image, of images (N, C, H, W)."""
+    layer.bias.copy_(torch.logit(in_unit_range.mean(dim=0).flatten(), eps=EXTREME))
 
 
 class Generator2014(nn.Module):
@@ -33,14 +40,12 @@ class Generator2014(nn.Module):
         self.to_unit = ToUnit(spec.value_range)
         layers: list[nn.Module] = []
         for pair in itertools.pairwise((self.join.width, 1200, 1200)):
-            layers += [uniform(nn.Linear(*pair), 0.05), nn.ReLU()]
-        self.last = uniform(nn.Linear(1200, spec.size), 0.05)
+            layers += [uniform(nn.Linear(*pair), GENERATOR_BOUND), nn.ReLU()]
+        self.last = uniform(nn.Linear(1200, spec.size), GENERATOR_BOUND)
         self.layers = nn.Sequential(*layers, self.last, ToRange(spec.value_range, "sigmoid"))
 
     def initialize(self, real: Batch) -> None:
-        mean = self.to_unit(real.images).mean(dim=0).flatten()
-        with torch.no_grad():
-            self.last.bias.copy_(torch.logit(mean, eps=EXTREME))
+        begin_at_mean(self.last, self.to_unit(real.images))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.layers(self.join(z, labels))
@@ -49,7 +54,7 @@ class Generator2014(nn.Module):
 
 def maxout(width_in: int) -> list[nn.Module]:
     layer = Maxout(width_in, 240, 5)
-    uniform(layer.linear, 0.005)
+    uniform(layer.linear, DISCRIMINATOR_BOUND)
     return [layer, nn.Dropout(0.5)]
 
 
@@ -66,7 +71,7 @@ class Discriminator2014(Discriminator):
         self.join = JoinVector(spec.size, spec.num_classes, conditioning)
         self.layers = nn.Sequential(*maxout(self.join.width), *maxout(240))
         self.head = Head(240, spec.num_classes, conditioning)
-        uniform(self.head.score, 0.005)
+        uniform(self.head.score, DISCRIMINATOR_BOUND)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
         found: Tensor = self.layers(self.join(self.prepare(images), labels))

@@ -1,20 +1,23 @@
 """The conditional networks of MNIST (Mirza & Osindero 2014): noise or image, and label, each through a layer first.
 
-The article does not say how weights begin. Under Adam the generator was seen to make one picture for all labels from
-the small weights of mlp_2014, and one for each label from He's and Glorot's.
+The article does not say how weights begin. The files that the same group published for its other networks of 2014
+have init=uniform, the small uniform weights of mlp_2014. Under Adam the generator was seen to make one picture for all
+labels from those, and one for each label from He's and Glorot's (init=he).
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_runner.errors import require
+from gan_runner.errors import choose, require
 from gan_runner.model.conditioning import Discriminator, Head
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import Maxout, ToRange, ToUnit, dense_block, dense_output, glorot
-from gan_runner.spec import ImageSpec
+from gan_runner.model.mlp_2014 import DISCRIMINATOR_BOUND, GENERATOR_BOUND, begin_at_mean, uniform
+from gan_runner.spec import Batch, ImageSpec
 
 DROPOUT = 0.5  # of every hidden layer
+INITS = dict.fromkeys(("he", "uniform"))
 
 
 class OneHot(nn.Module):
@@ -33,6 +36,14 @@ def classes_of(spec: ImageSpec) -> int:
     return spec.num_classes
 
 
+def begin(network: nn.Module, init: str, bound: float) -> None:
+    """Draws all weights uniformly in [-bound, bound] for init=uniform, and leaves them for init=he."""
+    choose("init", init, INITS)
+    for layer in network.modules():
+        if init == "uniform" and isinstance(layer, nn.Linear):
+            uniform(layer, bound)
+
+
 def dense(width_in: int, width_out: int) -> list[nn.Module]:
     return [*dense_block(width_in, width_out, "none", "relu"), nn.Dropout(DROPOUT)]
 
@@ -40,18 +51,25 @@ def dense(width_in: int, width_out: int) -> list[nn.Module]:
 class MirzaGenerator(nn.Module):
     """z (B, Z) and labels (B,) -> images (B, C, H, W) in spec.value_range.
 
-    2,413,984 parameters for 28x28x1 and ten classes.
+    2,413,984 parameters for 28x28x1 and ten classes. With init=uniform the last bias begins at the mean image.
     """
 
     conditional = True
 
-    def __init__(self, spec: ImageSpec, latent: Latent):
+    def __init__(self, spec: ImageSpec, latent: Latent, init: str = "he"):
         super().__init__()
         self.shape, classes = spec.shape, classes_of(spec)
+        self.init, self.to_unit = init, ToUnit(spec.value_range)
         self.noise = nn.Sequential(*dense(latent.dim, 200))
         self.label = nn.Sequential(OneHot(classes), *dense(classes, 1000))
         last = [dense_output(1200, spec.size), ToRange(spec.value_range, "sigmoid")]
         self.joint = nn.Sequential(*dense(200 + 1000, 1200), *last)
+        begin(self, init, GENERATOR_BOUND)
+
+    def initialize(self, real: Batch) -> None:
+        last = self.joint[-2]
+        if self.init == "uniform" and isinstance(last, nn.Linear):
+            begin_at_mean(last, self.to_unit(real.images))
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         images: Tensor = self.joint(torch.cat([self.noise(z), self.label(labels)], dim=1))
@@ -69,13 +87,14 @@ class MirzaDiscriminator(Discriminator):
 
     conditional = True
 
-    def __init__(self, spec: ImageSpec):
+    def __init__(self, spec: ImageSpec, init: str = "he"):
         super().__init__()
         classes = classes_of(spec)
         self.image = nn.Sequential(ToUnit(spec.value_range), nn.Flatten(), *maxout(spec.size, 240, 5))
         self.label = nn.Sequential(OneHot(classes), *maxout(classes, 50, 5))
         self.joint = nn.Sequential(*maxout(240 + 50, 240, 4))
         self.head = Head(240, classes, "none")
+        begin(self, init, DISCRIMINATOR_BOUND)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
         found: Tensor = self.joint(torch.cat([self.image(images), self.label(labels)], dim=1))

@@ -36,6 +36,11 @@ ADDED: dict[str, Any] = {
     "loss.instance_noise": 0.0,
     "loss.simultaneous": False,
     "device.sync_batch_norm": False,
+    "model.pack": 1,
+    "model.generator.init": "he",
+    "model.generator.init_scale": None,
+    "model.discriminator.init": "he",
+    "model.discriminator.init_scale": None,
 }
 NEW_DEFAULTS = ("model.discriminator.norm",)  # settings whose default is not what it was in older folders
 LONGEST = 200  # bytes of a folder's name, of the 255 that file systems allow

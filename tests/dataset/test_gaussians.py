@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gan_runner.dataset.gaussians import Gaussians, Grid, Ring
+from gan_runner.dataset.gaussians import Gaussians, Grid, Mixture, Ring
 from gan_runner.metric.modes import modes
 
 
@@ -52,3 +52,30 @@ def test_one_mode_is_log_k_from_uniform_and_far_points_are_none():
     assert modes(centers[:1].repeat(9, 1), centers, 0.05) == (1, 1.0, pytest.approx(math.log(25)))
     assert modes(centers[:1] + torch.tensor([0.151, 0.0]), centers, 0.05) == (0, 0.0, math.inf)
     assert modes(centers[:1] + torch.tensor([0.149, 0.0]), centers, 0.05)[:2] == (1, 1.0)
+
+
+def test_the_mixture_of_f_gan_has_its_moments_and_its_density():
+    """.33 N(-1, .25^2) + .67 N(2, 2): mean 1.01, variance .67 * 2 + .33 * .0625 + .33 * .67 * 9."""
+    data = Mixture()
+    points = next(data.split("train").batches(200_000, torch.device("cpu"), 0, 0)).images.flatten(1)
+    assert data.spec.shape == (1, 1, 1)
+    assert points.mean().item() == pytest.approx(1.01, abs=0.02)
+    assert points.var().item() == pytest.approx(0.67 * 2 + 0.33 * 0.0625 + 0.33 * 0.67 * 9, rel=0.02)
+    assert (points < -0.3).float().mean().item() == pytest.approx(0.33 * 0.9974 + 0.67 * 0.0519, abs=0.005)
+    x = torch.linspace(-12, 16, 20_001)[:, None]
+    assert torch.trapezoid(data.log_density(x).exp(), x.squeeze(1)).item() == pytest.approx(1, abs=1e-4)
+    at_its_means = 0.33 / (0.25 * math.sqrt(2 * math.pi)) + 0.67 / math.sqrt(4 * math.pi) * math.exp(-9 / 4)
+    assert data.log_density(torch.tensor([[-1.0]])).exp().item() == pytest.approx(at_its_means, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"weights": [1.0]}, "not 1, 2 and 2"),
+        ({"weights": [0.0, 1.0]}, "must all be above 0"),
+        ({"stds": [0.1, 0.0]}, "stds=.* must all be above 0"),
+    ],
+)
+def test_mixtures_that_are_none_are_refused(settings: dict, sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        Mixture(**settings)

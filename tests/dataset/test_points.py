@@ -134,7 +134,9 @@ def test_a_setting_that_means_nothing_is_refused(data: type, settings: dict, sen
         data(**settings)
 
 
-@pytest.mark.parametrize("name", ["ring8", "grid25", "gaussian_1d", "swiss_roll", "two_moons", "point_masses"])
+@pytest.mark.parametrize(
+    "name", ["ring8", "grid25", "gaussian_1d", "mixture_1d", "swiss_roll", "two_moons", "point_masses"]
+)
 def test_a_run_goes_on_in_the_stream_where_it_stopped(name: str):
     overrides = (f"dataset={name}", "model=toy", "model.generator.widths=[8]", "model.discriminator.widths=[8]")
     runs = [make_run(*overrides, "loss=wgan_gp", "train.batch_size=1500", "device=cpu") for _ in range(2)]

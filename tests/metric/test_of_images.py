@@ -1,5 +1,7 @@
 """Metrics on images by other means: which split, which set and which labels each is taken of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,14 @@ from scipy.stats import mannwhitneyu
 from sklearn.neighbors import KernelDensity, NearestNeighbors
 from torch import Tensor
 
-from gan_runner.metric.of_images import Conditional, Memorization, Modes, Parzen, SlicedWasserstein
+from gan_runner.metric.of_images import (
+    Conditional,
+    Memorization,
+    Modes,
+    NearestNeighbourError,
+    Parzen,
+    SlicedWasserstein,
+)
 from gan_runner.metric.of_players import DiscriminatorGap, ErrorRate, HeldOutWasserstein, LinearProbe
 from gan_runner.metric.parzen import SIGMAS
 from tests.metric.views import Named, view_of
@@ -90,6 +99,18 @@ def test_agreement_is_with_the_labels_that_samples_were_made_for():
     splits = {"test": (of_class(real), torch.tensor(real))}
     judged = view_of(splits, (of_class(seen), torch.tensor(requested)), extractor=Named(3), conditional=True)
     assert Conditional(n_fake=18)(judged)["conditional_agreement"] == pytest.approx(2 / 3)
+
+
+def test_real_images_are_classified_by_their_nearest_sample():
+    """The samples' labels decide: the third real image lies next to a sample of another class."""
+    samples, made_for = torch.tensor([[0, 0], [100, 0], [200, 0]]), torch.tensor([0, 1, 2])
+    real, labels = torch.tensor([[10, 1], [90, 2], [110, 3], [250, 0]]), torch.tensor([0, 1, 2, 2])
+    sets = [
+        (pixels.to(torch.uint8)[:, :, None, None], known) for pixels, known in ((real, labels), (samples, made_for))
+    ]
+    judged = view_of({"test": sets[0]}, sets[1], conditional=True)
+    assert NearestNeighbourError(n_fake=3)(judged)["nearest_neighbour_error"] == pytest.approx(1 / 4)
+    assert "takes no class" in NearestNeighbourError().unfit(replace(judged.subject, conditional=False))
 
 
 def test_a_class_is_a_mode_with_a_share_of_its_fair_share():

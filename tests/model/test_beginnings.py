@@ -6,20 +6,24 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.testing import assert_close
 
 from gan_runner.model import dcgan_wgan_gp, r3gan, resnet
+from gan_runner.model.dcgan_conditional import ConditionalDCGANDiscriminator, ConditionalDCGANGenerator
 from gan_runner.model.dirac import DiracDiscriminator, DiracGenerator
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import convolution_block, dense_block, dense_output, glorot
 from gan_runner.model.mlp_2014 import Discriminator2014, Generator2014
 from gan_runner.model.mlp_keras import KerasGenerator
+from gan_runner.model.mlp_mirza import MirzaDiscriminator, MirzaGenerator
 from gan_runner.model.sngan_cnn import SNGANDiscriminator, SNGANGenerator
 from gan_runner.model.ssl import SemiSupervisedCNNDiscriminator, SemiSupervisedCNNGenerator
 from gan_runner.noise import Noise
 from gan_runner.spec import Batch, ImageSpec
 
 GRAY, COLOUR = ImageSpec(1, 28, 28), ImageSpec(3, 32, 32)
+LABELLED = ImageSpec(1, 28, 28, num_classes=10)
 
 
 def check(weight: Tensor, deviation: float, mean: float = 0.0, uniform: bool = False) -> None:
@@ -144,6 +148,32 @@ def test_the_networks_of_2014_begin_uniform():
     for layer in (discriminator.layers[0].linear, discriminator.layers[2].linear, discriminator.head.score):
         check(layer.weight, 0.005 / math.sqrt(3), uniform=True)
     assert [m.p for m in discriminator.modules() if isinstance(m, nn.Dropout)] == [0.2, 0.5, 0.5]
+
+
+def test_the_networks_of_mirza_and_osindero_can_begin_as_those_of_2014():
+    generator = MirzaGenerator(LABELLED, Latent(100), init="uniform")
+    discriminator = MirzaDiscriminator(LABELLED, init="uniform")
+    for network, bound in ((generator, 0.05), (discriminator, 0.005)):
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+        assert len(layers) == 4
+        for layer in layers:
+            check(layer.weight, bound / math.sqrt(3), uniform=True)
+            assert not layer.bias.any()
+    images = 2 * torch.rand(50, 1, 28, 28) - 1
+    generator.initialize(Batch(images))
+    mean = (images + 1).mean(0).flatten() / 2
+    assert_close(generator.joint[-2].bias, torch.logit(mean), atol=1e-5, rtol=0)
+
+
+def test_the_conditional_dcgan_begins_with_a_deviation_of_a_fiftieth_and_has_norms_without_gain():
+    for network, norms in (
+        (ConditionalDCGANGenerator(LABELLED, Latent(100)), 3),
+        (ConditionalDCGANDiscriminator(LABELLED), 2),
+    ):
+        for parameter in network.parameters():
+            check(parameter, 0.02)
+        found = [layer for layer in network.modules() if isinstance(layer, _NormBase)]
+        assert [(layer.eps, layer.affine) for layer in found] == [(1e-8, False)] * norms
 
 
 def test_batch_norm_comes_after_the_activation_in_the_mlp_of_keras():

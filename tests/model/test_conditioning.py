@@ -101,15 +101,19 @@ def test_what_cannot_be_conditional_is_refused(player: str, settings: tuple[str,
         make(config[player], f"model.{player}", spec=SPEC, latent=latent)
 
 
-def mirza(player: str, spec: ImageSpec) -> nn.Module:
-    config = configure("model=mlp_mirza")["model"]
+ALWAYS = ("mlp_mirza", "dcgan_conditional")
+
+
+def conditional(model: str, player: str, spec: ImageSpec) -> nn.Module:
+    config = configure(f"model={model}")["model"]
     built: nn.Module = make(config[player], f"model.{player}", spec=spec, latent=make(config["latent"], "model.latent"))
     return built.eval()
 
 
+@pytest.mark.parametrize("model", ALWAYS)
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_the_networks_of_mirza_and_osindero_take_the_label_without_being_told(player: str):
-    net, labels = shake(mirza(player, SPEC)), torch.tensor([0, 3, 0])
+def test_networks_that_are_always_conditional_take_the_label(model: str, player: str):
+    net, labels = shake(conditional(model, player, SPEC)), torch.tensor([0, 3, 0])
     given = torch.rand(1, 100) if player == "generator" else torch.randn(1, 3, 32, 32)
     first, other, again = net(given.expand(3, *given.shape[1:]), labels)
     assert net.conditional
@@ -117,10 +121,11 @@ def test_the_networks_of_mirza_and_osindero_take_the_label_without_being_told(pl
     assert_close(first, again)
 
 
+@pytest.mark.parametrize("model", ALWAYS)
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_the_networks_of_mirza_and_osindero_refuse_data_without_labels(player: str):
-    with pytest.raises(ConfigError, match=f"model.{player}: mlp_mirza needs labels and the dataset has none; use mod"):
-        mirza(player, UNLABELLED)
+def test_networks_that_are_always_conditional_refuse_data_without_labels(model: str, player: str):
+    with pytest.raises(ConfigError, match=f"model.{player}: {model} needs labels and the dataset has none; use mod"):
+        conditional(model, player, UNLABELLED)
 
 
 def test_one_hots_join_as_the_articles_have_them():

@@ -76,3 +76,34 @@ def test_a_point_mass_as_prior_and_zero_biases_put_all_points_at_the_origin():
 def test_impossible_networks_are_refused(settings: dict, word: str):
     with pytest.raises(ValueError, match=word):
         MLPDiscriminator(GRAY, **settings)
+
+
+def test_maxout_keeps_the_largest_of_five_linear_units():
+    network = MLPDiscriminator(GRAY, [7], activation="maxout").layers
+    images = torch.randn(3, 784)
+    linear, largest = network
+    assert linear.out_features == 35
+    assert largest(linear(images)).shape == (3, 7)
+    pieces = linear(images).view(3, 7, 5)
+    torch.testing.assert_close(network(images), pieces.max(dim=2).values)
+
+
+@pytest.mark.parametrize("norm", ["none", "weight"])
+def test_orthogonal_weights_keep_lengths_up_to_their_gain(norm: str):
+    network = MLPGenerator(POINTS, Latent(8), [8, 8], norm=norm, init="orthogonal", init_scale=1.4)
+    for layer in [module for module in network.modules() if isinstance(module, nn.Linear)][:2]:
+        torch.testing.assert_close(layer.weight @ layer.weight.T, 1.4**2 * torch.eye(8))
+        assert not layer.bias.any()
+
+
+def test_normal_weights_have_the_chosen_deviation_in_every_layer_the_last_included():
+    network = MLPDiscriminator(GRAY, [300, 300], init="normal")
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    assert [layer.weight.std().item() for layer in layers] == pytest.approx([0.02] * 3, rel=0.15)
+
+
+def test_a_scale_without_an_initialisation_is_refused():
+    with pytest.raises(ValueError, match="init_scale=2 is for init=orthogonal or init=normal"):
+        MLPDiscriminator(GRAY, init_scale=2)
+    with pytest.raises(ValueError, match=r"init_scale=-1\.0 must be above 0"):
+        MLPDiscriminator(GRAY, init="normal", init_scale=-1.0)

@@ -32,6 +32,12 @@ COUNTS = {
         101 * 200 + 11 * 1000 + 1201 * 1200 + 1201 * 784,
         785 * 240 * 5 + 11 * 50 * 5 + 291 * 240 * 4 + 241,
     ),
+    "dcgan_conditional": (  # no biases, gains or shifts; ten numbers or maps of the label before every layer
+        (),
+        LABELLED28,
+        110 * 1024 + 1034 * 6272 + (138 * 64 + 74) * 25,
+        (11 * 64 + 74 * 128) * 25 + 6282 * 1024 + 1034,
+    ),
     "ssl_mlp": (  # a shift and a fixed gain of batch norm; of weight norm a scale for each output, beside the weights
         ("model.discriminator.output=classes",),
         LABELLED28,
@@ -97,6 +103,7 @@ SIZES = {
     "mlp_keras": (8, 28, 32, 64),
     "mlp_mirza": (8, 28, 32, 64),
     "mlp_small": (8, 28, 32, 64),
+    "dcgan_conditional": (8, 28, 64),
     "sngan_cnn": (8, 32, 48, 64),
     "dcgan_wgan_gp": (28, 32),
     "resnet": (32, 64, 128),
