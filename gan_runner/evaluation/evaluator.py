@@ -9,6 +9,7 @@ import torch
 import gan_runner
 from gan_runner.dataset.gaussians import Gaussians
 from gan_runner.dataset.images import ImageDataset
+from gan_runner.dataset.points import Points
 from gan_runner.dataset.stacked_mnist import StackedMNIST
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.selection import Evaluation
@@ -164,5 +165,7 @@ def subject_of(dataset: ImageDataset, **players: Any) -> Subject:
     """players: what there is to say of them."""
     mixture = {"centers": dataset.centers, "std": dataset.std} if isinstance(dataset, Gaussians) else {}
     labelled, stacked = dataset.labels is not None, isinstance(dataset, StackedMNIST)
-    facts = {"endless": dataset.endless, "stacked": stacked, "repeats": dataset.repeats, **mixture, **players}
+    known = isinstance(dataset, Points) and dataset.log_density(dataset.images[:1].flatten(1)) is not None
+    density = {"log_density": dataset.log_density} if known else {}
+    facts = {"endless": dataset.endless, "stacked": stacked, "repeats": dataset.repeats, **mixture, **density, **players}
     return Subject(dataset.spec, dataset.splits, labelled, **facts)

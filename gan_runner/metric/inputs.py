@@ -71,6 +71,7 @@ class Subject:
     players: bool = True  # are there a generator and a discriminator, or samples alone?
     centers: Tensor | None = None  # (K, coordinates) of the modes, where the data are a mixture of Gaussians
     std: float = 0.0
+    log_density: Callable[[Tensor], Any] | None = None  # of points (N, coordinates), where it is known
     stacked: bool = False  # are the images three digits each, red, green and blue?
     repeats: Callable[[str], bool] = lambda split: False  # is every image of a split also a training image?
 
