@@ -165,7 +165,15 @@ def subject_of(dataset: ImageDataset, **players: Any) -> Subject:
     """players: what there is to say of them."""
     mixture = {"centers": dataset.centers, "std": dataset.std} if isinstance(dataset, Gaussians) else {}
     labelled, stacked = dataset.labels is not None, isinstance(dataset, StackedMNIST)
-    known = isinstance(dataset, Points) and dataset.log_density(dataset.images[:1].flatten(1)) is not None
-    density = {"log_density": dataset.log_density} if known else {}
-    facts = {"endless": dataset.endless, "stacked": stacked, "repeats": dataset.repeats, **mixture, **density, **players}
+    density = {}
+    if isinstance(dataset, Points) and dataset.log_density(dataset.images[:1].flatten(1)) is not None:
+        density = {"log_density": dataset.log_density}
+    facts = {
+        "endless": dataset.endless,
+        "stacked": stacked,
+        "repeats": dataset.repeats,
+        **mixture,
+        **density,
+        **players,
+    }
     return Subject(dataset.spec, dataset.splits, labelled, **facts)

@@ -1,0 +1,162 @@
+"""Published numbers of recipes, the runs that should reproduce them, and the verdict on each.
+
+conf/published/RECIPE.yaml holds the numbers with the interval that counts as reproduced; it is no part of any run's
+configuration. A record, a small JSON file, holds what the runs measured.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from gan_runner.errors import ConfigError, choose
+from gan_runner.records.folder import RunFolder
+from gan_runner.records.scores import REPORT, Scores
+
+OVER_STEPS = ("last", "best", "highest")  # of a run's values: at the end, of best.pt, or the highest of all evaluations
+COUNT = re.compile(r"count above (\S+)")
+NOT_RUN, NOT_FINISHED, STALE, OPEN = "not run", "not finished", "stale", "open"
+REPRODUCED, SHORT = "reproduced", "short"
+
+
+class Interval(NamedTuple):
+    """Both ends belong to it; None: without bound."""
+
+    low: float | None
+    high: float | None
+
+    def holds(self, value: float) -> bool:
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"at most {self.high:g}" if self.low is None else f"at least {self.low:g}"
+        return f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published number."""
+
+    metric: str
+    published: float
+    accept: Interval
+    reason: str  # of the interval
+    certain: bool  # was the number read in its source? What is remembered cannot be missed, only open
+    spread: str = ""  # as published, and of what
+    run: str = ""  # which of the recipe's runs
+    over_steps: str = "last"
+    over_seeds: str = "mean"  # mean; each: every seed must be in the interval; count above X: of the seeds
+
+    def __post_init__(self) -> None:
+        choose("over_steps", self.over_steps, dict.fromkeys(OVER_STEPS))
+        if not COUNT.fullmatch(self.over_seeds):
+            choose("over_seeds", self.over_seeds, dict.fromkeys(("mean", "each", "count above X")))
+
+    def numbers(self, values: Sequence[float]) -> list[float]:
+        """What the interval is asked of, from the value of each seed."""
+        if match := COUNT.fullmatch(self.over_seeds):
+            return [float(sum(value > float(match[1]) for value in values))]
+        return list(values) if self.over_seeds == "each" else [math.fsum(values) / len(values)]
+
+    def verdict(self, values: Sequence[float]) -> str:
+        if all(self.accept.holds(number) for number in self.numbers(values)):
+            return REPRODUCED
+        return SHORT if self.certain else OPEN
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published of one recipe."""
+
+    recipe: str
+    source: str
+    protocol: str
+    cost_hours: float  # of one core, for all runs and seeds
+    seeds: tuple[int, ...]
+    runs: Mapping[str, Sequence[str]]  # name -> overrides
+    claims: Sequence[Claim]
+
+    def overrides(self, run: str, seed: int, settings: Sequence[str] = ()) -> list[str]:
+        return [f"experiment={self.recipe}", *self.runs[run], *settings, f"seed={seed}"]
+
+
+def published(folder: Path, recipe: str) -> Published:
+    """From folder/RECIPE.yaml. ConfigError where nothing is published of the recipe."""
+    path = folder / f"{recipe}.yaml"
+    if not path.is_file():
+        known = sorted(each.stem for each in folder.glob("*.yaml"))
+        raise ConfigError(f"experiment={recipe} has no published numbers; choose one of {', '.join(known)}.")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    claims = [Claim(**{**each, "accept": Interval(*each["accept"])}) for each in content.pop("claims")]
+    seeds = tuple(content.pop("seeds"))
+    return Published(recipe=recipe, runs=content.pop("runs", {"": []}), claims=claims, seeds=seeds, **content)
+
+
+# ---- records
+
+
+def measured(folder: RunFolder, claims: Sequence[Claim]) -> dict[str, Any]:
+    """What a run folder holds for a record."""
+    summary, path = folder.read_summary(), folder.path / "metrics.jsonl"
+    scores, lines = Scores(summary.get("metrics")), path.read_bytes() if path.is_file() else b""
+    logged = [json.loads(line) for line in lines.splitlines()]
+    environment = summary.get("environment", {})
+    return {
+        "config_hash": summary.get("config_hash"),
+        "metrics_sha256": hashlib.sha256(lines).hexdigest(),
+        "finished": summary.get("status") == "completed",
+        **{key: summary.get(key) for key in ("steps", "images", "seconds")},
+        "processor": environment.get("device"),
+        **{key: environment.get(key) for key in ("python", "torch", "gan_runner", "git_commit")},
+        "values": {claim.metric: of_metric(claim.metric, scores, logged) for claim in claims},
+        "protocol": scores.protocols().get(REPORT, {}),
+    }
+
+
+def of_metric(metric: str, scores: Scores, logged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    tags = (f"metric/{metric}", f"metric/{REPORT}/{metric}")
+    found = [line[tag] for line in logged for tag in tags if isinstance(line.get(tag), int | float)]
+    ends = {which: scores.value(which, REPORT, metric) for which in ("last", "best")}
+    return {**ends, "highest": max(found, default=None)}
+
+
+class Judgement(NamedTuple):
+    """One claim, what the runs gave, and the verdict."""
+
+    claim: Claim
+    values: list[float]  # by seed
+    verdict: str
+
+
+def judged(stated: Published, record: Mapping[str, Any] | None, hashes: Mapping[str, str]) -> list[Judgement]:
+    """hashes: run's key -> of its configuration as it is composed today."""
+    return [judge(claim, number, stated, record, hashes) for number, claim in enumerate(stated.claims)]
+
+
+def judge(
+    claim: Claim, number: int, stated: Published, record: Mapping[str, Any] | None, hashes: Mapping[str, str]
+) -> Judgement:
+    if record is None:
+        return Judgement(claim, [], NOT_RUN)
+    keys = [key_of(claim.run, seed) for seed in record["seeds"]]
+    runs = [record["runs"].get(key, {}) for key in keys]
+    found = [each.get("values", {}).get(claim.metric, {}).get(claim.over_steps) for each in runs]
+    values = [value for value in found if value is not None]
+    if any(not each.get("finished") for each in runs) or len(values) < len(stated.seeds):
+        return Judgement(claim, values, NOT_FINISHED)
+    if any(each["config_hash"] != hashes[key] for each, key in zip(runs, keys, strict=True)):
+        return Judgement(claim, values, STALE)
+    if list(claim.accept) != record["accept"][number]:
+        return Judgement(claim, values, OPEN)  # the interval was changed after it was seen what the runs give
+    return Judgement(claim, values, claim.verdict(values))
+
+
+def key_of(run: str, seed: int) -> str:
+    return f"{run} {seed}".strip()

@@ -1,0 +1,150 @@
+"""Published numbers reproduced: python -m gan_runner.reproduce experiment=NAME."""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gan_runner.cli.compose import compose
+from gan_runner.cli.entry import refuse_torchrun
+from gan_runner.cli.places import CONF, OUTPUTS
+from gan_runner.comparison.published import Judgement, Published, judged, key_of, measured, published
+from gan_runner.errors import ConfigError, NotWritten
+from gan_runner.records.console import Terminal, show_error, table
+from gan_runner.records.folder import RunFolder
+from gan_runner.records.identity import config_hash
+from gan_runner.storage.files import storing, write_atomically
+
+STUDY = "reproduce"
+HEADS = ("run", "metric", "published", "accepted", "measured", "verdict")
+
+
+def main() -> None:
+    try:
+        refuse_torchrun()
+        sys.exit(reproduce(options_of(sys.argv[1:])))
+    except (ConfigError, NotWritten) as error:
+        show_error(error)
+        sys.exit(error.exit_code)
+
+
+def options_of(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m gan_runner.reproduce",
+        description="Trains what a recipe's published numbers need, and says which of them are reproduced.",
+    )
+    parser.add_argument("experiment", help="experiment=NAME, a recipe with published numbers")
+    parser.add_argument("settings", nargs="*", help="seeds=0,1,2 and other settings, such as device.precision=bf16")
+    parser.add_argument("--out", type=Path, help="the record (default: outputs/reproduce/NAME.json)")
+    parser.add_argument("--dry-run", action="store_true", help="train nothing; say what the runs so far give")
+    options = parser.parse_args(arguments)
+    key, _, options.recipe = options.experiment.partition("=")
+    if key != "experiment" or not options.recipe:
+        raise ConfigError(f"{options.experiment} should be experiment=NAME.")
+    return options
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Returns the exit code of the first run that failed, or 0."""
+    stated = published(CONF / "published", options.recipe)
+    settings = [each for each in options.settings if not each.startswith("seeds=")]
+    seeds = seeds_of(options.settings, stated)
+    out = options.out or OUTPUTS / STUDY / f"{options.recipe}.json"
+    for run in stated.runs:
+        for seed in seeds:
+            overrides = stated.overrides(run, seed, settings)
+            config = compose(overrides)
+            code = 0 if options.dry_run else train(stated, config, overrides, name_of(stated, run, seed, settings))
+            write(out, record_of(stated, seeds, settings))
+            if code:
+                return code
+    show(stated, judged(stated, record_of(stated, seeds, settings), hashes_of(stated, seeds, settings)), out)
+    return 0
+
+
+def seeds_of(settings: Sequence[str], stated: Published) -> list[int]:
+    typed = [each.removeprefix("seeds=") for each in settings if each.startswith("seeds=")]
+    if not typed:
+        return list(stated.seeds)
+    numbers = typed[-1].split(",")
+    if not all(number.isdecimal() for number in numbers):
+        raise ConfigError(f"seeds={typed[-1]} should be whole numbers, as seeds=0,1,2.")
+    return [int(number) for number in numbers]
+
+
+def name_of(stated: Published, run: str, seed: int, settings: Sequence[str]) -> str:
+    """Of the run folder; other settings than the recipe's get folders of their own."""
+    parts = [stated.recipe, run.replace(" ", "_"), str(seed)]
+    if settings:
+        parts.append(config_hash(compose(stated.overrides(run, seed, settings)))[:8])
+    return "-".join(part for part in parts if part)
+
+
+def train(stated: Published, config: Mapping[str, Any], overrides: Sequence[str], name: str) -> int:
+    """Trains the run, or goes on with it, and takes the metrics that a finished one lacks. Returns the exit code."""
+    command = [sys.executable, "-m", "gan_runner", *overrides, f"study={STUDY}", f"name={name}"]
+    code = subprocess.run(command).returncode
+    folder = RunFolder(OUTPUTS / STUDY / name)
+    known = folder.read_config() or {}
+    missing = [metric for metric in config["metric"] if metric not in known.get("metric", {})]
+    if code == 0 and missing:
+        command = [sys.executable, "-m", "gan_runner.evaluate", str(folder.path), "--metric", *missing]
+        code = subprocess.run(command).returncode
+    return code
+
+
+def hashes_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) -> dict[str, str]:
+    """Key of each run -> hash of its configuration as it is composed now."""
+    return {
+        key_of(run, seed): config_hash(compose(stated.overrides(run, seed, settings)))
+        for run in stated.runs
+        for seed in seeds
+    }
+
+
+def record_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) -> dict[str, Any]:
+    """What the run folders hold so far."""
+    folders = {
+        key_of(run, seed): RunFolder(OUTPUTS / STUDY / name_of(stated, run, seed, settings))
+        for run in stated.runs
+        for seed in seeds
+    }
+    return {
+        "recipe": stated.recipe,
+        "settings": list(settings),
+        "seeds": list(seeds),
+        "accept": [list(claim.accept) for claim in stated.claims],
+        "runs": {key: measured(folder, stated.claims) for key, folder in folders.items() if folder.path.exists()},
+    }
+
+
+def write(path: Path, record: Mapping[str, Any]) -> None:
+    content = json.dumps(record, indent=1, sort_keys=True) + "\n"
+    with storing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: file.write(content.encode()))
+
+
+def show(stated: Published, found: Sequence[Judgement], out: Path) -> None:
+    terminal = Terminal()
+    terminal.show(f"{stated.recipe}: {stated.source}. {stated.protocol}.")
+    rows = [
+        (
+            each.claim.run,
+            each.claim.metric,
+            f"{each.claim.published:g}",
+            str(each.claim.accept),
+            ", ".join(f"{number:.4g}" for number in each.claim.numbers(each.values)) if each.values else "",
+            each.verdict,
+        )
+        for each in found
+    ]
+    terminal.show(table(HEADS, rows))
+    terminal.show(f"written: {out}")
+
+
+if __name__ == "__main__":
+    main()
