@@ -34,7 +34,7 @@ def divergences(log_density: Callable[[Tensor], Tensor], mean: float, std: float
     require(std > 0, f"std={std}: all samples are one point, which has no density")
     reach = max(spread, abs(mean) + REACH * std)
     x = torch.linspace(-reach, reach, PLACES, dtype=torch.float64)
-    p = log_density(x[:, None]).double().clamp(min=-700)
+    p = log_density(x[:, None].float()).double().clamp(min=-700)
     q = -((x - mean) ** 2) / (2 * std**2) - math.log(std * math.sqrt(2 * math.pi))
     q = q.clamp(min=-700)
     return {name: float(torch.trapezoid(integrand(p, q), x)) for name, integrand in DIVERGENCES.items()}

@@ -1,0 +1,145 @@
+"""Published numbers: that each can be run, and verdicts recomputed from numbers and intervals."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gan_runner import reproduce
+from gan_runner.cli.places import CONF
+from gan_runner.comparison.published import (
+    Claim,
+    Interval,
+    Published,
+    judged,
+    key_of,
+    published,
+)
+from gan_runner.errors import ConfigError
+from gan_runner.records.identity import config_hash
+from tests.conftest import Command, configure
+
+RECIPES = sorted(path.stem for path in (CONF / "published").glob("*.yaml"))
+RECORDS = Path(__file__).parents[1] / "docs" / "results" / "reproduced"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_was_published_belongs_to_runs_that_compose_and_metrics_that_they_take(recipe: str):
+    stated = published(CONF / "published", recipe)
+    for run in stated.runs:
+        config = configure(*stated.overrides(run, 0))
+        assert [name for name in config["metric"] if isinstance(config["metric"][name], dict)]
+    assert {claim.run for claim in stated.claims} <= stated.runs.keys()
+    for claim in stated.claims:
+        low, high = claim.accept
+        assert low is not None or high is not None
+        assert low is None or high is None or low < high
+        assert claim.reason
+
+
+CLAIM = Claim("parzen", 225, Interval(215, 235), "made up", certain=True)
+
+
+@pytest.mark.parametrize(
+    ("over_seeds", "values", "verdict"),
+    [
+        ("mean", [210, 230], "reproduced"),
+        ("mean", [210, 219], "short"),
+        ("each", [210, 230], "short"),
+        ("each", [215, 235], "reproduced"),
+        ("count above 220", [221, 219, 230], "short"),
+    ],
+)
+def test_a_verdict_follows_from_the_numbers_and_the_interval(over_seeds: str, values: list[float], verdict: str):
+    claim = replace(CLAIM, over_seeds=over_seeds)
+    assert claim.verdict(values) == verdict
+    remembered = replace(claim, certain=False)
+    assert remembered.verdict(values) == {"short": "open"}.get(verdict, verdict)
+
+
+def test_a_count_of_seeds_is_compared_with_its_interval():
+    claim = replace(CLAIM, accept=Interval(None, 3), over_seeds="count above 1.386")
+    assert claim.numbers([1.0, 1.4, 2.0]) == [2.0]
+    assert claim.verdict([1.0, 1.4, 2.0]) == "reproduced"
+    assert claim.verdict([1.5] * 4) == "short"
+
+
+STATED = Published("gan_2014_mnist", "made up", "made up", 1.0, (0, 1), {"": []}, [CLAIM])
+HASHES = {"0": "a", "1": "b"}
+
+
+def recorded(**changes: Any) -> dict[str, Any]:
+    values = {"parzen": {"last": 220.0, "best": None, "highest": 221.0}}
+    runs = {key: {"config_hash": HASHES[key], "finished": True, "values": values} for key in HASHES}
+    return {"seeds": [0, 1], "accept": [[215, 235]], "runs": runs, **changes}
+
+
+def verdict(record: dict[str, Any] | None, stated: Published = STATED) -> str:
+    (found,) = judged(stated, record, HASHES)
+    return found.verdict
+
+
+def test_a_record_is_reproduced_until_something_is_missing_or_was_changed():
+    assert verdict(recorded()) == "reproduced"
+    assert verdict(None) == "not run"
+    assert verdict(recorded(seeds=[0])) == "not finished"
+    assert verdict(recorded(accept=[[200, 235]])) == "open"
+    for key, value, expected in (("finished", False, "not finished"), ("config_hash", "c", "stale")):
+        changed = recorded()
+        changed["runs"]["1"] = {**changed["runs"]["1"], key: value}
+        assert verdict(changed) == expected
+    changed = recorded()
+    del changed["runs"]["0"]
+    assert verdict(changed) == "not finished"
+
+
+@pytest.mark.parametrize("path", sorted(RECORDS.glob("*.json")), ids=lambda path: path.stem)
+def test_each_record_holds_what_its_verdict_is_computed_from(path: Path):
+    record = json.loads(path.read_text())
+    stated = published(CONF / "published", path.stem)
+    for found in record["runs"].values():
+        assert {"config_hash", "metrics_sha256", "steps", "seconds", "processor", "git_commit"} <= found.keys()
+    assert {key_of(run, seed) for run in stated.runs for seed in record["seeds"]} >= record["runs"].keys()
+    assert len(record["accept"]) == len(stated.claims)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["experiment=wgan"], "experiment=wgan has no published numbers; choose one of"),
+        (["loss=wgan"], "loss=wgan should be experiment=NAME"),
+        (["experiment=gan_2014_mnist", "seeds=x"], "seeds=x should be whole numbers"),
+    ],
+)
+def test_what_cannot_be_reproduced_is_refused(arguments: list[str], sentence: str):
+    with pytest.raises(ConfigError, match=sentence):
+        reproduce.reproduce(reproduce.options_of(arguments))
+
+
+@pytest.mark.long
+def test_one_divergence_of_f_gan_is_trained_measured_and_judged(
+    entry_point: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    content = yaml.safe_load((CONF / "published" / "fgan_mixture.yaml").read_text())
+    content |= {"runs": {"kl": content["runs"]["kl"]}, "seeds": [0], "claims": content["claims"][:2]}
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "fgan_mixture.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(reproduce, "CONF", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    short = ("optimizer.schedule.shape=constant", "train.total_steps=1500", "device=cpu")
+    answer = entry_point(reproduce.main, "experiment=fgan_mixture", *short)
+    assert answer.code == 0, answer.err
+    record = json.loads(Path("outputs/reproduce/fgan_mixture.json").read_text())
+    found = record["runs"]["kl 0"]
+    assert found["config_hash"] == config_hash(configure("experiment=fgan_mixture", *short[:2]))
+    mean, std = (found["values"][name]["last"] for name in ("fit_mean", "fit_std"))
+    assert mean == pytest.approx(1.01, abs=0.3)
+    assert std == pytest.approx(1.83, abs=0.3)
+    within = abs(mean - 1.01) <= 0.05
+    assert f"{mean:.4g}" in answer.out
+    assert ("reproduced" in answer.out) == (within or abs(std - 1.8304) <= 0.05)
+    again = entry_point(reproduce.main, "experiment=fgan_mixture", *short, "--dry-run")
+    assert answer.out.endswith(again.out)
