@@ -134,7 +134,7 @@ def show(stated: Published, found: Sequence[Judgement], out: Path) -> None:
     rows = [
         (
             each.claim.run,
-            each.claim.metric,
+            each.claim.what,
             f"{each.claim.published:g}",
             str(each.claim.accept),
             ", ".join(f"{number:.4g}" for number in each.claim.numbers(each.values)) if each.values else "",

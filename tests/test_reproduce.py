@@ -1,5 +1,6 @@
 """Published numbers: that each can be run, and verdicts recomputed from numbers and intervals."""
 
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,13 @@ def test_what_was_published_belongs_to_runs_that_compose_and_metrics_that_they_t
         assert low is not None or high is not None
         assert low is None or high is None or low < high
         assert claim.reason
+
+
+def test_the_page_is_that_of_the_records():
+    spec = importlib.util.spec_from_file_location("reproduced", RECORDS.parents[1] / "reproduced.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text() == module.page()
 
 
 CLAIM = Claim("parzen", 225, Interval(215, 235), "made up", certain=True)

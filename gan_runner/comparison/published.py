@@ -59,6 +59,14 @@ class Claim:
         if not COUNT.fullmatch(self.over_seeds):
             choose("over_seeds", self.over_seeds, dict.fromkeys(("mean", "each", "count above X")))
 
+    @property
+    def what(self) -> str:
+        """The number that is compared with the published one."""
+        at = "" if self.over_steps == "last" else f"{self.over_steps} "
+        if match := COUNT.fullmatch(self.over_seeds):
+            return f"seeds with {at}{self.metric} above {match[1]}"
+        return at + self.metric
+
     def numbers(self, values: Sequence[float]) -> list[float]:
         """What the interval is asked of, from the value of each seed."""
         if match := COUNT.fullmatch(self.over_seeds):
