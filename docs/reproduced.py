@@ -31,6 +31,10 @@ of each number:
 - *not finished*, *not run*: runs of some seeds are missing, or all
 - *stale*: the recipe's settings have changed since
 
+The measures themselves, with training images of MNIST in the place of samples
+(`pytest -s tests/metric/test_real_oracles.py`): the Parzen likelihood is 241.2 +- 2.1 nats (243 published by Theis et
+al. 2016), the error of nearest neighbours 3.34 % with the 50,000 training images (3.1 % published with 60,000).
+
 | recipe | run | metric | published | accepted | measured | verdict |
 |---|---|---|---|---|---|---|
 """
