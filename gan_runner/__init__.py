@@ -5,8 +5,8 @@ import sys
 
 __version__ = "0.1.0"
 
-# Threads of OpenMP spin while they wait for one another, which takes the cores from other work and from themselves.
-# Read when torch is loaded, so that it is too late where that was first.
+# Waiting OpenMP threads spin by default, which takes the cores from other processes and from the working threads.
+# OpenMP reads the variable when torch is loaded, so setting it has no effect if torch was imported first.
 SPINS = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
 if SPINS and "torch" not in sys.modules:
     os.environ["GOMP_SPINCOUNT"] = "0"

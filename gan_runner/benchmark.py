@@ -1,9 +1,9 @@
-"""Speed: python -m gan_runner.benchmark [overrides] [--seconds 5] [--repeats 5].
+"""Speed of training: python -m gan_runner.benchmark [overrides] [--seconds 5] [--repeats 5].
 
-It trains the composed configuration for so many seconds, so many times, in a folder that is removed afterwards, and in
-turns with it a bare loop over the same step, a textbook loop of the same networks and loss, and matrix products in the
-same precision. The numbers go to outputs/.benchmarks/NAME.json. Ratios are taken within one repeat, whose order is
-turned round in every other one, so that a drift of the machine cancels.
+Each repeat measures, for --seconds each: the composed run in a temporary folder, a bare loop over the same step, a
+textbook loop of the same networks and loss, and matrix products in the same precision (1 second at most). Results go to
+outputs/.benchmarks/NAME.json. Ratios are taken within one repeat, and every other repeat has the reverse order, so that
+a drift of the machine's speed cancels.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def carry_out(cfg: DictConfig, plan: Plan, command: str) -> None:
 
 
 def plan_of(arguments: Sequence[str]) -> tuple[Plan, list[str]]:
-    """Our own settings, which are no part of the run's, and what is left for Hydra."""
+    """Returns the benchmark's own options, which are no settings of the run, and the arguments left for Hydra."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--repeats", type=int, default=5)
@@ -72,11 +72,11 @@ def plan_of(arguments: Sequence[str]) -> tuple[Plan, list[str]]:
     return Plan(options.seconds, options.repeats), rest
 
 
-# ---- what is printed
+# ---- output
 
 
 def report(result: Mapping[str, Any]) -> Iterator[str]:
-    """For people: medians, and in brackets the least and the most."""
+    """Yields the lines of the report: medians, with the smallest and the largest value in brackets."""
     yield f"{result['name']}: {result['environment']['device']}, {arithmetic(result)}"
     for name, words in (("runner", "this runner"), ("bare", "its bare loop"), ("textbook", "textbook loop, fp32")):
         if name in result:
@@ -108,7 +108,7 @@ def spelled(values: Mapping[str, Any], form: str) -> str:
 
 
 def markdown(result: Mapping[str, Any]) -> Iterator[str]:
-    """The row of a table, below its head."""
+    """Yields the lines of a Markdown table with one row."""
     own = result["runner"]
     row = (
         f"`{result['name']}`",

@@ -1,7 +1,7 @@
-"""Comparison of runs: python -m gan_runner.compare outputs/* shows what differs, what is better, and how surely.
+"""Comparison of runs: python -m gan_runner.compare outputs/* shows which settings differ and which are better.
 
-A table in the terminal, and compare.md, compare.csv and compare.html beside the runs. Nothing in a run folder is
-executed.
+The command prints a table with uncertainties, and writes compare.md, compare.csv and compare.html beside the runs. It
+executes nothing from a run folder.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from gan_runner.errors import ConfigError, nearest
 from gan_runner.records.console import Terminal, show_error, silence
 from gan_runner.storage.files import write_atomically
 
-USUAL = ("loss/discriminator", "loss/generator")  # curves of every run
+USUAL = ("loss/discriminator", "loss/generator")  # tags that every run has logged
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     except ConfigError as error:
         show_error(clean(error))
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # a program that has read enough, as head
+    except BrokenPipeError:  # the reader of the pipe has ended, as `head` does
         silence()
 
 
@@ -88,7 +88,7 @@ def matches(setting: str | None, values: str) -> bool:
 
 
 def same(one: str, other: str) -> bool:
-    """1e-4 and 0.0001 are one value."""
+    """Whether two values are equal, as text or as numbers: 1e-4 equals 0.0001."""
     try:
         return float(one) == float(other)
     except ValueError:
@@ -96,7 +96,7 @@ def same(one: str, other: str) -> bool:
 
 
 def write(found: Comparison, options: argparse.Namespace) -> list[Path]:
-    """The files that were written."""
+    """Writes the files of the comparison; returns their paths."""
     default = Path(os.path.commonpath([record.path.absolute().parent for record in found.records]))
     out: Path = options.out or Path(os.path.relpath(default))
     tags = tags_of(found, options.tag)

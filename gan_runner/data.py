@@ -1,7 +1,7 @@
-"""A dataset: python -m gan_runner.data dataset=... shows what it holds, without training.
+"""Inspection of a dataset: python -m gan_runner.data dataset=... shows its content, without training.
 
-Counts by class and split, size, range, what is left out, where it is cached, and a grid of training images. It composes
-a configuration as training does; data that are absent are downloaded, and images are packed into the cache.
+The command shows counts by class and split, size, range, omitted files, the cache, and a grid of training images. It
+composes a configuration as training does, downloads missing data, and packs images into the cache.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,10 +25,10 @@ from gan_runner.records.grid import image_grid
 from gan_runner.records.identity import folder_name
 from gan_runner.storage.files import storing
 
-MOST_CLASSES = 20  # that have a row of their own
-MEASURED = 10_000  # training images, at most, that mean and deviation are of
+MOST_CLASSES = 20  # classes, at most, with a row of their own in the table
+MEASURED = 10_000  # training images, at most, from which mean, deviation and range are computed
 EACH = 8  # images of a class in the grid
-ROWS = 10  # of the grid, at most
+ROWS = 10  # rows of the grid, at most
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def report(config: Mapping[str, Any], picture: Path) -> Iterator[str | Table]:
 
 
 def statistics(train: ImageDataset) -> Iterator[str]:
-    """By channel, of what the networks are shown."""
+    """Yields mean and deviation of each channel, and the range, of the images as the networks receive them."""
     shown = train.decode(train.images[:MEASURED]).double()
     if not len(shown):
         return
@@ -77,7 +77,7 @@ def statistics(train: ImageDataset) -> Iterator[str]:
 
 
 def cache(data: ImageDataset) -> str:
-    """Its state before this command, and where it is."""
+    """Returns a phrase: whether this command has packed the cache, its folder and its size."""
     if data.packed is None:
         return "not needed, the dataset is read as one array or made here"
     found, size = data.packed, data.packed.pixels.stat().st_size
@@ -85,7 +85,7 @@ def cache(data: ImageDataset) -> str:
 
 
 def counts(data: ImageDataset) -> Iterator[str | Table]:
-    """Images of each class in each split."""
+    """Yields a table of the number of images of each class in each split."""
     assert data.labels is not None
     classes = data.spec.num_classes
     columns = [torch.bincount(data.labels[data.rows(name)], minlength=classes).tolist() for name in data.splits]
@@ -100,7 +100,7 @@ def counts(data: ImageDataset) -> Iterator[str | Table]:
 
 
 def grid(train: ImageDataset) -> Any:
-    """Training images, a class a row."""
+    """Returns a grid of training images, one class in a row."""
     if train.labels is None:
         return image_grid(train.decode(train.images[: EACH * EACH]), train.spec)
     rows = [torch.nonzero(train.labels == k).flatten()[:EACH] for k in range(min(train.spec.num_classes, ROWS))]

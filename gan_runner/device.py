@@ -22,22 +22,22 @@ KINDS = {"auto": None, "cpu": False, "cuda": True}
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BYTES = 2**30
-MANY_OPERATIONS = 1e9  # in a step, from which several threads gain
+MANY_OPERATIONS = 1e9  # operations of a step from which several threads are faster than one
 
 
 class Device:
-    """kind auto: CUDA if there is one, else the CPU. precision auto: bf16 or fp16 on CUDA, fp32 on a CPU.
+    """kind auto: CUDA if it is available, else the CPU. precision auto: bf16 or fp16 on CUDA, fp32 on a CPU.
 
     penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
-    channels_last: the memory format of convolutions; auto: where the matrix units of a GPU compute them.
-    graphs: are updates replayed as CUDA graphs (see capture.py)? auto: on CUDA, where nothing forbids it. The numbers
-    are the same.
-    data: where the images are kept while they are trained on (see spec.KEPT); the results are the same.
-    sync_batch_norm: batch norms take the statistics of all ranks together, not of each rank's share.
+    channels_last: the memory format of convolutions; auto: on a GPU in every precision but fp32.
+    graphs: whether updates are replayed as CUDA graphs (see game/graphs.py); auto: on CUDA, where nothing forbids it.
+    The results are the same.
+    data: where the images are kept during training (see spec.KEPT); the results are the same.
+    sync_batch_norm: batch norms use the statistics of all ranks together, not those of each rank's share.
     """
 
     gpu_only: tuple[str, ...] = ("tf32", "fp16")
-    graphed: tuple[str, ...] = ("cuda",)  # kinds that have graphs
+    graphed: tuple[str, ...] = ("cuda",)  # kinds of devices that support graphs
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Device:
         cuda = choose("kind", kind, KINDS)
         require(usable or not cuda, "kind=cuda, but this machine has no usable CUDA GPU; use device=auto or device=cpu")
         self.ranks = ranks
-        self.threads = 1  # at most, on a CPU: until the size of a step is known
+        self.threads = 1  # the limit on a CPU until `choose_threads` knows the operations of a step
         self.torch = torch.device("cuda", ranks.local) if cuda or (cuda is None and usable) else torch.device("cpu")
         require(
             self.torch.type == "cpu" or ranks.count == 1 or ranks.local < torch.cuda.device_count(),
@@ -89,11 +89,11 @@ class Device:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
     def best_format(self) -> bool:
-        """Is it channels_last?"""
+        """Whether channels_last is the faster format: where the matrix units of a GPU compute the convolutions."""
         return self.torch.type == "cuda" and self.precision != "fp32"
 
     def configure(self) -> None:
-        """Sets what torch keeps per process, to the same values whatever ran before."""
+        """Sets torch's settings of the process, all of them, so that they do not depend on earlier code."""
         tf32 = self.precision == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32
@@ -109,13 +109,13 @@ class Device:
             limit_threads(self.threads)
 
     def choose_threads(self, operations: float, recorded: int | None = None) -> None:
-        """On a CPU. operations: of a step; recorded: the threads that the run had before, for the same last bits."""
-        if self.torch.type == "cpu" and self.ranks.count == 1:  # ranks have their share of the cores
+        """Sets the threads on a CPU. operations: those of a step; recorded: earlier threads, for the same last bits."""
+        if self.torch.type == "cpu" and self.ranks.count == 1:  # several ranks have divided the cores already
             self.threads = recorded or (1 if operations < MANY_OPERATIONS else sys.maxsize)
             limit_threads(self.threads)
 
     def place(self, module: nn.Module) -> None:
-        """Moves a network here, in place. Compilation leaves its forward eager and its state dict as it is."""
+        """Moves a network to this device, in place. Compilation changes neither `forward` nor the state dict."""
         if self.sync_batch_norm and self.ranks.count > 1:
             synchronise(module)
         module.to(self.torch)
@@ -129,7 +129,7 @@ class Device:
         return torch.autocast(self.torch.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
 
     def penalty_autocast(self) -> AbstractContextManager[object]:
-        """Inside autocast(): double backward in fp16 loses small gradients, so it leaves autocast; bf16 may stay."""
+        """The context of a penalty inside autocast(): off for fp16, whose double backward loses small gradients."""
         if self.precision == "fp16" or self.penalty_precision == "fp32":
             return torch.autocast(self.torch.type, enabled=False)
         return contextlib.nullcontext()
@@ -138,21 +138,21 @@ class Device:
         return torch.amp.GradScaler(self.torch.type, enabled=self.precision == "fp16")
 
     def seed(self, *key: int | str) -> None:
-        """Seeds what draws from torch's own generators: initialisation, and dropout inside a network."""
+        """Seeds torch's global generators, which initialisation and the dropout of a network use."""
         number = seed_of(*key)
         torch.default_generator.manual_seed(number)
         if self.torch.type == "cuda":
             torch.cuda.manual_seed(number)
 
     def peak_memory_mb(self) -> float:
-        """Of the GPU's memory since `configure`; on a CPU, of the whole process since its start."""
+        """Returns the peak of GPU memory since `configure`; on a CPU, that of the whole process since its start."""
         if self.torch.type == "cuda":
             return torch.cuda.max_memory_allocated(self.torch) / 2**20
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
     def require_memory(self, what: str, size: int) -> None:
-        """ConfigError where `what` takes more bytes than there are at all, before any is taken."""
+        """ConfigError if `size`, the bytes that `what` needs, exceeds the total memory; allocates nothing."""
         there = torch.cuda.mem_get_info(self.torch)[1] if self.torch.type == "cuda" else ram()
         if size > there:
             raise ConfigError(
@@ -165,9 +165,9 @@ class Device:
 
 
 def keep_freed_memory() -> None:
-    """Lets the process keep what it frees, up to buffers of a gigabyte.
+    """Makes malloc keep freed memory in the process, for buffers of up to a gigabyte.
 
-    By itself glibc gives each large buffer of a step back to the system, and takes it anew page by page.
+    By default glibc returns each large buffer of a step to the system, and obtains it again page by page.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
         adjust = ctypes.CDLL(None).mallopt
@@ -176,8 +176,11 @@ def keep_freed_memory() -> None:
 
 
 def limit_threads(most: int) -> None:
-    """To the cores that this process may use, unless the user says: torch counts those of the machine."""
-    from joblib import cpu_count  # knows affinity and the quotas of cgroups
+    """Limits torch to `most` threads and to the cores of this process, unless the user set OMP_NUM_THREADS.
+
+    By default torch uses all cores of the machine.
+    """
+    from joblib import cpu_count  # respects CPU affinity and the quotas of cgroups
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(most, cpu_count()))

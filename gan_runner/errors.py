@@ -1,4 +1,4 @@
-"""What can end a run, and the exit code of each. Anything else is our bug: a traceback and exit code 1."""
+"""The exceptions that end a run, with their exit codes. Any other one is a bug: a traceback and exit code 1."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class ConfigError(Exception):
-    """The user's mistakes: one sentence each, naming the setting and the fix."""
+    """Mistakes of the user: one sentence for each, which names the setting and the fix."""
 
     exit_code = 2
 
@@ -18,7 +18,7 @@ class ConfigError(Exception):
 
 
 class SweepError(ConfigError):
-    """A mistake of the sweep, which every other of its jobs would repeat: it ends with this one."""
+    """A mistake that every job of the sweep would repeat, so the first job that raises it ends the sweep."""
 
 
 class Diverged(Exception):
@@ -28,7 +28,7 @@ class Diverged(Exception):
 
 
 class NotWritten(Exception):
-    """The disk is full, the folder is gone or may not be written. Nothing that was saved before is lost."""
+    """The disk is full, or the folder is gone or read-only. Files that were saved before are not lost."""
 
     exit_code = 2
 
@@ -37,7 +37,7 @@ class NotWritten(Exception):
         way_out = "make room, or allow it, and the same command goes on from the last checkpoint"
         if isinstance(error, FileNotFoundError):
             reason, way_out = f"{folder} is gone, or a part of it", "put it back, or the same command begins anew"
-        super().__init__(folder, error)  # its arguments, so that it can be sent from process to process
+        super().__init__(folder, error)  # the constructor's arguments, so that another process can unpickle it
         self.sentence = f"{reason}; {way_out}."
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class NotWritten(Exception):
 
 
 class Stopped(Exception):
-    """A signal asked the run to stop; it did, after a checkpoint."""
+    """A signal stopped the run, after a checkpoint."""
 
     def __init__(self, signum: int, sentence: str):
         super().__init__(signum, sentence)
@@ -56,7 +56,7 @@ class Stopped(Exception):
 
 
 class EndedElsewhere(Exception):
-    """Another rank found out why the run cannot go on, and says so."""
+    """Another rank failed and reports the reason; this rank ends without a message."""
 
     def __init__(self, exit_code: int):
         super().__init__()
@@ -64,7 +64,7 @@ class EndedElsewhere(Exception):
 
 
 class RankLost(Exception):
-    """A rank does not answer any more."""
+    """Another rank no longer responds."""
 
     exit_code = 1
 
@@ -76,13 +76,13 @@ class RankLost(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """' (did you mean ...?)' when a known word is close, else ''."""
+    """Returns ' (did you mean ...?)' if a known name is similar, else ''."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def choose(name: str, value: str, table: Mapping[str, T]) -> T:
-    """table[value], or a ValueError that lists what there is."""
+    """Returns table[value]. ValueError with the list of keys if `value` is none of them."""
     if value not in table:
         raise ValueError(f"{name}={value!r} is none of {', '.join(table)}{nearest(str(value), table)}")
     return table[value]

@@ -1,6 +1,7 @@
-"""Metrics after the fact: python -m gan_runner.evaluate outputs/NAME.
+"""Metrics after training: python -m gan_runner.evaluate outputs/NAME.
 
-Adds them to a run that is not being trained, or scores a folder of images, made by whatever program, against a dataset.
+The command adds metrics to a run that is not being trained, or scores a folder of images, from any program, against a
+dataset.
 """
 
 import argparse
@@ -96,7 +97,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
 
 
 def checked(options: argparse.Namespace) -> argparse.Namespace:
-    """What does not fit together is refused, rather than ignored."""
+    """Returns the options with --set metric.n_fake and n_real applied. ConfigError if options conflict."""
     if options.out is not None and (options.out.is_dir() or not options.out.absolute().parent.is_dir()):
         raise ConfigError(f"--out={options.out} should be a file in a folder that exists.")
     if options.images is not None and options.checkpoint != "last":
@@ -105,20 +106,20 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
         raise ConfigError("--dataset is for --images without a run; a run has its own.")
     for setting in list(options.set):
         key, _, value = setting.partition("=")
-        if key in ("metric.n_fake", "metric.n_real") and value.isdecimal():  # of every metric, as on the command line
+        if key in ("metric.n_fake", "metric.n_real") and value.isdecimal():  # for every metric, as in training
             setattr(options, key.removeprefix("metric."), int(value))
             options.set.remove(setting)
     return options
 
 
-# ---- what is asked for
+# ---- the requested configuration
 
 
 def configured(options: argparse.Namespace, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's configuration with the metrics that are asked for, and nothing that changes the run."""
+    """Returns the run's configuration with the requested metrics. ConfigError if --set changes its result."""
     wanted = copy.deepcopy({**config, "metric": metrics(options, config["metric"])})
     wanted["train"] |= {"select_by": None, "patience": None}
-    if os.environ.get("GAN_RUNNER_CACHE"):  # of this machine, not of the one that trained
+    if os.environ.get("GAN_RUNNER_CACHE"):  # the cache of this machine; the run may come from another machine
         wanted["metric"]["cache_dir"] = os.environ["GAN_RUNNER_CACHE"]
     for setting in options.set:
         assign(wanted, setting)
@@ -143,7 +144,10 @@ def assign(config: dict[str, Any], setting: str) -> None:
 
 
 def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, Any]:
-    """The group `metric`: as the run has it, or what is named, as the run has it or else as it is published."""
+    """Returns the group `metric`: all metrics of the run, or those that --metric names.
+
+    A named metric has the run's settings, or those of its file in conf/metric/ if the run lacks it.
+    """
     shared = {name: own[name] for name in OF_METRICS if name in own}
     nodes = {name: dict(node) for name, node in own.items() if name not in OF_METRICS}
     if options.metric is not None:
@@ -170,7 +174,7 @@ def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, An
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """Prints and stores what the metrics say of the chosen checkpoints. Returns step -> values and protocols."""
+    """Computes, prints and stores the metrics of the chosen checkpoints. Returns step -> values and protocols."""
     if options.run is None:
         raise ConfigError("name a run folder such as outputs/default, or --images with --dataset.")
     folder, config = opened(options.run, options.trust)
@@ -191,7 +195,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         for which in every(folder, options.checkpoint):
             use_chosen(folder.checkpoints, which, restore)
             evaluation = take_metrics(run, options.split)
-            assert evaluation is not None  # there are metrics
+            assert evaluation is not None  # `configured` refuses a run without metrics
             show(f"{folder.path}, step {run.clock.steps}", evaluation)
             with storing(folder.path):
                 store(folder, run, evaluation)
@@ -206,7 +210,7 @@ def check_split(split: str, splits: Mapping[str, int]) -> None:
 
 
 def every(folder: RunFolder, which: str) -> list[str]:
-    """The checkpoints that are meant, each step once."""
+    """Returns the names of the checkpoints that `which` selects, each step once."""
     if which != "all":
         return [which]
     steps = [str(checkpoint.step_of(path)) for path in checkpoint.checkpoints(folder.checkpoints)]
@@ -216,7 +220,7 @@ def every(folder: RunFolder, which: str) -> list[str]:
 
 
 def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
-    """Beside what was logged in training: nothing is superseded."""
+    """Adds an evaluation to the folder; a value in summary.json of another protocol is not replaced."""
     step, real = run.clock.steps, run.real
     logger = Logger(folder.path, None)
     logger.scalars(step, found.tags(), protocol=found.protocols)
@@ -227,7 +231,7 @@ def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
     logger.close()
     summary = folder.read_summary()
     scores = Scores(summary.get("metrics"))
-    assert run.evaluator is not None  # it took them
+    assert run.evaluator is not None  # the evaluator took the metrics
     scores.declare(run.evaluator.better)
     if step == summary.get("steps"):
         scores.begin("last", step)
@@ -238,11 +242,11 @@ def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
     folder.write_summary({**summary, "metrics": scores.content})
 
 
-# ---- images of whatever origin
+# ---- images from any program
 
 
 def score_images(options: argparse.Namespace) -> dict[str, Any]:
-    """Prints what the metrics say of them."""
+    """Computes and prints the metrics of the images. Returns path -> values and protocols."""
     if options.run is not None:
         _, config = opened(options.run, options.trust)
     elif options.dataset is not None:
@@ -262,7 +266,7 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
     subject = subject_of(dataset, players=False)
     origin = {"weights": "images", "precision": "8 bits"}
     evaluator = make_evaluator(config, dataset, subject, device, origin, [options.split])
-    assert evaluator is not None  # there are metrics
+    assert evaluator is not None  # `configured` refuses a configuration without metrics
     if evaluator.unfit():
         raise ConfigError(*evaluator.unfit())
 
@@ -274,11 +278,11 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
     return {str(options.images): as_json(found)}
 
 
-# ---- what is printed
+# ---- output
 
 
 def show(title: str, found: Evaluation) -> None:
-    """Each value, and what it depends on."""
+    """Prints each value with its protocol."""
     terminal = Terminal()
     terminal.show(f"{title}, {found.split} split")
     rows = []

@@ -1,4 +1,4 @@
-"""Training: composes a configuration, names the run, builds it and trains it."""
+"""The training command: composes a configuration, names the run, builds it and trains it."""
 
 import contextlib
 import logging
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
     from gan_runner.training.run import Run
 
 SHARED_SETTINGS = ("seed", "train.batch_size", "optimizer.lr", "loss.n_critic", "device.precision")
-MOST_SCORES = 4  # values in the last lines of a run
-OF_THE_MACHINE = ("dataset.root", "dataset.cache_dir", "dataset.path")  # may differ from rank to rank
+MOST_SCORES = 4  # metric values, at most, in a line of the final report
+OF_THE_MACHINE = ("dataset.root", "dataset.cache_dir", "dataset.path")  # settings that may differ between ranks
 
 log = logging.getLogger("gan_runner")
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, 1 our bug, 2 the user's mistake, 3 diverged, 128+N stopped by signal N."""
+    """Runs the command. Exit codes: 0 done, 1 a bug, 2 a mistake of the user, 3 diverged, 128+N stopped by signal N."""
     with joined(), followed(OUTPUTS) if started() == 1 else contextlib.nullcontext():
         enter(job)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(cfg: DictConfig) -> float | None:
-    """One run, alone or as a job of a sweep. Returns the best of `train.select_by`, for sweepers."""
+    """Trains one run, alone or as a job of a sweep. Returns its best value of `train.select_by`, for sweepers."""
     with through_hydra(), noted(job_number()):
         return carry_out(cfg)
 
@@ -62,7 +62,7 @@ def carry_out(cfg: DictConfig) -> float | None:
         config = configuration(cfg)
         check_groups(config)
         folder = (RunFolder if ranks.first else FolderOfAnother)(run_path(cfg, config))
-        make({"_target_": SETTINGS, **config["train"]}, "train")  # a finished run is not built
+        make({"_target_": SETTINGS, **config["train"]}, "train")  # checks the settings; a finished run is not built
         fresh = config["train"].get("fresh")
         if not fresh:
             check_defaults(folder, config)
@@ -89,7 +89,7 @@ def carry_out(cfg: DictConfig) -> float | None:
 
 
 def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:
-    """As its summary says, without building it."""
+    """Whether the run is finished, according to its summary; the run is not built for this."""
     summary, end = folder.read_summary(), End.of(config["train"])
     if summary.get("status") != "completed":
         return False
@@ -98,19 +98,19 @@ def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:
 
 
 def unmeasured(folder: RunFolder, config: Mapping[str, Any]) -> list[str]:
-    """The metrics that are wanted and that the run began without."""
+    """Returns the metrics that are requested now and that the run's stored configuration lacks."""
     before = (folder.read_config() or {}).get("metric", {})
     return [name for name, node in config["metric"].items() if isinstance(node, Mapping) and name not in before]
 
 
 def command() -> str:
-    """What was typed, for this job."""
+    """Returns the command line of this run; for a job of a sweep, with the overrides of this job alone."""
     alone = HydraConfig.get().mode is RunMode.RUN
     return shlex.join(["python", "-m", "gan_runner", *(sys.argv[1:] if alone else HydraConfig.get().overrides.task)])
 
 
 def check_same(own: Mapping[str, Any], first: Mapping[str, Any]) -> None:
-    """Ranks that were started by several commands must have been given one configuration."""
+    """ConfigError if this rank's configuration differs from the first rank's, apart from OF_THE_MACHINE."""
     here, there = flatten(own), flatten(first)
     other = [key for key in sorted(here.keys() | there.keys()) if here.get(key, ...) != there.get(key, ...)]
     other = [key for key in other if key not in OF_THE_MACHINE]
@@ -127,7 +127,7 @@ def train(
     ranks: Ranks = ALONE,
 ) -> None:
     """Builds the run that a resolved configuration describes and trains it in its folder."""
-    import torch  # not needed to print help or to see that a run is finished
+    import torch  # imported here: printing help and detecting a finished run do not need torch
 
     from gan_runner.assembly.advice import advise
     from gan_runner.assembly.build import build
@@ -158,7 +158,7 @@ def train(
 
 
 def endings(run: "Run", folder: RunFolder) -> dict[str, str]:
-    """What a finished run is worth, and what can be typed next."""
+    """Returns the final report, name -> line: the metrics of the finished run, and commands for next steps."""
     scores, path = Scores(folder.read_summary().get("metrics")), shlex.quote(str(folder.path))
     rows = {}
     for which in NETWORKS:
@@ -178,14 +178,14 @@ def endings(run: "Run", folder: RunFolder) -> dict[str, str]:
 
 
 def recorded_threads(folder: RunFolder) -> int | None:
-    """Of the session before: a run goes on to the same last digits with as many."""
+    """Returns the number of threads of the previous session: only the same number gives the same last digits."""
     environment = folder.read_summary().get("environment")
     found = environment.get("threads") if isinstance(environment, dict) else None
     return found if isinstance(found, int) and found > 0 else None
 
 
 def describe(run: "Run", hparams: Mapping[str, Any], folder: RunFolder) -> list[str]:
-    """What was composed, a line each."""
+    """Returns a description of the run, one line for each part."""
     sizes = {p.name: sum(w.numel() for w in p.network.parameters()) for p in (run.generator, run.discriminator)}
     ranks, spec, count = run.device.ranks.count, run.real.spec, "endless" if run.real.endless else f"{len(run.real):,}"
     rows = {
@@ -200,7 +200,7 @@ def describe(run: "Run", hparams: Mapping[str, Any], folder: RunFolder) -> list[
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, float | str | bool]:
-    """What tells runs apart in a table: the choices, a few settings that all runs share, and what was typed."""
+    """Returns the columns of a table of runs: group choices, a few common settings, and the typed settings."""
     choices = HydraConfig.get().runtime.choices
     table: dict[str, Any] = {group: choices[group] for group in CHOICES if choices.get(group)}
     settings = identity(config)
@@ -209,7 +209,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, float | str | bool]:
 
 
 def optimizer_advice(config: Mapping[str, Any]) -> list[str]:
-    """Does the optimizer of an experiment stay although another loss was typed?"""
+    """Returns advice if an experiment sets the optimizer although the user typed another loss."""
     typed = typed_overrides()
     if not {"experiment", "loss"} <= typed.keys() or "optimizer" in typed:
         return []
@@ -221,7 +221,7 @@ def optimizer_advice(config: Mapping[str, Any]) -> list[str]:
 
 
 class QuietFileHandler(logging.FileHandler):
-    """A full disk is reported by what matters more than a log."""
+    """A log file that ignores write errors: the code that writes checkpoints reports a full disk."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
         pass
@@ -229,7 +229,7 @@ class QuietFileHandler(logging.FileHandler):
 
 @contextlib.contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Sends what the run prints to a file as well."""
+    """Also writes the log messages of the run to a file."""
     with storing(path.parent):
         handler = QuietFileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

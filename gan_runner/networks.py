@@ -1,8 +1,8 @@
-"""Both networks: python -m gan_runner.networks [overrides] shows their layers and what an image costs.
+"""Inspection of both networks: python -m gan_runner.networks [overrides] shows layers and operations for an image.
 
-It composes a configuration as training does, and trains and writes nothing (data that are absent are downloaded).
+The command composes a configuration as training does. It trains and writes nothing, but downloads missing data.
 An operation is one multiplication or one addition of a matrix product or a convolution, so a multiply-add is two;
-nothing else is counted: no bias, norm, activation or embedding.
+biases, norms, activations and embeddings are not counted.
 """
 
 from collections import Counter
@@ -44,7 +44,7 @@ def job(cfg: DictConfig) -> None:
 
 
 def views(config: Mapping[str, Any]) -> Iterator[str | Table]:
-    """Of the generator and of the discriminator, as the loss prepares it."""
+    """Yields the views of the generator and of the discriminator, the latter after the loss has prepared it."""
     check_structure(config)
     device, objective = make(config["device"], "device"), make(config["loss"], "loss")
     spec = make_dataset(config).spec
@@ -58,7 +58,7 @@ def views(config: Mapping[str, Any]) -> Iterator[str | Table]:
 
 
 def view(player: str, network: nn.Module, given: Tensor, labels: Tensor | None) -> Iterator[str | Table]:
-    """A row for each layer, in the order in which they are used, and the totals."""
+    """Yields a table with a row for each layer, in the order of the forward, and the totals."""
     sizes, shapes, modules = trainable(network), watched(network.eval()), dict(network.named_modules())
     try:
         cost = f"{operations(network, given, labels):,} operations an image forward"
@@ -81,7 +81,7 @@ def view(player: str, network: nn.Module, given: Tensor, labels: Tensor | None) 
 
 
 def trainable(network: nn.Module) -> Counter[str]:
-    """Parameters that train, by the path of the layer that holds them (a norm of its weight is part of a layer)."""
+    """Counts the trainable parameters by path of their layer (a parametrization of a weight belongs to the layer)."""
     sizes: Counter[str] = Counter()
     for name, parameter in network.named_parameters():
         path = f".{name}".rpartition(".")[0].partition(".parametrizations")[0][1:]
@@ -90,7 +90,7 @@ def trainable(network: nn.Module) -> Counter[str]:
 
 
 def layers(network: nn.Module) -> list[str]:
-    """The paths of what holds parameters or has no parts; the norm of a weight is no part."""
+    """Returns the paths of modules with parameters or without submodules; parametrizations are no submodules here."""
     holders = trainable(network)
     return [
         path
@@ -100,7 +100,7 @@ def layers(network: nn.Module) -> list[str]:
 
 
 def watched(network: nn.Module) -> dict[str, str]:
-    """Shapes of what the layers return, by path, which the next forward fills."""
+    """Returns a dictionary, path -> shape of a layer's output, which the next forward fills."""
     shapes: dict[str, str] = {}
     for path in layers(network):
         network.get_submodule(path).register_forward_hook(partial(note, shapes, path))
@@ -112,12 +112,12 @@ def note(shapes: dict[str, str], path: str, module: nn.Module, inputs: Any, outp
 
 
 def shape(tensor: Tensor) -> str:
-    """Without the batch."""
+    """Returns the shape without the batch dimension, as text."""
     return "x".join(map(str, tensor.shape[1:])) or "1"
 
 
 def operations(network: nn.Module, given: Tensor, labels: Tensor | None, backward: bool = False) -> int:
-    """For one image; backward: also for the gradient of what the network returns to its weights."""
+    """Returns the operations for one image; backward: with those of the gradient of the output to the weights."""
     with counting() as counter:
         result = network(given, labels)
         if backward:

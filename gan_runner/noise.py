@@ -1,4 +1,4 @@
-"""Random numbers as a pure function of a key, so that a checkpoint needs no random state."""
+"""Random numbers as a pure function of a key, so that a checkpoint does not store the state of generators."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,21 +11,21 @@ Draw = Callable[..., Tensor]  # torch.randn or torch.rand
 
 
 def seed_of(*key: int | str) -> int:
-    """63-bit hash of a key. (A sum such as seed + step would make seeds share their noise.)"""
+    """Returns a 63-bit hash of a key. (With a sum such as seed + step, different seeds would share noise.)"""
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The randomness of one update: drawn for the whole batch, then cut, so that splitting does not change it.
+    """The random numbers of one update: drawn for the whole batch, then cut, so that splitting does not change them.
 
-    One scope gives one draw: `noise.scoped("latent").normal(dim)` is the same tensor whenever it is asked for.
+    A scope always gives the same draw: every call of `noise.scoped("latent").normal(dim)` returns equal tensors.
     """
 
     key: tuple[int | str, ...]
     size: int  # samples in the whole batch
     device: torch.device
-    part: int = 0  # which of the equal parts of the batch this is
+    part: int = 0  # the index of this part among the equal parts of the batch
     parts: int = 1
 
     def scoped(self, name: str) -> "Noise":
@@ -35,21 +35,21 @@ class Noise:
         return [replace(self, part=part, parts=parts) for part in range(parts)]
 
     def rows(self, whole: Tensor) -> Tensor:
-        """This part of a tensor drawn for the whole batch."""
+        """Returns this part of a tensor that was drawn for the whole batch."""
         return whole.chunk(self.parts)[self.part] if self.parts > 1 else whole
 
     def generator(self) -> torch.Generator:
         return torch.Generator(device=self.device).manual_seed(seed_of(*self.key))
 
     def drawn(self, draw: Draw, shape: tuple[int, ...], out: Tensor | None = None) -> Tensor:
-        """(size, *shape), for the whole batch; the one place where numbers are drawn."""
+        """Draws (size, *shape), for the whole batch; all random numbers are drawn here."""
         device = self.device if out is None else out.device
         return draw(self.size, *shape, generator=self.generator(), device=device, out=out)
 
     def normal(self, *shape: int) -> Tensor:
-        """(rows, *shape) from N(0, 1), float32."""
+        """Returns (rows, *shape) from N(0, 1), float32."""
         return self.rows(self.drawn(torch.randn, shape))
 
     def uniform(self, *shape: int) -> Tensor:
-        """(rows, *shape) from U[0, 1), float32."""
+        """Returns (rows, *shape) from U[0, 1), float32."""
         return self.rows(self.drawn(torch.rand, shape))

@@ -1,4 +1,4 @@
-"""The seams: what a loss, a penalty, a constraint and anything with state must offer. A user's class needs no base."""
+"""Interfaces of losses, penalties, constraints and objects with state. A user's class needs no base class."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -13,12 +13,12 @@ Stats = dict[str, Tensor]  # tag -> detached scalar that stays on the device
 
 
 class Adversarial(Protocol):
-    """What the players want, as functions of raw scores (B,). The discriminator scores real high, for every loss."""
+    """The losses of both players, from raw scores (B,). In every loss real images have the higher scores."""
 
-    paired: bool  # does the generator's loss need scores of real images?
-    batch_statistics: bool  # does a term depend on the whole batch, so that it is no mean over samples?
-    zero_is_boundary: bool  # does the sign of a score say real or fake?
-    estimate: str | None  # what the discriminator's loss estimates: "wasserstein", "js", "tv", or nothing
+    paired: bool  # whether the generator's loss needs scores of real images
+    batch_statistics: bool  # whether a term depends on the whole batch, so that it is no mean over samples
+    zero_is_boundary: bool  # whether the sign of a score separates real from fake
+    estimate: str | None  # the distance that the discriminator's loss estimates: "wasserstein", "js", "tv" or None
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor: ...
 
@@ -26,29 +26,29 @@ class Adversarial(Protocol):
 
 
 class Penalty(Protocol):
-    """A term added to the discriminator's loss. It returns its unweighted value; the objective weighs and schedules."""
+    """A term added to the discriminator's loss. It returns its unweighted value; the objective applies the weight."""
 
     weight: float | Schedule
-    every: int  # in discriminator updates: lazy regularization, scaled up by it
-    per_sample: bool  # does it differentiate each sample alone, which forbids batch-coupled layers?
+    every: int  # lazy regularization: computed in each `every`-th discriminator update, and multiplied by `every`
+    per_sample: bool  # whether it differentiates each sample alone, which forbids batch-coupled layers
 
     def __call__(self, discriminator: nn.Module, real: Batch, fake: Batch, noise: Noise) -> tuple[Tensor, Stats]: ...
 
 
 class Constraint(Protocol):
-    """A bound on the discriminator itself."""
+    """A bound on the discriminator's weights."""
 
     def prepare(self, discriminator: nn.Module) -> None:
-        """Once, before the optimizer exists."""
+        """Called once, before the optimizer exists."""
 
     def enforce(self, discriminator: nn.Module) -> None:
-        """After every discriminator update."""
+        """Called after every discriminator update."""
 
 
 class Augmentation(Protocol):
-    """What the discriminator sees instead of images (B, C, H, W): differentiable, the same for real and fake.
+    """Transforms the discriminator's input (B, C, H, W): differentiable, and the same for real and fake images.
 
-    All that is random comes from `noise`, which is for B images. Its settings may be schedules.
+    All random numbers come from `noise`, which is for B images. The settings may be schedules.
     """
 
     def __call__(self, images: Tensor, noise: Noise, progress: Progress) -> Tensor: ...
@@ -56,18 +56,18 @@ class Augmentation(Protocol):
 
 @runtime_checkable
 class Adaptive(Protocol):
-    """An augmentation that follows the training."""
+    """An augmentation that adapts to the training."""
 
     def adapt(self, observed: Stats, update: int, progress: Progress) -> Stats:
-        """After discriminator update `update`, with what was observed of it; returns what to log."""
+        """Called after discriminator update `update` with its statistics; returns the statistics to log."""
 
 
 @runtime_checkable
 class DataDependent(Protocol):
-    """A network that begins from the data."""
+    """A network that is initialised from the data."""
 
     def initialize(self, real: Batch, /) -> None:
-        """Once, before training, with some of the training images."""
+        """Called once, before training, with some of the training images."""
 
 
 @runtime_checkable

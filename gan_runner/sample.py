@@ -1,4 +1,4 @@
-"""Images from a run: python -m gan_runner.sample outputs/NAME."""
+"""Images from a run's generator: python -m gan_runner.sample outputs/NAME."""
 
 import argparse
 import math
@@ -52,7 +52,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
 
 
 def write(options: argparse.Namespace) -> Path:
-    """Makes the images and writes them; returns where."""
+    """Generates the images and writes them; returns their path."""
     if options.count < 1:
         raise ConfigError(f"--count={options.count} must be at least 1.")
     step, sampler = load(options)
@@ -75,7 +75,10 @@ def write(options: argparse.Namespace) -> Path:
 
 
 def wanted_labels(options: argparse.Namespace, sampler: Sampler) -> Tensor | None:
-    """(count,), in equal runs for a grid and in turn otherwise; None where the generator uses no labels."""
+    """Returns labels (count,): grouped by class for a grid, else in turn. None if the generator uses no labels.
+
+    A grid has equally many images of each class, so it may have fewer than `count`.
+    """
     rows = sampler.rows(options.count)
     if rows is None:
         if options.labels is not None:
@@ -114,7 +117,7 @@ def batches(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> I
 
 
 def load(options: argparse.Namespace) -> tuple[int, Sampler]:
-    """The step of the checkpoint that was asked for, and what draws from its generator."""
+    """Returns the step of the requested checkpoint, and a sampler of its generator."""
     folder, config = opened(options.run, options.trust)
     found: list[tuple[int, Sampler]] = []
 
@@ -126,7 +129,7 @@ def load(options: argparse.Namespace) -> tuple[int, Sampler]:
 
 
 def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int) -> Sampler:
-    """The averaged generator, on the CPU."""
+    """Returns a sampler of the averaged generator, on the CPU."""
     spec = ImageSpec(**state["spec"])
     latent = make(config["model"]["latent"], "model.latent")
     device = Device("cpu")
@@ -152,7 +155,7 @@ def write_pngs(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None
 
 
 def write_npz(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
-    """`images`: (N, H, W, C) uint8; points in the plane stay (N, 1, 1, 2) float32. `labels`: (N,) if conditional."""
+    """Writes `images` (N, H, W, C) uint8, or (N, 1, 1, 2) float32 for points, and `labels` (N,) if conditional."""
     pixels = to_pixels(images, spec) if spec.value_range is not None else images.numpy()
     arrays = {"images": pixels.transpose(0, 2, 3, 1)} | ({} if labels is None else {"labels": labels.numpy()})
     np.savez(replaced(out), allow_pickle=False, **arrays)
@@ -163,7 +166,7 @@ def save_png(out: Path, picture: np.ndarray) -> None:
 
 
 def replaced(out: Path) -> Path:
-    """Ready to be written; a link there, which a stranger may have made, is replaced and not followed."""
+    """Prepares `out` for writing: makes its folder, and removes a link, which may lead out of an untrusted folder."""
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_symlink():
         out.unlink()

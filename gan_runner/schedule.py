@@ -1,4 +1,4 @@
-"""One class for everything that changes as training goes on: learning rate, penalty weight, and what comes later."""
+"""Schedules: values that change during training, such as a learning rate or the weight of a penalty."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from gan_runner.errors import choose, require
 
 class Progress(NamedTuple):
     step: int  # generator updates done
-    length: int | None  # generator updates of the run, fixed at its first start; None: ended by time alone
+    length: int | None  # generator updates of the run, fixed at its first start; None: only time ends the run
 
 
 SHAPES = {
@@ -22,15 +22,16 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """From `start` to `end` over `steps` generator updates (None: the whole run), after a linear warm-up from 0.
+    """A value from `start` to `end` over `steps` generator updates (None: the whole run), after a warm-up from 0.
 
-    hold_steps: updates at `start` before it moves.
+    warmup_steps: updates of the linear warm-up.
+    hold_steps: updates for which the value stays at `start` after the warm-up.
     """
 
     start: float = 1.0
     end: float = 0.0  # not reached by shape=constant
     shape: str = "constant"  # constant, linear, cosine, exponential
-    steps: int | None = None  # counted from the end of the warm-up and the hold
+    steps: int | None = None  # counted after the warm-up and the hold
     warmup_steps: int = 0
     hold_steps: int = 0
 
@@ -48,7 +49,7 @@ class Schedule:
 
     @property
     def needs_length(self) -> bool:
-        """Does it stretch over the run, whatever its length?"""
+        """Whether the schedule lasts for the whole run, so that it needs the length of the run."""
         return self.shape != "constant" and self.steps is None
 
     def __call__(self, progress: Progress) -> float:
@@ -61,12 +62,12 @@ class Schedule:
 
 
 def valued(setting: float | Schedule, progress: Progress) -> float:
-    """A number, or what a schedule is now."""
+    """Returns a number unchanged, or the current value of a schedule."""
     return setting(progress) if isinstance(setting, Schedule) else setting
 
 
 def check_schedulable(name: str, value: object) -> None:
-    """ValueError unless `value` is a Schedule or a number of 0 or more."""
+    """ValueError unless `value` is a Schedule or a number that is at least 0."""
     if not isinstance(value, Schedule):
         number = isinstance(value, int | float)
         spelt = value if isinstance(value, int | float | str | dict) else type(value).__name__

@@ -1,4 +1,4 @@
-"""What every part agrees on: the shape and range of the data, and a batch of it."""
+"""Definitions that all parts share: the shape and range of the data, and a batch of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-KEPT = {  # where the images of a dataset may be while they are trained on
+KEPT = {  # where the images of a dataset are kept during training
     "auto": "resident where they fit, else prefetched; on a CPU a mapped file is prefetched",
     "resident": "in the memory of the device, and indexed there",
     "mapped": "where they are: in a mapped file, or in the memory of the host",
@@ -33,12 +33,12 @@ class ImageSpec:
         return (self.channels, self.height, self.width)
 
     def names(self, labels: Tensor) -> list[str]:
-        """Of labels (B,)."""
+        """Returns the class name of each label in `labels` (B,); its number if the class has no name."""
         return [(self.class_names[i : i + 1] or (str(i),))[0] for i in labels.tolist()]
 
     @property
     def size(self) -> int:
-        """Numbers in one image."""
+        """The number of values in one image."""
         return self.channels * self.height * self.width
 
 
@@ -48,7 +48,7 @@ class Batch(NamedTuple):
     labelled: "Batch | None" = None  # semi-supervised: a second, labelled batch
 
     def split(self, parts: int) -> "list[Batch]":
-        """Equal parts, in order; the number of images is a multiple of `parts`."""
+        """Splits into equal parts, in order; the number of images must be a multiple of `parts`."""
         if parts == 1:
             return [self]
         images = self.images.chunk(parts)
@@ -58,7 +58,7 @@ class Batch(NamedTuple):
 
 
 def joined(one: Batch, other: Batch) -> Batch:
-    """One after the other, with labels where both have them."""
+    """Returns both batches concatenated, with labels if both have labels."""
     labels = torch.cat([one.labels, other.labels]) if one.labels is not None and other.labels is not None else None
     return Batch(torch.cat([one.images, other.images]), labels)
 
@@ -77,12 +77,12 @@ WHOLE = Share()
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """At least float32: what autocast returned in 16 bits is too coarse for losses, pixels and norms."""
+    """Converts to float32 or wider: 16-bit results of autocast are too coarse for losses, pixels and norms."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def to_levels(images: Tensor, spec: ImageSpec) -> Tensor:
-    """Images (N, C, H, W) in spec.value_range -> the nearest of 256 levels, uint8; points stay as they are."""
+    """Images (N, C, H, W) in spec.value_range -> the nearest of 256 levels, uint8; points are returned unchanged."""
     if spec.value_range is None:
         return images
     low, high = spec.value_range
@@ -90,5 +90,5 @@ def to_levels(images: Tensor, spec: ImageSpec) -> Tensor:
 
 
 def scores(discriminator: Scorer, batch: Batch) -> Tensor:
-    """(B,) raw scores of a batch."""
+    """Returns the raw scores (B,) of a batch."""
     return full_precision(discriminator(batch.images, batch.labels))
