@@ -1,4 +1,4 @@
-"""What is allowed and seldom meant: sentences of advice about a built run."""
+"""Advice about a built run: sentences on settings that are valid but probably not intended."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from gan_runner.nn.modes import evaluating
 from gan_runner.schedule import Schedule
 from gan_runner.training.run import Run
 
-LEAKS = 0.8  # a probability
+LEAKS = 0.8  # the probability of augmentation above which it may leak into the generated images
 
 
 def advise(run: Run) -> list[str]:
-    """What is allowed and seldom meant."""
+    """Returns sentences of advice on settings that are valid but probably not intended."""
     return [sentence for rule in ADVICE for sentence in rule(run)]
 
 
@@ -48,7 +48,7 @@ def metrics_to_take(run: Run) -> Iterator[str]:
 
 
 def augmentation_that_leaks(run: Run) -> Iterator[str]:
-    """Below 0.8 that is unlikely (Karras et al. 2020)."""
+    """Leaking is unlikely for probabilities below 0.8 (Karras et al. 2020)."""
     setting = getattr(run.augment, "probability", None)
     highest = max(setting.start, setting.end) if isinstance(setting, Schedule) else setting
     if highest is not None and highest > LEAKS:
@@ -71,7 +71,7 @@ def adaptation_has_time(run: Run) -> Iterator[str]:
 
 
 def a_sigmoid_too_many(run: Run) -> Iterator[str]:
-    """However large the images: raw scores leave the range of a probability."""
+    """Scores inputs of growing scale: only a sigmoid keeps all scores in [0, 1]."""
     network, spec = run.discriminator.network, run.real.spec
     if run.objective.semi_supervised or getattr(network, "energy", False):
         return
@@ -108,7 +108,7 @@ def bf16_in_software(run: Run) -> Iterator[str]:
 
 
 def computes_bf16() -> bool:
-    """Does the processor, as far as oneDNN knows?"""
+    """Whether the processor has bf16 arithmetic, according to oneDNN."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to a Run, in stages."""
+"""Construction of a Run from a configuration, in stages."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -34,7 +34,7 @@ from gan_runner.training.run import Run
 
 
 def build(config: Config, ranks: Ranks = ALONE, splits: Sequence[str] = (SELECTION, REPORT)) -> Run:
-    """The staged assembly: every stage needs the one before it. splits: those that metrics are taken on."""
+    """Builds a Run in stages, each of which needs the one before it. splits: the splits for the metrics."""
     check_structure(config)
     settings: Settings = construct({"_target_": SETTINGS, **config["train"]}, "train", {})
     device = make_device(config, ranks)
@@ -69,7 +69,7 @@ def build(config: Config, ranks: Ranks = ALONE, splits: Sequence[str] = (SELECTI
 
 
 def assemble(generator: Player, discriminator: Player, made: dict[str, Any]) -> Run:
-    """The game between the players, and what is measured of it. made: the other fields of the run, by name."""
+    """Builds the game between the players, with its probes and health rules. made: the run's other fields, by name."""
     settings, objective, device, dataset = (made[name] for name in ("settings", "objective", "device", "dataset"))
     latent, augment, averages, seed = (made[name] for name in ("latent", "augment", "averages", "seed"))
     players: dict[str, Any] = {"generator": generator, "discriminator": discriminator}
@@ -110,7 +110,7 @@ def evaluator_of(
     device: Device,
     splits: Sequence[str],
 ) -> Evaluator | None:
-    """None where there is no metric."""
+    """Returns the evaluator of the run's metrics; None if the configuration has no metric."""
     subject = subject_of(
         dataset,
         conditional=bool(getattr(generator, "conditional", False)),

@@ -1,4 +1,4 @@
-"""One node of a configuration -> one object, and what is wrong with the node in sentences."""
+"""Construction of one object from one node of a configuration, and sentences on the node's mistakes."""
 
 import inspect
 import logging
@@ -14,7 +14,7 @@ from hydra.utils import get_object
 from gan_runner.errors import ConfigError, nearest
 from gan_runner.records.identity import show
 
-logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # get_object logs what it raises
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # get_object also logs the errors that it raises
 
 Config = Mapping[str, Any]
 PLAIN = {bool, int, float, str, type(None)}
@@ -23,8 +23,8 @@ PLAIN = {bool, int, float, str, type(None)}
 def make(node: Any, path: str, **runtime: Any) -> Any:
     """Builds the object that a node with `_target_` describes, its children first.
 
-    runtime: live objects for the constructor; those it does not ask for are left out.
-    All mistakes below the node are reported together: unknown, missing and mistyped settings.
+    runtime: live objects, passed to the constructor if it has a parameter of the same name.
+    ConfigError lists all mistakes below the node: unknown and missing settings, and those of a wrong type.
     """
     mistakes = find_mistakes(node, path, set(runtime))
     if not isinstance(node, Mapping) or "_target_" not in node:
@@ -46,7 +46,7 @@ def construct(node: Any, path: str, runtime: Config) -> Any:
 
 
 def call(target: Callable[..., Any], path: str, settings: Config, runtime: Config) -> Any:
-    """target(settings, runtime), what its constructor refuses as a ConfigError that names the setting at `path`."""
+    """Returns target(**settings, **runtime). An error of the constructor becomes a ConfigError that names `path`."""
     parameters, hints = signature(target)
     converted = {key: convert(value, hints.get(key))[0] for key, value in settings.items()}
     taken = {key: value for key, value in runtime.items() if key in parameters}
@@ -59,7 +59,7 @@ def call(target: Callable[..., Any], path: str, settings: Config, runtime: Confi
 
 
 def find_mistakes(node: Any, path: str, runtime: set[str]) -> list[str]:
-    """Sentences on every setting at or below `path` that its constructor would not understand."""
+    """Returns a sentence for each setting at or below `path` that its constructor does not accept."""
     if isinstance(node, list):
         return [m for i, item in enumerate(node) for m in find_mistakes(item, f"{path}[{i}]", set())]
     if not isinstance(node, Mapping):
@@ -107,18 +107,18 @@ def signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter],
     parameters = dict(inspect.signature(target).parameters)
     try:
         hints = typing.get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
-    except NameError:  # annotations that exist for the type checker alone
+    except NameError:  # annotations that are imported for the type checker alone
         hints = {}
     return parameters, hints
 
 
 def convert(value: Any, hint: Any) -> tuple[Any, bool]:
-    """The value as the annotation wants it, and whether it fits: 1 becomes 1.0 for a float, 1e4 becomes 10000."""
+    """Returns the value in the annotated type (1 -> 1.0 for float, 1e4 -> 10000 for int), and whether it fits."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, Mapping) and set(arguments or (hint,)) <= PLAIN:
         return value, False
     if isinstance(value, Mapping) or not isinstance(value, bool | int | float | str | list | None):
-        return value, True  # a nested node or a live object: its own constructor judges
+        return value, True  # a nested node or a live object, which is checked elsewhere
     if origin in (typing.Union, types.UnionType):
         return convert_union(value, arguments)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -137,7 +137,7 @@ def convert(value: Any, hint: Any) -> tuple[Any, bool]:
 
 
 def convert_union(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, bool]:
-    """The first alternative that takes the value as it is, else the first that converts it."""
+    """Converts by the first alternative of a union that keeps the value unchanged, else by the first that fits."""
     tried = [convert(value, argument) for argument in arguments if argument in (bool, int, float, str, type(None))]
     tried += [convert(value, a) for a in arguments if typing.get_origin(a) is not None and isinstance(value, list)]
     fitting = [result for result, fits in tried if fits]
@@ -147,14 +147,14 @@ def convert_union(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, bool]:
 
 
 def convert_items(values: list[Any], arguments: list[Any]) -> tuple[list[Any], bool]:
-    """Each item by its own annotation; the last one serves the rest."""
+    """Converts each item by its own annotation; the last annotation applies to all further items."""
     padded = arguments + arguments[-1:] * len(values)
     items = [convert(value, argument) for value, argument in zip(values, padded, strict=False)]
     return [item for item, _ in items], all(fits for _, fits in items)
 
 
 def spelt(value: Any) -> str:
-    """As it is typed, text in quotes."""
+    """Returns a value as the user would type it, text in quotes."""
     return show(value) if value is None or isinstance(value, bool) else repr(value)
 
 

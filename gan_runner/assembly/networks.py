@@ -19,11 +19,11 @@ from gan_runner.spec import Batch, ImageSpec
 
 SHOWN = 10_000  # training images, at most, that a network may be initialised from
 FLOAT = 4  # bytes
-COPIES = 5  # of the weights, in training: themselves, gradients, two of Adam, the average
+COPIES = 5  # arrays of the size of the weights: weights, gradients, two moments of Adam, moving average
 
 
 def networks(config: Config, spec: ImageSpec, device: Device) -> tuple[Any, nn.Module, nn.Module]:
-    """Latent prior, generator and discriminator, each initialised from the seed alone."""
+    """Returns latent prior, generator and discriminator; the initial weights of each depend on the seed alone."""
     latent = make(config["model"]["latent"], "model.latent")
     generator, discriminator = (
         make_network(config, player, spec, latent, device) for player in ("generator", "discriminator")
@@ -41,7 +41,7 @@ def initialize(real: ImageDataset, *networks: nn.Module) -> None:
 
 
 def make_network(config: Config, player: str, spec: ImageSpec, latent: Any, device: Device) -> nn.Module:
-    """One network, if there is memory for it, its weights normalised if that is wanted."""
+    """Builds one network and applies `model.weights` to it. ConfigError if its training exceeds the memory."""
     path, node, pack = f"model.{player}", config["model"][player], config["model"].get("pack", 1)
     packed = player == "discriminator" and pack > 1
     spec = packed_spec(spec, pack) if packed else spec
@@ -70,7 +70,7 @@ def check_unlabelled(discriminator: nn.Module, pack: int) -> None:
 
 @torch.no_grad()
 def complete(network: nn.Module, player: str, spec: ImageSpec, latent: Any) -> None:
-    """Lazy layers find their shapes, and older weight and spectral norms their weights, in a first forward."""
+    """Runs a first forward, in which lazy layers get their shapes, and old weight and spectral norms their weights."""
     labels = torch.zeros(2, dtype=torch.long) if spec.num_classes else None
     shown = latent.sample(Noise(("first forward",), 2, torch.device("cpu"))) if player == "generator" else None
     network.eval()
@@ -83,7 +83,7 @@ def complete(network: nn.Module, player: str, spec: ImageSpec, latent: Any) -> N
 
 
 def count_parameters(node: Config, path: str, **runtime: Any) -> int:
-    """Of a network of ours, without the memory for them; 0 where that cannot be known beforehand."""
+    """Counts the parameters of a gan_runner network on the meta device; 0 for a user's class or an invalid node."""
     if not str(node.get("_target_")).startswith("gan_runner."):
         return 0
     try:

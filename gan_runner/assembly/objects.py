@@ -19,7 +19,7 @@ from gan_runner.metric.inputs import Subject
 from gan_runner.schedule import Progress, Schedule
 
 SCHEDULE = "gan_runner.schedule.Schedule"
-END = 2**62  # a step after every schedule
+END = 2**62  # a step beyond the end of every schedule
 
 
 def make_device(config: Config, ranks: Ranks) -> Device:
@@ -50,14 +50,14 @@ def make_player(config: Config, name: str, network: nn.Module, schedule: Any, de
         raise ConfigError(f"{path}.lr={rate} must be 0 (which holds the {name}) or more.")
     scheduled = make_schedules(node, path)
     first, last = ({key: now(value, Progress(step, 1)) for key, value in scheduled.items()} for step in (0, END))
-    if scheduled:  # an end that is not allowed is refused before the start
+    if scheduled:  # builds a trial optimizer, so that an invalid end value is refused before training
         make({**node, **last}, path, params=[torch.zeros(1)])
     optimizer = make({**node, **first}, path, params=network.parameters())
     return Player(name, network, optimizer, schedule, device, scheduled)
 
 
 def make_schedules(node: Config, path: str) -> dict[str, Scheduled]:
-    """Of an optimizer's settings, those in which a schedule stands where a number stands."""
+    """Returns the settings of an optimizer in which a schedule replaces a number."""
     found: dict[str, Scheduled] = {}
     for key, value in node.items():
         parts = value if isinstance(value, list) else [value]
@@ -77,7 +77,7 @@ def make_evaluator(
     origin: Mapping[str, Any],
     splits: Sequence[str],
 ) -> Evaluator | None:
-    """None where no metric is wanted."""
+    """Returns the evaluator of the metrics in the group `metric`; None if it has none."""
     shared = {name: config["metric"].get(name) for name in OF_METRICS}
     nodes = {name: node for name, node in config["metric"].items() if name not in OF_METRICS}
     seed = shared["seed"]

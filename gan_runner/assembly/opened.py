@@ -1,4 +1,4 @@
-"""Run folders, which may come from a stranger: opened without executing anything that they name."""
+"""Opening of run folders from untrusted sources, without executing anything that the folders name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from gan_runner.records.folder import RunFolder
 
 
 def opened(path: Path, trusted: list[str]) -> tuple[RunFolder, dict[str, Any]]:
-    """A run folder and its configuration, if it names nothing but what may be built."""
+    """Returns a run folder and its configuration. ConfigError if the configuration names an untrusted class."""
     folder = RunFolder(path)
     folder.check_inside()
     config = folder.read_config()
@@ -27,7 +27,7 @@ def opened(path: Path, trusted: list[str]) -> tuple[RunFolder, dict[str, Any]]:
 
 
 def use_chosen(folder: Path, which: str, use: Callable[[Checkpoint], None]) -> None:
-    """which: last, best or a step, as --checkpoint says."""
+    """Calls `use` with a checkpoint. which: last, best or a step, as the option --checkpoint."""
     if which == "last":
         if not checkpoint.load_latest(folder, use):
             raise ConfigError(f"{folder.parent} has no checkpoint yet; let it train to its first one.")

@@ -1,4 +1,4 @@
-"""One update of both players on copies, so that what cannot be trained is refused before a folder is made for it."""
+"""Rehearsal: one update of both players on copies, to refuse a run that cannot train before its folder is made."""
 
 import copy
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from gan_runner.nn.operations import counting
 from gan_runner.protocols import Adversarial
 from gan_runner.training.run import Run
 
-FEW = 2  # images of a rank
+FEW = 2  # images for each rank
 
 
 def rehearse(run: Run) -> float:
-    """The operations of a step, about. ConfigError where an update fails or moves nothing.
+    """Returns the approximate operations of a step. ConfigError if an update fails or no gradient reaches a network.
 
-    The run stays as it is, to the bit. With few images, which costs little; where an update fails with those, with as
-    many as the training has.
+    The run does not change, to the bit. The update has few images, to be cheap; if it fails, it is repeated with the
+    batch size of the training.
     """
     devices = [run.device.torch] if run.device.torch.type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -38,7 +38,7 @@ def rehearse(run: Run) -> float:
 
 
 def play(run: Run, size: int | None) -> float:
-    """The operations of a step. size: images of an update; None: as in the training."""
+    """Updates copies of both players; returns the operations of a step. size: images of an update; None: as trained."""
     settings = run.settings
     if size is not None:
         settings = replace(settings, batch_size=size, generator_batch_size=size, accumulate=1)
@@ -49,7 +49,7 @@ def play(run: Run, size: int | None) -> float:
     batches = Batches(run.real, clock, settings, run.device, run.seed, labelled=objective.semi_supervised)
     fakes = Fakes(generator.network, run.latent, run.device)
     graphs = Graphs([generator, discriminator], run.device, "they are not worth recording once")
-    now = clock.moment(range(1))  # the update in which every penalty is due
+    now = clock.moment(range(1))  # in update 0 every penalty is due
     sides: list[tuple[Player, Any]] = [
         (discriminator, Discriminator(discriminator, objective, batches, fakes, augment, graphs, [])),
         (generator, Generator(generator, discriminator, objective, batches, fakes, augment, graphs)),
@@ -72,7 +72,7 @@ def play(run: Run, size: int | None) -> float:
 
 
 def blame(player: Player, term: Adversarial, error: Exception) -> str:
-    """Whose mistake it is that an update cannot be computed, in a sentence."""
+    """Returns a sentence that names the cause of a failed update: frozen weights, the loss, or the network."""
     if not player.trainable:
         return (
             f"model.{player.name}: every weight of {type(player.network).__name__} is frozen, so that it cannot "
@@ -88,7 +88,7 @@ def blame(player: Player, term: Adversarial, error: Exception) -> str:
 
 
 def loss_of(term: Adversarial, player: str) -> str | None:
-    """What is wrong with what the loss of a player returns for plain scores; None where nothing is."""
+    """Returns what is wrong with a player's loss for plain scores, as half a sentence; None if nothing is wrong."""
     scores = [torch.linspace(start, 1.0, FEW, requires_grad=True) for start in (0.5, -0.5)]
     ways: dict[str, Callable[[], Any]] = {
         "discriminator": lambda: term.discriminator(scores[0], scores[1]),

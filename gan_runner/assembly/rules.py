@@ -1,4 +1,4 @@
-"""Rules across objects, so that they hold for users' classes too. All violations are reported together."""
+"""Rules across built objects, which also apply to users' classes. All violations are reported together."""
 
 import inspect
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def penalties_see_single_samples(run: Run) -> Iterator[str]:
     coupled = batch_coupled(run.discriminator.network)
     names = [name for name, penalty in run.objective.penalties.items() if penalty.per_sample]
     if coupled and names:
-        path, layer = coupled[-1]  # the network itself, if it says so, comes first
+        path, layer = coupled[-1]  # the network itself may be the first entry; a later one is more specific
         cures = dict.fromkeys(cure_of(run.discriminator, layer) for _, layer in coupled)
         yield (
             f"loss.penalties.{names[0]} differentiates each sample alone, but model.discriminator couples the batch: "
@@ -69,7 +69,7 @@ def penalties_see_single_samples(run: Run) -> Iterator[str]:
 
 
 def cure_of(player: Player, layer: nn.Module) -> str:
-    """What takes a layer away that couples the batch."""
+    """Returns a phrase on how to remove a layer that couples the batch."""
     network = type(player.network)
     if isinstance(layer, Packed):
         return "set model.pack=1"
@@ -194,7 +194,7 @@ def adaptation_reads_signs(run: Run) -> Iterator[str]:
 
 
 def parts_need_a_mean(run: Run) -> Iterator[str]:
-    """Accumulation and ranks both cut the batch into parts."""
+    """Accumulation and ranks both split the batch, so terms and layers that need the whole batch are refused."""
     cuts = ["train.accumulate must be 1"] * (run.settings.accumulate > 1)
     cuts += ["torchrun must start 1 process"] * (run.device.ranks.count > 1)
     comparing = [layer for _, layer in batch_coupled(run.discriminator.network) if hasattr(layer, "cure")]

@@ -1,4 +1,4 @@
-"""The keys that a configuration must have, before any object is made."""
+"""Checks of the keys of a configuration, before any object is built."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ PARTS = {
     "model": ("latent", "generator", "discriminator"),
     "optimizer": ("generator", "discriminator", "schedule"),
 }
-MODEL = (*PARTS["model"], "weights", "pack")  # the last two may be left out
+MODEL = (*PARTS["model"], "weights", "pack")  # `weights` and `pack` are optional
 OF_METRICS = ("n_real", "n_fake", "seed", "cache_dir")  # settings that all metrics share
 
 
 def check_structure(config: Config) -> None:
-    """Only known keys at the top and in the groups that are made of several objects."""
+    """ConfigError unless all keys at the top, and in groups of several objects, are known and complete."""
     check_groups(config)
     strange = [key for key in config["model"] if key not in MODEL]
     mistakes = [f"model has no part {key!r}{nearest(key, MODEL)}." for key in strange]

@@ -1,4 +1,4 @@
-"""Two samples through both networks: what they return, and whether it fits the data."""
+"""Trial forward of two samples through both networks: checks that the outputs fit the data."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gan_runner.nn.modes import undisturbed
 from gan_runner.training.run import Run
 
-UNFIT = (  # what a class of a user's own may raise; HYDRA_FULL_ERROR=1 shows where
+UNFIT = (  # the errors that a user's class may raise; HYDRA_FULL_ERROR=1 shows the traceback
     *(RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError),
 )
 IN_PLACE = (

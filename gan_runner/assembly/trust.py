@@ -1,4 +1,4 @@
-"""What a configuration from a stranger may name: classes of ours and of torch's, never a function."""
+"""Names that an untrusted configuration may contain: classes of gan_runner and of torch, never functions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ TORCHS = {"torch.nn.": nn.Module, "torch.optim.": Optimizer}
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Path and value of every `_target_` below a node."""
+    """Yields path and value of every `_target_` below a node."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             below = f"{path}.{key}" if path else str(key)
@@ -26,7 +26,7 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def check_trust(config: Mapping[str, Any], trusted: Iterable[str], locate: Callable[[str], Any]) -> None:
-    """ConfigError unless every `_target_` is a class that may be built. Nothing else is imported, let alone called."""
+    """ConfigError unless every `_target_` is a trusted class. Other names are neither imported nor called."""
     strange = {path: target for path, target in targets(config) if not is_trusted(target, tuple(trusted), locate)}
     if strange:
         listed = ", ".join(f"{path}={target}" for path, target in strange.items())
@@ -39,14 +39,14 @@ def check_trust(config: Mapping[str, Any], trusted: Iterable[str], locate: Calla
 
 
 def is_trusted(target: str, trusted: tuple[str, ...], locate: Callable[[str], Any]) -> bool:
-    """By its name before anything is imported, and by what the name leads to after."""
+    """Whether a target is trusted: checks the name before the import, and the object that it names after it."""
     if target in trusted:
         return True
     if not target.startswith((OURS, *TORCHS)):
         return False
     try:
         found = locate(target)
-    except ImportError:  # there is nothing of that name
+    except ImportError:  # nothing has this name
         return False
     if not isinstance(found, type):
         return False

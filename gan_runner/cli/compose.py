@@ -1,7 +1,7 @@
-"""From overrides to a resolved configuration: the one place where configurations are composed.
+"""Composition of a resolved configuration from overrides. All configurations are composed here.
 
-The choices of groups take Hydra 0.1 s, so each set of choices is composed once in a process; the other overrides are
-applied to a copy.
+Hydra needs 0.1 s to compose the choices of groups, so a process composes each set of choices once; the other overrides
+are applied to a copy.
 """
 
 import copy
@@ -26,11 +26,11 @@ from gan_runner.errors import ConfigError
 from gan_runner.records.groups import CHOICES
 from gan_runner.records.identity import flatten
 
-PRIMARY = "config"  # the file that the composition begins with
+PRIMARY = "config"  # the primary configuration file, in Hydra's terms
 
 
 def compose(overrides: Iterable[str], primary: str = PRIMARY) -> dict[str, Any]:
-    """The resolved configuration of these overrides, as a dictionary of its own. ConfigError where there is none."""
+    """Returns the resolved configuration of the overrides, as a new dictionary. ConfigError if they are invalid."""
     typed = list(overrides)
     try:
         return resolve(composed(typed, primary))
@@ -39,7 +39,7 @@ def compose(overrides: Iterable[str], primary: str = PRIMARY) -> dict[str, Any]:
 
 
 def composed(overrides: Iterable[str], primary: str = PRIMARY) -> DictConfig:
-    """Before its interpolations are resolved, to be read alone: it may be shared. Raises what Hydra raises."""
+    """Returns the configuration with interpolations unresolved. Read-only: it may be shared. Raises Hydra's errors."""
     loader, parsed = config_loader(), parse_overrides(overrides)
     choices = [each for each in parsed if loader.repository.group_exists(each.key_or_group) and not merges(each)]
     values = [each for each in parsed if each not in choices]
@@ -53,7 +53,7 @@ def composed(overrides: Iterable[str], primary: str = PRIMARY) -> DictConfig:
 
 @functools.lru_cache(maxsize=512)
 def of_choices(loader: ConfigLoaderImpl, primary: str, *choices: str) -> DictConfig:
-    """The configuration of some choices of groups, which nobody may change."""
+    """Returns the configuration of some choices of groups. The result is cached, so callers must not change it."""
     config = loader.load_configuration(primary, list(choices), RunMode.RUN, from_shell=False)
     with open_dict(config):
         del config["hydra"]
@@ -61,7 +61,7 @@ def of_choices(loader: ConfigLoaderImpl, primary: str, *choices: str) -> DictCon
 
 
 def config_loader() -> ConfigLoaderImpl:
-    """Of the running command, which may have been given a folder with --config-dir; else of the stock choices."""
+    """Returns the loader of the running command, which respects --config-dir; outside a command, the stock loader."""
     if GlobalHydra.instance().is_initialized():
         loader = GlobalHydra.instance().config_loader()
         assert isinstance(loader, ConfigLoaderImpl)
@@ -75,7 +75,7 @@ def stock_loader() -> ConfigLoaderImpl:
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's own, with what follows from which settings were typed: for the jobs of commands and for --cfg."""
+    """Hydra's loader, which also applies `keep_typed_totals`. Jobs of commands and --cfg use it."""
 
     def load_configuration(
         self,
@@ -91,17 +91,17 @@ class Loader(ConfigLoaderImpl):
 
 
 def use_loader() -> None:
-    """From now on Hydra's commands compose with Loader. Hydra takes it from its module, and offers no other way."""
+    """Makes Hydra's commands compose with Loader, by replacing the class in Hydra's module: Hydra has no other hook."""
     hydra._internal.hydra.ConfigLoaderImpl = Loader  # type: ignore[attr-defined]
 
 
 def merges(override: Override) -> bool:
-    """Is it a dictionary under the name of a group, which is no choice?"""
+    """Whether the override of a group is a dictionary, which Hydra merges, and not the name of a choice."""
     return not override.is_delete() and isinstance(override.value(), dict)
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """As a dictionary without interpolations. ConfigError where one leads nowhere or a value is missing."""
+    """Returns a dictionary with interpolations resolved. ConfigError if one is invalid or a value is missing."""
     try:
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -111,18 +111,18 @@ def resolve(config: DictConfig) -> dict[str, Any]:
 
 
 def explained(error: BaseException, typed: Sequence[str]) -> ConfigError:
-    """An error of Hydra's over what was typed, in one sentence."""
+    """Converts an error of Hydra about the typed overrides into a ConfigError of one sentence."""
     try:
         check_names(parse_overrides(typed))
     except ConfigError as mistake:
         return mistake
-    except HydraException:  # nothing that can be read: what Hydra says of it
+    except HydraException:  # the overrides cannot be parsed: Hydra's own message follows
         pass
     return ConfigError(one_sentence(error, lambda: settings_of(typed)))
 
 
 def settings_of(typed: Sequence[str]) -> list[str]:
-    """All settings of the choices that were typed; none where these cannot be composed."""
+    """Returns all settings of the typed choices of groups; an empty list if they cannot be composed."""
     choices = [word for word in typed if word.split("=")[0] in CHOICES and "," not in word]
     try:
         return list(flatten(OmegaConf.to_container(composed(choices))))

@@ -1,4 +1,4 @@
-"""What begins and ends every command: classes of the user's own, one sentence for a mistake, and exit codes."""
+"""Start and end of every command: the user's own classes, one-sentence error messages, and exit codes."""
 
 import contextlib
 import logging
@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-import gan_runner.cli.help  # noqa: F401 (registers what conf/config.yaml refers to)
+import gan_runner.cli.help  # noqa: F401 (registers the resolver that conf/config.yaml uses)
 from gan_runner.cli.compose import explained, resolve, use_loader
 from gan_runner.cli.sweep import is_elsewhere, of_a_launcher
 from gan_runner.cli.typed import check_typed
@@ -28,7 +28,7 @@ log = logging.getLogger("gan_runner")
 
 
 def enter(job: Callable[[], None]) -> None:
-    """Calls the Hydra function of a command; what ends it becomes one sentence and an exit code."""
+    """Calls the Hydra function of a command, and turns its exceptions into one sentence and an exit code."""
     keep_files_off_closed_streams()
     find_users_classes()
     wanted = traceback_wanted()
@@ -54,7 +54,7 @@ def enter(job: Callable[[], None]) -> None:
 
 
 def enter_alone(job: Callable[[], None]) -> None:
-    """Of a command that shows one configuration, in one process."""
+    """Like `enter`, for a command that shows one configuration in one process: refuses torchrun and sweeps."""
     if started() > 1:
         end(ConfigError("torchrun is for python -m gan_runner; start this command without it."), wanted=False)
     if {"-m", "--multirun"} & set(sys.argv):
@@ -63,7 +63,7 @@ def enter_alone(job: Callable[[], None]) -> None:
 
 
 def refuse_torchrun() -> None:
-    """Of a command that takes run folders."""
+    """ConfigError if torchrun started the process, for the commands that take run folders."""
     if started() > 1:
         raise ConfigError("torchrun is for python -m gan_runner; start this command without it.")
 
@@ -73,12 +73,15 @@ def traceback_wanted() -> bool:
 
 
 def raised_in(job: Callable[[], None], error: Exception) -> bool:
-    """Else Hydra raised it over what was typed: its own errors, OmegaConf's, YAML's and plain ValueErrors."""
+    """Whether `job` raised the error. Otherwise Hydra raised it because of the typed arguments.
+
+    Hydra raises its own errors, OmegaConf's, YAML's and plain ValueErrors, so the type does not show the origin.
+    """
     return any(frame.name == job.__name__ for frame in traceback.extract_tb(error.__traceback__)[1:])
 
 
 def end(error: BaseException, wanted: bool) -> None:
-    """One sentence and the exit code; the traceback where it is wanted."""
+    """Prints the error as one sentence and exits with its code; if `wanted`, raises it with its traceback instead."""
     if wanted:
         raise error
     sentence = str(error if isinstance(error, ENDINGS) else explained(error, sys.argv[1:]))
@@ -88,7 +91,7 @@ def end(error: BaseException, wanted: bool) -> None:
 
 
 def find_users_classes() -> None:
-    """A user's own classes are found in the working directory and beside his own configuration."""
+    """Adds the working directory and the folder of --config-dir to sys.path, for the user's own classes."""
     for flag, value in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
         if flag in ("--config-dir", "-cd"):
             sys.path.append(os.path.abspath(value))
@@ -99,13 +102,13 @@ def find_users_classes() -> None:
 
 
 def job_number() -> int:
-    """Of this job in its sweep; 0 of a run alone."""
+    """Returns the number of this job in its sweep; 0 for a single run."""
     return HydraConfig.get().job.num if HydraConfig.get().mode is RunMode.MULTIRUN else 0
 
 
 def configuration(cfg: DictConfig) -> dict[str, Any]:
-    """What a command was given, resolved. ConfigError where a choice is none or a value is missing."""
-    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # ${...} as it was typed
+    """Returns the resolved configuration of a command. ConfigError if a choice is invalid or a value is missing."""
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # keeps ${...} as typed
     assert isinstance(typed, list)
     check_typed(str(override) for override in typed)
     return resolve(cfg)
@@ -113,7 +116,11 @@ def configuration(cfg: DictConfig) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def through_hydra() -> Iterator[None]:
-    """A failure in a sweep is raised, so that the other jobs go on; any other ending Hydra lets pass."""
+    """Passes exceptions through Hydra.
+
+    A failure of one job of a sweep is raised as it is, so that the other jobs go on. Any other ending becomes a
+    SystemExit, which Hydra does not catch.
+    """
     try:
         yield
     except ENDINGS as error:
@@ -122,8 +129,8 @@ def through_hydra() -> Iterator[None]:
             log.error("failed: %s: %s", " ".join(HydraConfig.get().overrides.task), error)
         if in_a_sweep and (is_elsewhere() or not ends_it):
             raise
-        raise SystemExit(error.exit_code) from error  # passes through Hydra without a message of its own; ends a sweep
-    except Exception:  # of whatever kind: a traceback does not travel between processes
+        raise SystemExit(error.exit_code) from error  # Hydra adds no message; a SystemExit also ends a sweep
+    except Exception:  # any error: its traceback is lost between processes, so it is logged here
         if is_elsewhere():
             log.error("failed: %s\n%s", " ".join(HydraConfig.get().overrides.task), traceback.format_exc())
         raise

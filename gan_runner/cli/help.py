@@ -1,4 +1,4 @@
-"""What --help prints."""
+"""The text that --help prints."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def help_text() -> str:
 
 
 def choices_of_groups() -> str:
-    """A line for each group: of one folder deep, so that what choices share is none of them."""
+    """Returns a line of choices for each group: files one folder deep, without the shared ones in base/."""
     folders = [Path(source.path) for source in config_loader().get_sources() if source.scheme() == "file"]
     choices: dict[str, set[str]] = {}
     for path in (path for folder in folders for path in folder.glob("*/*.yaml")):
@@ -43,4 +43,4 @@ def choices_of_groups() -> str:
     return "\n".join(f"{group}: {', '.join(sorted(choices[group]))}" for group in sorted(choices) if group != "hydra")
 
 
-OmegaConf.register_new_resolver("help", help_text, replace=True)  # as hydra.help.template names it
+OmegaConf.register_new_resolver("help", help_text, replace=True)  # hydra.help.template refers to this name

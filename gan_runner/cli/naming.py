@@ -1,4 +1,4 @@
-"""The name of a run: what was typed, without what changes nothing."""
+"""The name of a run: the typed overrides, without those that have no effect."""
 
 import contextlib
 import re
@@ -22,7 +22,7 @@ PLAIN = r"[\w.\-\[\],]+"  # a value that needs no quotes
 
 
 def run_path(cfg: DictConfig, config: Mapping[str, Any]) -> Path:
-    """The run folder; config: `cfg`, resolved."""
+    """Returns the path of the run folder. config: `cfg`, resolved."""
     return OUTPUTS / study(config) / run_name(cfg, config)
 
 
@@ -44,12 +44,12 @@ def run_name(cfg: DictConfig, config: Mapping[str, Any]) -> str:
 
 
 def typed_overrides() -> dict[str, Override]:
-    """What was typed, by key, in its order; of a key that was typed twice, the last."""
+    """Returns the typed overrides by key, in the order of typing; the last override of a key wins."""
     return leaves(parse_overrides(HydraConfig.get().overrides.task))
 
 
 def check_defaults(folder: RunFolder, config: Mapping[str, Any]) -> None:
-    """ConfigError with the way on where a folder was begun under other defaults than today's."""
+    """ConfigError if the folder was begun under other defaults than today's; its sentence gives the fix."""
     found, typed = changed(folder.read_config() or config, config), typed_overrides()
     named = "name" in typed
     if not found or found.keys() & typed.keys() or (named and not found.keys() <= set(NEW_DEFAULTS)):
@@ -67,29 +67,29 @@ def check_defaults(folder: RunFolder, config: Mapping[str, Any]) -> None:
 
 
 def doubly(value: str) -> str:
-    """In double quotes of Hydra's, which single ones of the shell may enclose."""
+    """Returns the value in double quotes for Hydra, which can stand within the shell's single quotes."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def with_effect(typed: dict[str, str]) -> list[str]:
-    """The keys of the overrides without which another result-changing configuration is composed."""
+    """Returns the keys of the overrides with an effect: without one of them the identity of the run changes."""
     kept, primary = dict(typed), HydraConfig.get().job.config_name
     assert primary is not None  # every command names one
     target = identity(compose(kept.values(), primary))
     for key in sorted(kept):
         without = [text for other, text in kept.items() if other != key]
-        with contextlib.suppress(ConfigError):  # another override depends on this one: it has an effect
+        with contextlib.suppress(ConfigError):  # another override needs this one, so this one has an effect
             if identity(compose(without, primary)) == target:
                 del kept[key]
     return list(kept)
 
 
 def setting(override: Override, cfg: DictConfig) -> str:
-    """key=value with the value as it was composed: 1e-4 and 0.0001 read alike."""
+    """Returns key=value with the composed value, so that 1e-4 and 0.0001 give the same text."""
     key = override.get_key_element().lstrip("+")
     if override.is_delete():
         return f"~{key.lstrip('~')}"
     value = OmegaConf.select(cfg, override.key_or_group)
-    if value is None or OmegaConf.is_config(value):  # the choice of a group, a list, a node
+    if value is None or OmegaConf.is_config(value):  # the override is a choice of a group, a list or a node
         value = override.value()
     return f"{key}={show(value)}"

@@ -1,4 +1,4 @@
-"""Where the configuration is read from and where runs go."""
+"""The folders of the configuration and of the runs."""
 
 from pathlib import Path
 
@@ -8,5 +8,5 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 
 def choices_of(group: str) -> list[str]:
-    """The stock choices of a group, sorted."""
+    """Returns the stock choices of a group, sorted."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))

@@ -1,4 +1,4 @@
-"""A search that was stopped goes on: what `hydra/sweeper=search` does before Optuna's sweeper begins."""
+"""Resuming of searches: the checks and preparations of `hydra/sweeper=search` before Optuna's sweeper begins."""
 
 import contextlib
 import logging
@@ -26,15 +26,15 @@ log = logging.getLogger(__name__)
 class Resume(Callback):
     """Hydra's callback at the start of a sweep.
 
-    Trials that were cut off are taken up again, with the settings they had, so that their runs go on from their
-    checkpoints; and `n_trials` counts those of all calls.
+    Interrupted trials are run again with the same settings, so that their runs resume from their checkpoints.
+    `n_trials` counts the trials of all calls.
     """
 
     def __init__(self) -> None:
         self.held = contextlib.ExitStack()
 
     def __reduce__(self) -> tuple[type["Resume"], tuple[()]]:
-        """A launcher sends it to the processes of its jobs; the folder is held here."""
+        """Pickles the object without the lock: a launcher sends it to its jobs, and this process keeps the lock."""
         return Resume, ()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -56,7 +56,7 @@ class Resume(Callback):
         self.held.close()
 
     def claim(self, study: str) -> None:
-        """For this process alone: trials that another is at would look as if they were cut off."""
+        """Locks the study for this process: running trials of another process would look interrupted."""
         folder = OUTPUTS / chosen_name("study", study)
         with storing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Resume(Callback):
 
 
 def check_search(by: str | None, better: Mapping[str, str]) -> None:
-    """A sweeper that optimises is given the value of `train.select_by`, and must know which way it is better."""
+    """SweepError if a search lacks `train.select_by` or has a wrong direction. better: name -> low or high."""
     if not HydraConfig.initialized() or "direction" not in HydraConfig.get().sweeper:
         return
     if by is None:
@@ -79,12 +79,12 @@ def check_search(by: str | None, better: Mapping[str, str]) -> None:
 
 
 def direction_of(setting: Any) -> str:
-    """Of a sweeper, typed or its own enumeration."""
+    """Returns the direction of a sweeper in lower case, from text or from Optuna's enumeration."""
     return str(getattr(setting, "name", setting)).lower()
 
 
 def refuse(error: ConfigError) -> NoReturn:
-    """Hydra passes over what a callback raises, but not over this."""
+    """Raises SystemExit, since Hydra ignores other exceptions of a callback."""
     raise SystemExit(error.exit_code) from error
 
 
@@ -106,8 +106,8 @@ def check(sweeper: DictConfig, typed: Sequence[str]) -> None:
 
 
 def trials_ended(sweeper: DictConfig, settings: Sequence[Any]) -> int:
-    """How many trials a study has had; those of them that were cut off are asked for again."""
-    import optuna  # of the extra `sweep`
+    """Returns the number of finished trials of a study, 0 if none has a value. Interrupted trials are queued again."""
+    import optuna  # installed with the extra `sweep`
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
@@ -123,7 +123,7 @@ def trials_ended(sweeper: DictConfig, settings: Sequence[Any]) -> int:
 
 
 def opened(sweeper: DictConfig, storage: "BaseStorage", settings: list[str]) -> "Study":
-    """The study of that name, if it was searched with the same settings; a new one if it has come to nothing."""
+    """Returns the study of that name, a new one if it has no value yet. ConfigError if its settings were different."""
     import optuna
 
     name, direction = sweeper.study_name, direction_of(sweeper.direction)
@@ -144,5 +144,5 @@ def opened(sweeper: DictConfig, storage: "BaseStorage", settings: list[str]) -> 
 
 
 def completed(study: "Study") -> bool:
-    """Has a trial come to a value? Where none has, what was typed was wrong."""
+    """Whether any trial has a value. If none has, the typed settings were wrong."""
     return any(trial.value is not None for trial in study.trials)

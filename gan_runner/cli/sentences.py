@@ -1,4 +1,4 @@
-"""Hydra's messages of several lines as one sentence."""
+"""Conversion of Hydra's messages of several lines into one sentence."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -11,14 +11,14 @@ from gan_runner.cli.places import CONF, choices_of
 from gan_runner.errors import nearest
 from gan_runner.records.groups import CHOICES, TOP_LEVEL
 
-PLUGINS = {  # choice of hydra/launcher or hydra/sweeper -> package that brings it
+PLUGINS = {  # choice of hydra/launcher or hydra/sweeper -> package that provides it
     "joblib": "hydra-joblib-launcher",
     "submitit_local": "hydra-submitit-launcher",
     "submitit_slurm": "hydra-submitit-launcher",
     "ray": "hydra-ray-launcher",
     "optuna": "hydra-optuna-sweeper",
 }
-OPEN = ("loss.penalties", "metric")  # where settings may be added
+OPEN = ("loss.penalties", "metric")  # nodes to which the user may add entries
 
 
 def no_settings() -> list[str]:
@@ -26,13 +26,13 @@ def no_settings() -> list[str]:
 
 
 def one_sentence(error: BaseException, settings: Callable[[], Iterable[str]] = no_settings) -> str:
-    """settings: lists those that there are, for a suggestion where an unknown one was typed."""
+    """Returns the message of an error as one sentence. settings: lists all settings, for a suggestion of a name."""
     text = str(error).split("Config search path:")[0]
-    if text == "Record does not exist.":  # Optuna's
+    if text == "Record does not exist.":  # a message of Optuna
         return "no trial was completed, so that none is the best."
     unknown = re.match(r"Could not override '([\w.]+)'", text)
     if unknown:
-        inner = re.search(r"full_key: ([\w.]+)", str(error.__cause__))  # of a dictionary: the key in it
+        inner = re.search(r"full_key: ([\w.]+)", str(error.__cause__))  # the key within an overriding dictionary
         return unknown_setting(inner[1] if inner else unknown[1], list(settings()))
     plugin = re.search(r"Could not (?:find|load) '(hydra/(?:launcher|sweeper))/([^']+)'", text)
     if plugin and plugin[2] in PLUGINS:
@@ -43,7 +43,7 @@ def one_sentence(error: BaseException, settings: Callable[[], Iterable[str]] = n
         return (
             f"{several[1]} is several values, each of which is a run of a sweep: python -m gan_runner -m {several[1]}"
         )
-    absent = re.search(r"Could not load '(\w+)/([^']+)'", text)  # of several choices; of one, Hydra lists what there is
+    absent = re.search(r"Could not load '(\w+)/([^']+)'", text)  # for one choice Hydra itself lists the known ones
     if absent:
         known = choices_of(absent[1])
         return f"{absent[1]}={absent[2]} is none of {', '.join(known)}{nearest(absent[2], known)}."
@@ -57,7 +57,7 @@ def one_sentence(error: BaseException, settings: Callable[[], Iterable[str]] = n
 
 
 def unknown_setting(key: str, settings: list[str]) -> str:
-    """What is meant by a setting that does not exist: of the same name elsewhere, of another choice, or misspelt."""
+    """Returns a sentence on an unknown setting with a hint: the name elsewhere, another choice, or the spelling."""
     *parents, last = key.split(".")
     parent, group = ".".join(parents), (parents or [""])[0]
     if parent in OPEN:

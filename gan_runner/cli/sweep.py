@@ -1,4 +1,4 @@
-"""What becomes of the jobs of a sweep: noted as they begin, shown in a table at the end."""
+"""Outcomes of the jobs of a sweep: each job records its own, and a table at the end shows all."""
 
 import contextlib
 import fcntl
@@ -24,32 +24,32 @@ from gan_runner.records.scores import SELECTION, Scores
 from gan_runner.storage import lock
 from gan_runner.storage.files import storing, write_atomically
 
-PLACE = "GAN_RUNNER_SWEEP"  # the variable by which jobs, in whatever process, know where to note themselves
-STOPPED = "stopped"  # the file there that tells them by which signal the sweep was stopped
-ENDINGS = {2: "refused", 3: "diverged"}  # by exit code; other failures are just that
+PLACE = "GAN_RUNNER_SWEEP"  # environment variable: the folder in which jobs, in any process, record themselves
+STOPPED = "stopped"  # a file in this folder with the number of the signal that stopped the sweep
+ENDINGS = {2: "refused", 3: "diverged"}  # exit code -> status; any other failure has the status "failed"
 KILLED = 128 + signal.SIGKILL
 HEADS = ("job", "status", "steps", "time", "selected", "folder", "reason")
 FAILURES = ("refused", "diverged", "failed", "interrupted", "killed")
 LAUNCHERS = ("joblib", "submitit", "ray")
-GPUS = Path("/proc/driver/nvidia/gpus")  # of the machine, whatever a process is shown
+GPUS = Path("/proc/driver/nvidia/gpus")  # all GPUs of the machine, even those hidden from the process
 
 
 class Job(NamedTuple):
-    """One of a sweep, as far as it came."""
+    """One job of a sweep with its current status."""
 
     number: int
     status: str
     folder: RunFolder | None
     summary: Mapping[str, Any]
     sentence: str  # why it failed
-    code: int  # that it would have ended with alone
+    code: int  # the exit code that the job would have as a single run
 
 
 @contextlib.contextmanager
 def followed(outputs: Path) -> Iterator[None]:
-    """Around what may be a sweep: shows at the end what became of each job that has begun.
+    """Runs its block; if the command is a sweep, shows a table of all jobs that have begun at the end.
 
-    The exit code is that of a signal that ended it, else of the first job that failed.
+    The exit code is that of the signal that ended the sweep, else that of the first failed job.
     """
     if not {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv[1:]):
         yield
@@ -83,19 +83,22 @@ def followed(outputs: Path) -> Iterator[None]:
 
 
 def has_launcher() -> bool:
-    """One that starts processes for the jobs."""
+    """Whether the command names a launcher that starts processes for the jobs."""
     chosen = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("hydra/launcher=")]
     return bool(chosen) and chosen[-1] != "basic"
 
 
 def of_a_launcher(error: BaseException) -> bool:
-    """Not of a job: a process of the launcher's is gone, mostly that of a job."""
+    """Whether a launcher raised the error, and not a job: one of its processes was killed, mostly that of a job."""
     return type(error).__module__.split(".")[0] in LAUNCHERS
 
 
 def wait_for_jobs() -> None:
-    """submitit goes on at the first job that is gone, while the others train; ray would talk after the table; joblib's
-    processes would take the jobs of the next sweep for those of this one."""
+    """Waits until all processes of the launcher have ended.
+
+    submitit returns when the first job is killed, although others still train. Ray would print after the table. joblib
+    would reuse its processes, which would then record the next sweep's jobs as jobs of this one.
+    """
     if "hydra_plugins.hydra_joblib_launcher._core" in sys.modules:
         from joblib.externals.loky import get_reusable_executor
 
@@ -113,10 +116,10 @@ def wait_for_jobs() -> None:
 
 @contextlib.contextmanager
 def forwarding(place: Path) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the running jobs after a checkpoint, and those that wait; the sweep then ends by itself.
+    """On Ctrl-C or SIGTERM, stops running jobs after a checkpoint and cancels waiting ones; then the sweep ends.
 
-    A terminal sends SIGINT to all processes at once. Blocked here, it is blocked in what is started within, which
-    spares submitit's controllers; joblib unblocks it, so jobs themselves do not listen (see `noted`).
+    A terminal sends SIGINT to all processes at once. The signal is blocked here, and so in all processes started
+    within, which protects submitit's controllers. joblib unblocks it, so jobs ignore it themselves (see `noted`).
     """
     over = threading.Event()
     blocked = [signal.SIGINT] if hasattr(signal, "sigtimedwait") else []  # not on macOS
@@ -143,7 +146,10 @@ def forwarding(place: Path) -> Iterator[None]:
 
 
 def stop(place: Path, signum: int) -> None:
-    """Asks every job that holds its folder here, by SIGUSR1, which submitit leaves alone; a second time ends it."""
+    """Sends SIGUSR1, which submitit does not use, to each job that holds its folder on this machine.
+
+    The first signal stops a job after a checkpoint, the second one at once.
+    """
     place.mkdir(parents=True, exist_ok=True)
     (place / STOPPED).write_text(str(int(signum)))
     for each in jobs(place):
@@ -154,39 +160,39 @@ def stop(place: Path, signum: int) -> None:
 
 
 def stopping_signal(place: Path) -> int:
-    """That the sweep was stopped by; 0: none."""
+    """Returns the number of the signal that stopped the sweep; 0 if none did."""
     return int((place / STOPPED).read_text()) if (place / STOPPED).exists() else 0
 
 
 def check_going_on() -> None:
-    """A job that has not begun when the sweep is stopped is left to the next call."""
+    """Raises Stopped if the sweep was stopped before this job began; the next call of the command runs the job."""
     signum = stopping_signal(Path(os.environ[PLACE])) if PLACE in os.environ else 0
     if signum:
         raise Stopped(signum, "the sweep was stopped; the same command goes on.")
 
 
 def is_elsewhere() -> bool:
-    """Does this job have a process other than the sweep's, which must hear of its end as of a failure?"""
+    """Whether this job runs in another process than the sweep, which then needs an exception to see its failure."""
     return PLACE in os.environ and not Path(os.environ[PLACE]).name.startswith(f"{os.getpid()}-")
 
 
 def leave_to_the_sweep(signum: int, frame: FrameType | None) -> None:
-    """Of SIGINT in a job: the sweep has it too, and stops the job once."""
+    """Ignores SIGINT in a job: the sweep receives it too, and stops the job."""
 
 
-# ---- what a job does
+# ---- in the process of a job
 
 
 @contextlib.contextmanager
 def noted(number: int) -> Iterator[None]:
-    """Around a job of a sweep."""
+    """Runs a job of a sweep as its block, and records its failure."""
     check_going_on()
     if is_elsewhere():
         signal.signal(signal.SIGINT, leave_to_the_sweep)
-    note(number, status=None, sentence="", code=KILLED)  # until it says otherwise
+    note(number, status=None, sentence="", code=KILLED)  # holds if the process is killed before the next record
     try:
         yield
-    except SystemExit:  # a scheduler's, which begins the job again
+    except SystemExit:  # raised for a scheduler, which starts the job again
         raise
     except BaseException as error:
         code = getattr(error, "exit_code", 1)
@@ -198,7 +204,10 @@ def noted(number: int) -> Iterator[None]:
 
 
 def launcher_advice(kind: object) -> list[str]:
-    """submitit_local and Ray show a job no GPU unless one is requested, and device=auto then takes the CPU."""
+    """Returns advice if the launcher hides all GPUs and kind=auto therefore uses the CPU.
+
+    submitit_local and Ray give a job no GPU unless one is requested.
+    """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == "" and GPUS.is_dir() and any(GPUS.iterdir())
     if not (is_elsewhere() and hidden and kind == "auto"):
         return []
@@ -210,7 +219,7 @@ def launcher_advice(kind: object) -> list[str]:
 
 @contextlib.contextmanager
 def gpu(count: int) -> Iterator[int]:
-    """Of so many that this process sees, the one on which the fewest jobs of the sweep compute, until this one ends."""
+    """Yields the index of the visible GPU, of `count`, with the fewest jobs of the sweep; holds it until the end."""
     if PLACE not in os.environ or count < 2:
         yield 0
         return
@@ -229,7 +238,7 @@ def gpu(count: int) -> Iterator[int]:
 
 
 def note(number: int, **facts: Any) -> None:
-    """Adds to what is known of a job."""
+    """Adds facts to the record of a job."""
     if PLACE not in os.environ:
         return
     path = Path(os.environ[PLACE]) / f"{number}.json"
@@ -240,7 +249,7 @@ def note(number: int, **facts: Any) -> None:
 
 
 def jobs(place: Path) -> list[Job]:
-    """In their order."""
+    """Returns the recorded jobs, in order of their numbers."""
     return [job(int(path.stem), json.loads(path.read_text())) for path in sorted(place.glob("*.json"), key=in_order)]
 
 
@@ -256,7 +265,7 @@ def job(number: int, known: Mapping[str, Any]) -> Job:
 
 
 def show(found: Sequence[Job]) -> None:
-    """How many jobs ended how, and a line for each."""
+    """Prints the number of jobs by status, and a table with a row for each job."""
     if not found:
         return
     counts = Counter(each.status for each in found)
@@ -268,7 +277,7 @@ def show(found: Sequence[Job]) -> None:
 
 
 def cells(each: Job) -> list[str]:
-    """As in HEADS."""
+    """Returns the row of a job, one cell for each column of HEADS."""
     scores, summary = Scores(each.summary.get("metrics")), each.summary
     selected = [f"{by} {value:.5g}" for by, split, value in scores.selected() if split == SELECTION]
     done = [str(summary["steps"]), duration(summary["seconds"])] if "steps" in summary else ["", ""]

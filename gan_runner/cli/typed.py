@@ -1,4 +1,4 @@
-"""What follows from which settings were typed, beyond their values."""
+"""Rules that depend on which settings the user typed, and not only on their values."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from gan_runner.game.settings import TOTALS
 from gan_runner.records.groups import CHOICES
 from gan_runner.records.identity import flatten, show
 
-SHARED = "base/"  # the folder of a group that holds what its choices share
+SHARED = "base/"  # the folder of a group with the files that its choices share
 EITHER = (("train.sample_every", "train.sample_every_images"), ("train.evaluate_every", "train.evaluate_every_images"))
 
 
@@ -22,12 +22,12 @@ def parse_overrides(overrides: Iterable[str]) -> list[Override]:
 
 
 def quoted(value: Any) -> str:
-    """A value as an override has it."""
+    """Returns a value as text for an override: strings in single quotes."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if isinstance(value, str) else show(value)
 
 
 def leaves(overrides: Sequence[Override]) -> dict[str, Override]:
-    """By key, in the order in which they were typed; of a key that was typed twice, the last."""
+    """Returns overrides of single settings by key, in the order of typing; the last override of a key wins."""
     found: dict[str, Override] = {}
     for override in overrides:
         for leaf in spread(override):
@@ -37,7 +37,7 @@ def leaves(overrides: Sequence[Override]) -> dict[str, Override]:
 
 
 def spread(override: Override) -> list[Override]:
-    """`train={batch_size:32}` is `train.batch_size=32`: Hydra merges a dictionary into what is there."""
+    """Splits `train={batch_size:32}` into overrides such as `train.batch_size=32`, since Hydra merges a dictionary."""
     value = None if override.is_delete() else override.value()
     if isinstance(value, list) and override.key_or_group in CHOICES:
         raise ConfigError(f"{override.key_or_group}={show(value)} should be one choice.")
@@ -47,7 +47,7 @@ def spread(override: Override) -> list[Override]:
 
 
 def check_names(overrides: Iterable[Override]) -> None:
-    """ConfigError where a group is given what is no name of a choice."""
+    """ConfigError if the value of a group cannot be the name of a choice."""
     for override in overrides:
         group = override.key_or_group
         if group not in (*CHOICES, "metric") or override.is_delete() or override.is_sweep_override():
@@ -61,7 +61,7 @@ def check_names(overrides: Iterable[Override]) -> None:
 
 
 def check_typed(typed: Iterable[str]) -> None:
-    """ConfigError where a choice of a group is what its choices share, which Hydra would compose, or two are one."""
+    """ConfigError if a choice is a shared file of base/, which Hydra accepts, or if a pair of EITHER is set."""
     found = leaves(parse_overrides(typed))
     for group in CHOICES & found.keys():
         override = found[group]
@@ -76,7 +76,7 @@ def check_typed(typed: Iterable[str]) -> None:
 def keep_typed_totals(config: DictConfig, overrides: Sequence[Override]) -> None:
     """A typed `train.total_*` removes the totals that were not typed, those of an experiment included.
 
-    Where only seconds are typed, schedules keep the length that the removed totals gave.
+    If only seconds are typed, schedules keep the length that the removed totals gave them.
     """
     totals = {f"train.{name}": name for name in TOTALS}
     mine = {totals[key] for key, leaf in leaves(overrides).items() if key in totals and is_given(leaf)}
