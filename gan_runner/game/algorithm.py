@@ -1,4 +1,4 @@
-"""One step of training: Algorithm 1 of Goodfellow et al. 2014, which every loss here shares."""
+"""One step of training: Algorithm 1 of Goodfellow et al. 2014, common to all losses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -12,17 +12,17 @@ class Side(Protocol):
     """The discriminator or the generator."""
 
     def gradient(self, number: int, now: Now) -> Stats:
-        """Computes the gradient of update `number` and leaves it; returns what to log."""
+        """Computes the gradient of update `number` into `.grad`; returns the statistics to log."""
 
     def move(self) -> None:
-        """Steps along the gradient."""
+        """Updates the weights with the gradient."""
 
 
 Turn = Sequence[tuple[Side, int]]  # sides that move together, each with the number of its update
 
 
 class Algorithm:
-    """n_critic updates of the discriminator, then one of the generator; the averages follow."""
+    """n_critic updates of the discriminator, one update of the generator, then an update of the averages."""
 
     def __init__(
         self,
@@ -36,7 +36,11 @@ class Algorithm:
         self.averages, self.simultaneous = averages, simultaneous
 
     def step(self) -> Stats:
-        """All updates of one step. Returns tag -> scalar on the device; of a lazy penalty the last value stays."""
+        """Does all updates of one step.
+
+        Returns tag -> scalar on the device: for each tag its last value in this step, so a lazy penalty keeps the value
+        of the last update in which it was due.
+        """
         while self.clock.warming_up:
             self.warm_up()
         now, stats = self.clock.now(), Stats()
@@ -48,13 +52,17 @@ class Algorithm:
         return stats
 
     def turns(self, now: Now) -> list[Turn]:
-        """Who moves together: each alone, one after the other, or the last two from one point (the code of 2014)."""
+        """Returns the turns of a step: one update each, one after the other.
+
+        With `simultaneous`, the last turn holds the last discriminator update and the generator update, whose gradients
+        are computed before either moves (as in the code of Goodfellow et al. 2014).
+        """
         alone: list[Turn] = [[(self.discriminator, number)] for number in now.updates]
         answer = [(self.generator, now.step)]
         return [*alone[:-1], [*alone[-1], *answer]] if self.simultaneous else [*alone, answer]
 
     def play(self, turn: Turn, now: Now) -> Stats:
-        """All gradients at one point, then all move."""
+        """Computes the gradients of all sides of a turn, then updates the weights of all sides."""
         stats = Stats()
         for side, number in turn:
             stats |= side.gradient(number, now)
@@ -63,7 +71,7 @@ class Algorithm:
         return stats
 
     def warm_up(self) -> None:
-        """One discriminator update before the first step; the session may stop between two of them."""
+        """Does one discriminator update before the first step; a session may stop between two warm-up updates."""
         now = self.clock.warm_up()
         self.play([(self.discriminator, now.updates[0])], now)
         self.clock.tick(now)

@@ -1,4 +1,4 @@
-"""The averaged generator, which samples and metrics are taken from."""
+"""The averaged generator, which samples and metrics are computed with."""
 
 import copy
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from gan_runner.schedule import Progress, Schedule, valued
 
-RAMP_UP = 0.05  # of the images so far: a half-life without a schedule grows until it is reached (StyleGAN2)
+RAMP_UP = 0.05  # share of the images so far that limits a half-life without a schedule (StyleGAN2)
 
 
 class EMA:
-    """Exponential moving average of parameters: beta = 0.5^(images per step / half-life). Half-life 0: the live ones.
+    """Exponential moving average of parameters: beta = 0.5^(images per step / half-life).
 
-    Buffers are not averaged: those of the live network are carried along. Statistics of norms and the singular vectors
-    of a spectral norm are found anew for the averaged weights before each use.
+    Half-life 0 gives the live parameters. Buffers are copied from the live network, not averaged; the statistics of
+    norms and the singular vectors of a spectral norm are recomputed for the averaged weights before each use.
     """
 
     def __init__(self, network: nn.Module, half_life_images: float | Schedule):
@@ -33,11 +33,11 @@ class EMA:
 
     @torch.no_grad()
     def update(self, images_per_step: int, images: int, progress: Progress) -> None:
-        """After a step: `images` real images have been shown by now."""
+        """Updates the average after a step; images: real images shown so far."""
         torch._foreach_lerp_(self.averaged, self.live, 1 - self.beta(images_per_step, images, progress))
 
     def carry_buffers(self) -> nn.Module:
-        """The averaged network, with the buffers that the live one has now."""
+        """Copies the present buffers of the live network into the averaged network, and returns the latter."""
         for path, module in self.source.named_modules():
             averaged = self.network.get_submodule(path)
             for name, buffer in module.named_buffers(recurse=False):
@@ -49,5 +49,5 @@ class EMA:
         return self.carry_buffers().state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Strict: RuntimeError where the parts are others."""
+        """Loads strictly: RuntimeError if the keys or shapes differ from those of the network."""
         self.network.load_state_dict(state)

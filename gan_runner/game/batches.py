@@ -1,4 +1,4 @@
-"""What an update is computed from: real images, noise and fakes, all of them functions of the clock."""
+"""The inputs of an update: real images, noise and fakes, all functions of the clock."""
 
 import time
 from collections.abc import Iterator
@@ -18,25 +18,25 @@ from gan_runner.spec import Batch, Share, full_precision
 
 
 class Part(NamedTuple):
-    """What one micro-batch of an update is computed from."""
+    """The inputs of one micro-batch of an update."""
 
     real: Batch | None
     noise: Noise
-    fake: Batch | None = None  # where it is made already
+    fake: Batch | None = None  # the fakes, if they are already made
 
 
 class Batches:
-    """Real images for both players from where the clock stands, and the noise of every update.
+    """Real images for both players, from the position of the clock on, and the noise of every update.
 
-    Everything random in an update is drawn for the global batch from a key, then cut, so that ranks and accumulation
-    do not change it.
+    All random numbers of an update are drawn for the global batch from a key, then split, so that ranks and
+    accumulation do not change them.
     """
 
     def __init__(self, real: ImageDataset, clock: Clock, settings: Settings, device: Device, seed: int, labelled: bool):
         """labelled: the discriminator also needs images whose labels are known (semi-supervised)."""
         self.real, self.clock, self.settings = real, clock, settings
         self.device, self.seed, self.labelled = device, seed, labelled
-        self.waited = 0.0  # seconds spent on data so far
+        self.waited = 0.0  # seconds spent waiting for data so far
         self.open()
 
     # ---- one update
@@ -45,12 +45,12 @@ class Batches:
         return self.parts(self.next(self.for_discriminator), self.discriminator_noise(update))
 
     def of_generator(self, step: int, with_real: bool) -> list[Part]:
-        """with_real: labels or scores of real images are needed."""
+        """Returns the parts of a generator update; with_real: the update needs labels or scores of real images."""
         real = self.next(self.for_generator) if with_real else None
         return self.parts(real, self.generator_noise(step))
 
     def parts(self, real: Batch | None, noise: Noise) -> list[Part]:
-        """What this rank computes one after the other: of its share of the images, and of the noise for all of them."""
+        """Returns this rank's micro-batches. real: this rank's share of the images; noise: the noise of all ranks."""
         count, share = self.settings.accumulate, self.share
         reals = real.split(count) if real is not None else [None] * count
         noises = noise.split(share.parts * count)[share.part * count :][:count]
@@ -63,7 +63,7 @@ class Batches:
         return self.noise("generator", step, self.settings.generator_batch_size)
 
     def noise(self, purpose: str, number: int, size: int) -> Noise:
-        """Other noise after each rollback, so that the steps which diverged are not taken again."""
+        """Returns the noise of an update; it changes after each rollback, to avoid the same divergence again."""
         again = ("rollback", self.clock.rollbacks) if self.clock.rollbacks else ()
         return Noise((self.seed, purpose, number, *again), size, self.device.torch)
 
@@ -76,7 +76,7 @@ class Batches:
     # ---- the streams
 
     def open(self) -> None:
-        """From where the clock says; again after it was set."""
+        """Opens the streams at the position of the clock; called again after the clock was set."""
         settings, clock = self.settings, self.clock
         self.for_discriminator = self.stream(settings.batch_size, clock.images, "discriminator")
         if self.labelled:
@@ -89,19 +89,19 @@ class Batches:
         return self.real.batches(size, device.torch, start, seed_of(self.seed, player), device.data, self.share)
 
     def with_labelled(self, unlabelled: Iterator[Batch]) -> Iterator[Batch]:
-        """The images without their labels, beside as many whose labels may be used."""
+        """Yields batches of images without labels, each with a labelled batch of the same size."""
         size, seed = self.settings.batch_size, seed_of(self.seed, "labelled")
         known = self.real.labelled(seed).batches(size, self.device.torch, self.clock.images, seed, share=self.share)
         return (Batch(batch.images, None, labelled=few) for batch, few in zip(unlabelled, known, strict=True))
 
     @property
     def share(self) -> Share:
-        """This rank's, of every batch."""
+        """This rank's share of every batch."""
         return Share(self.device.ranks.rank, self.device.ranks.count)
 
 
 class Fakes:
-    """Images of the live generator. They take the labels of the real batch."""
+    """Generates images with the live generator, for the labels of the real batch."""
 
     def __init__(self, generator: nn.Module, latent: Latent, device: Device):
         self.generator, self.latent, self.device = generator, latent, device
@@ -115,7 +115,7 @@ class Fakes:
         return z
 
     def together(self, drawn: list[list[Part]]) -> list[list[Part]]:
-        """For several updates of one part each, in one pass: the same images as one after the other."""
+        """Generates the fakes of several updates (one part each) in one pass: the same images as in separate passes."""
         parts = [part for (part,) in drawn]
         z = torch.cat([self.sample(part.noise) for part in parts])
         labels = [part.real.labels for part in parts if part.real is not None and part.real.labels is not None]

@@ -1,4 +1,4 @@
-"""Where a run is: counters, and everything that follows from them."""
+"""The position of a run: its counters, and the values computed from them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,51 +10,51 @@ from gan_runner.schedule import Progress
 
 
 class Now(NamedTuple):
-    """One moment of the training, the same for all updates of a step."""
+    """The position in the training; all updates of one step share it."""
 
     step: int  # generator updates done
     updates: range  # the discriminator updates of this step, numbered over the whole run, warm-up included
-    images: int  # real images that they show
-    progress: Progress  # what schedules are a function of
-    warm_up: bool = False  # discriminator updates before the first step, which no generator answers
+    images: int  # real images that these updates show to the discriminator
+    progress: Progress  # the argument of schedules
+    warm_up: bool = False  # True: a discriminator update before the first step, without a generator update
 
 
 class Clock:
-    """Steps, warm-up updates, rollbacks and seconds so far, and the length that schedules run over."""
+    """Counts steps, warm-up updates, rollbacks and seconds so far; holds the length that schedules run over."""
 
     def __init__(self, settings: Settings, objective: Objective):
         self.settings, self.objective = settings, objective
         self.steps = 0  # generator updates done
-        self.warmed = 0  # discriminator updates done before the first of them
+        self.warmed = 0  # warm-up updates of the discriminator done, before the first generator update
         self.rollbacks = 0  # returns to a checkpoint after a divergence
-        self.seconds = 0.0  # of training, over all sessions; kept by the stopwatch
-        self.length = self.steps_until(settings.schedule_end)  # of the first start
+        self.seconds = 0.0  # training time over all sessions; set by the stopwatch
+        self.length = self.steps_until(settings.schedule_end)  # generator updates; a resume keeps the first value
 
     def now(self) -> Now:
         return self.moment(range(self.updates(self.steps), self.updates(self.steps + 1)))
 
     def warm_up(self) -> Now:
-        """The moment of the next warm-up update."""
+        """Returns the position of the next warm-up update."""
         return self.moment(range(self.warmed, self.warmed + 1))._replace(warm_up=True)
 
     def moment(self, updates: range) -> Now:
         return Now(self.steps, updates, len(updates) * self.settings.batch_size, Progress(self.steps, self.length))
 
     def tick(self, now: Now) -> None:
-        """`now` is over."""
+        """Counts the step or warm-up update `now` as done."""
         self.warmed += now.warm_up
         self.steps += not now.warm_up
 
     def updates(self, steps: int) -> int:
-        """Discriminator updates up to the end of generator step `steps`."""
+        """Returns the discriminator updates in the first `steps` generator steps, plus the warm-up updates."""
         return self.warmed + self.objective.discriminator_updates(steps)
 
     def spend(self, seconds: float) -> None:
-        """seconds: of training so far, over all sessions."""
+        """Sets the training time so far; seconds: summed over all sessions."""
         self.seconds = seconds
 
     def roll_back(self, number: int) -> None:
-        """After a checkpoint was loaded: from here on other noise is drawn."""
+        """Sets the number of rollbacks after a checkpoint was loaded; the noise of later updates depends on it."""
         self.rollbacks = number
 
     @property
@@ -68,15 +68,15 @@ class Clock:
 
     @property
     def last(self) -> Progress:
-        """That of the step before, which log lines report."""
+        """The progress of the previous step, which log lines report."""
         return Progress(self.steps - 1, self.length)
 
     def progress(self) -> float:
-        """Share of the run that is done; 1 or more at its end."""
+        """Returns the share of the run that is done; 1 or more at its end."""
         return self.settings.end.progress(self.steps, self.images, self.seconds)
 
     def ended_by(self) -> str:
-        """The setting that ends the run, with its value."""
+        """Returns the setting that ends the run, with its value."""
         shares = self.settings.end.shares(self.steps, self.images, self.seconds)
         name = max(shares, key=shares.__getitem__)
         if shares[name] < 1:
@@ -84,7 +84,7 @@ class Clock:
         return f"train.{name}={show(getattr(self.settings, name))}"
 
     def steps_until(self, end: End) -> int | None:
-        """Generator updates until its totals; None where time alone ends it."""
+        """Returns the generator updates until `end` is reached; None if only time ends the run."""
         warm_up, size = self.settings.discriminator_warmup_steps, self.settings.batch_size
         return end.steps(lambda steps: (warm_up + self.objective.discriminator_updates(steps)) * size)
 
@@ -94,11 +94,11 @@ class Clock:
 
     @property
     def evaluation_is_due(self) -> bool:
-        """Be this the last step or not."""
+        """Whether the last step reached a regular evaluation; independent of the evaluation at the end of the run."""
         return self.is_due(self.settings.evaluate_every, self.settings.evaluate_every_images)
 
     def is_due(self, every_steps: int, every_images: int | None) -> bool:
-        """Did the last step reach a multiple?"""
+        """Returns True if the last step reached a multiple of `every_steps`, or of `every_images` if given."""
         if every_images is None:
             return every_steps > 0 and self.steps % every_steps == 0
         before = self.updates(self.steps - 1) * self.settings.batch_size if self.steps else 0

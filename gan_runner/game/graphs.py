@@ -1,6 +1,7 @@
-"""CUDA graphs: all kernels of an update's forward and backward, recorded once and then launched as one.
+"""CUDA graphs: all kernels of an update's forward and backward, recorded once and then launched together.
 
-A number that Python works out anew for each update may not enter one (`hindrance`). The optimizer steps outside.
+A graph must not depend on a number that Python computes for each update (see `hindrance`). The optimizer step is not
+part of a graph.
 """
 
 import logging
@@ -22,12 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class Graphs:
-    """Of both players: one for each set of kernels that an update launches, recorded when it is first needed."""
+    """The CUDA graphs of both players: one for each set of kernels that an update launches, recorded at first use."""
 
     recorder: Callable[[], Recorder] = CudaRecorder
 
     def __init__(self, players: Sequence[Player], device: Device, reason: str | None):
-        """reason: why there are none, in half a sentence."""
+        """reason: why graphs are not possible, as a clause for a message; None if they are possible."""
         self.networks = [player.network for player in players]
         self.required, self.reason = device.graphs is True, reason  # required: a failed recording ends the run
         possible = device.graphs is not False and device.torch.type in device.graphed
@@ -38,7 +39,10 @@ class Graphs:
         self.updates: dict[tuple[str, Hashable], Update] = {}
 
     def of(self, player: Player, kernels: Hashable) -> Replay | None:
-        """kernels: what decides which kernels an update launches, apart from its images and noise."""
+        """Returns the replay of a player's update, or None without graphs.
+
+        kernels: the key that determines which kernels the update launches, independent of its images and noise.
+        """
         return partial(self.replay, player, kernels) if self.on else None
 
     def replay(
@@ -78,7 +82,7 @@ class Graphs:
         self.updates.clear()
 
 
-# ---- where there are none
+# ---- runs without graphs
 
 
 def hindrance_of(
@@ -89,7 +93,7 @@ def hindrance_of(
     latent: object,
     schedules: Iterable[str],
 ) -> str | None:
-    """`hindrance`, of the objects that a run is built from."""
+    """Returns the `hindrance` for the objects that a run is built from."""
     parts = {"loss": objective, "loss.adversarial": objective.adversarial, "loss.constraint": objective.constraint}
     parts |= {f"loss.penalties.{name}": term for name, term in objective.penalties.items()}
     parts |= {"augment": augment, "model.latent": latent}
@@ -99,9 +103,9 @@ def hindrance_of(
 def hindrance(
     device: Device, networks: Mapping[str, nn.Module], parts: Mapping[str, object], schedules: Iterable[str]
 ) -> str | None:
-    """Why the updates of a run are not the same kernels every time, in half a sentence.
+    """Returns why the updates of a run cannot be recorded, as a clause for a message; None if they can.
 
-    parts: what the updates are made of beside the networks, by setting; schedules: the settings that have one.
+    parts: the objects that the updates use beside the networks, by setting; schedules: the settings with a schedule.
     """
     if device.compile:
         return "device.compile=true records the networks in its own way"
@@ -119,7 +123,7 @@ def hindrance(
 
 
 def strange(networks: Mapping[str, nn.Module], parts: Mapping[str, object]) -> str | None:
-    """A class of the user's own may work out numbers in Python; only he knows."""
+    """Returns a clause that names a class from outside gan_runner and torch, which may compute numbers in Python."""
     made_of = dict(parts)
     for player, network in networks.items():
         made_of |= {f"model.{player}.{path}".rstrip("."): layer for path, layer in network.named_modules()}

@@ -1,4 +1,4 @@
-"""Means over the steps between two log lines, summed on the device and read once."""
+"""Means of statistics over the steps between two log lines, summed on the device and read once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from gan_runner.protocols import Stats
 
 
 class Meter:
-    """One vector of sums for each set of tags that came together, so that a step costs one stack and one addition."""
+    """Sums statistics: one vector of sums per set of tags, so that a step costs one stack and one addition."""
 
     def __init__(self) -> None:
         self.sums: dict[tuple[str, ...], Tensor] = {}
@@ -23,7 +23,7 @@ class Meter:
         self.counts[tags] = self.counts.get(tags, 0) + 1
 
     def read(self) -> dict[str, float]:
-        """Tag -> mean since the last reset. This is where the host waits for the device."""
+        """Returns tag -> mean since the last reset. The host waits for the device here."""
         totals: dict[str, float] = {}
         counts: dict[str, int] = {}
         for tags, sums in self.sums.items():

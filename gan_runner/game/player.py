@@ -1,4 +1,4 @@
-"""One side of the game. Scaling, accumulation, reduction and stepping live here and nowhere else."""
+"""One player. Loss scaling, gradient accumulation, reduction over ranks and optimizer steps are in this module only."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,16 +13,16 @@ from gan_runner.protocols import Stats
 from gan_runner.schedule import Progress, Schedule, valued
 
 P = TypeVar("P")
-Terms = Callable[[P], tuple[Tensor, Stats]]  # a part -> its loss, and what to log of it
-Accumulate = Callable[[Sequence[Any]], Stats]  # leaves the gradient of these parts in `.grad`, returns what to log
-Replay = Callable[[Accumulate, Sequence[Any], Callable[[], None]], Stats]  # accumulate, parts, seeding -> the same
+Terms = Callable[[P], tuple[Tensor, Stats]]  # a part -> its loss, and the statistics to log
+Accumulate = Callable[[Sequence[Any]], Stats]  # writes the gradient of these parts to `.grad`, returns statistics
+Replay = Callable[[Accumulate, Sequence[Any], Callable[[], None]], Stats]  # (accumulate, parts, reseed) -> statistics
 Scheduled = float | Schedule | list[float | Schedule]
 
 
 class Player:
-    """A network, frozen except while it is updated, with its optimizer and gradient scaler.
+    """A network with its optimizer and gradient scaler. The network is frozen except during its own updates.
 
-    Frozen, so that the other player's step builds no graph for these weights and computes no gradient of them.
+    Freezing avoids an autograd graph and gradients for these weights in the other player's step.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Player:
         device: Device,
         scheduled: Mapping[str, Scheduled] | None = None,
     ):
-        """schedule: what the learning rate is multiplied by; scheduled: other settings of the optimizer that change."""
+        """schedule: the factor of the learning rate; scheduled: other optimizer settings that may have schedules."""
         self.name, self.network, self.optimizer, self.schedule, self.device = name, network, optimizer, schedule, device
         self.scheduled = scheduled or {}
         self.scaler = device.scaler()
@@ -54,9 +54,9 @@ class Player:
         seed: tuple[int | str, ...],
         replay: Replay | None = None,
     ) -> Stats:
-        """Leaves the gradient of the mean loss over all parts and ranks in `.grad`; returns the means of what to log.
+        """Computes the gradient of the mean loss over all parts and ranks into `.grad`; returns the mean statistics.
 
-        replay: launches recorded kernels in the place of the computation, to the same numbers.
+        replay: launches recorded kernels instead of the computation, with the same results.
         """
         self.follow_schedules(progress)
         reseed = partial(self.device.seed, *seed, *self.device.ranks.key)
@@ -71,7 +71,7 @@ class Player:
         return stats | {f"grad_norm/{self.name}": torch.nn.utils.get_total_norm(gradients)}
 
     def move(self) -> None:
-        """The step along the gradient."""
+        """Does the optimizer step."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -83,11 +83,14 @@ class Player:
     def backward(self, terms: Terms[P], part: P, parts: int) -> Stats:
         with self.device.autocast():
             loss, stats = terms(part)
-        self.scaler.scale(loss / parts).backward(inputs=self.trainable)  # not of the points of a penalty
+        self.scaler.scale(loss / parts).backward(inputs=self.trainable)  # no gradients for the points of a penalty
         return stats
 
     def schedules(self) -> dict[str, Schedule]:
-        """Of the settings other than the learning rate: `momentum`, or `betas.1` for the second of several numbers."""
+        """Returns the schedules of the settings other than the learning rate, by name.
+
+        A name is, for example, `momentum`, or `betas.1` for the second of several numbers.
+        """
         named: dict[str, float | Schedule] = {}
         for key, value in self.scheduled.items():
             several = {f"{key}.{i}": item for i, item in enumerate(value)} if isinstance(value, list) else {key: value}

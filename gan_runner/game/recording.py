@@ -1,7 +1,7 @@
-"""One update's forward and backward, recorded as kernels and addresses, and replayed on other images and noise.
+"""Records the forward and backward of one update as a CUDA graph, and replays it on other images and noise.
 
-What an update is computed from, images and random numbers, is put into the same memory each time; what it leaves, its
-gradient and statistics, is in the same memory afterwards. No Python runs in a replay.
+The inputs of an update (images and random numbers) are copied to the same memory each time, and its results (gradient
+and statistics) are in the same memory afterwards. No Python runs in a replay.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,36 +19,36 @@ from gan_runner.noise import Draw, Noise
 from gan_runner.protocols import Stats
 
 T = TypeVar("T")
-REHEARSALS = 3  # before a recording: cuDNN chooses, libraries take their memory (as torch's notes on graphs have it)
-TOLERANCE = 1e-2  # between a replay and the plain way; sums in another order stay far below, other noise far above
+REHEARSALS = 3  # eager runs before a recording: cuDNN selects algorithms, libraries allocate (torch's notes on graphs)
+TOLERANCE = 1e-2  # relative, replay against eager run; another summation order stays far below, other noise far above
 
 
-# ---- what stands in the place of an update's own images and noise
+# ---- the fixed buffers that replace an update's own images and noise
 
 
 class Tape:
-    """The buffers that the draws of an update go into, by what was drawn."""
+    """The buffers for the random draws of an update, by scope, distribution and shape."""
 
     def __init__(self) -> None:
         self.buffers: dict[tuple[tuple[int | str, ...], Draw, tuple[int, ...]], Tensor] = {}
         self.complete = False
 
     def finish(self) -> None:
-        """From here on no other draw may be made."""
+        """Forbids new draws from now on."""
         self.complete = True
 
     def play(self, noise: Noise) -> None:
-        """Draws all anew, from the key of another update."""
+        """Fills all buffers with new draws, from the key of another update."""
         for (scope, draw, shape), buffer in self.buffers.items():
             replace(noise, key=(*noise.key, *scope)).drawn(draw, shape, out=buffer)
 
 
 @dataclass(frozen=True)
 class Taped(Noise):
-    """Noise whose draws stay in the buffers of a tape."""
+    """Noise whose draws are stored in the buffers of a tape."""
 
     tape: Tape = field(default_factory=Tape)
-    depth: int = 0  # of the update's own key; what follows it is the scope
+    depth: int = 0  # length of the update's own key; the entries after it are the scope
 
     def drawn(self, draw: Draw, shape: tuple[int, ...], out: Tensor | None = None) -> Tensor:
         known = (self.key[self.depth :], draw, shape)
@@ -60,7 +60,7 @@ class Taped(Noise):
 
 
 def leaves(thing: Any) -> Iterator[Any]:
-    """Tensors and noises in nested tuples, lists and their like, in order."""
+    """Yields all values except None in nested tuples and lists (tensors and noises), in order."""
     if isinstance(thing, tuple | list):
         for item in thing:
             yield from leaves(item)
@@ -69,7 +69,7 @@ def leaves(thing: Any) -> Iterator[Any]:
 
 
 def stand_in(thing: Any, tape: Tape) -> Any:
-    """The same, its tensors copied and its noise on the tape."""
+    """Returns a copy of a nested structure, with its tensors cloned and its noise connected to the tape."""
     if isinstance(thing, Tensor):
         return thing.clone()
     if isinstance(thing, Noise):
@@ -85,17 +85,20 @@ def stand_in(thing: Any, tape: Tape) -> Any:
 
 
 class Recorder(Protocol):
-    """What records. (The tests have one that needs no GPU.)"""
+    """Records a function and replays it. (The tests have an implementation without a GPU.)"""
 
     def rehearse(self, function: Callable[[], T]) -> T:
-        """function(), under the circumstances of a recording."""
+        """Returns function(), called under the same conditions as in a recording."""
 
     def record(self, function: Callable[[], T]) -> tuple[T, Callable[[], None]]:
-        """function(), whose results hold nothing yet, and what fills them each time it is called."""
+        """Records function(). Returns its results, without valid values yet, and a replay function that fills them."""
 
 
 class CudaRecorder:
-    """On a stream of its own. Its graphs share their memory: what one leaves is used before the next is replayed."""
+    """Records CUDA graphs on a separate stream.
+
+    Its graphs share one memory pool: the results of a replay must be used before the next graph is replayed.
+    """
 
     def __init__(self) -> None:
         self.stream, self.pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
@@ -109,7 +112,7 @@ class CudaRecorder:
 
     def record(self, function: Callable[[], T]) -> tuple[T, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
-        # thread_local: the thread that reads images ahead may pin memory meanwhile
+        # thread_local: the prefetching thread may pin memory during the recording
         recording = torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local")
         try:
             with torch.autograd.set_multithreading_enabled(False), recording:
@@ -121,17 +124,17 @@ class CudaRecorder:
 
 
 def forget_recording() -> None:
-    """torch leaves its generator, which dropout draws from, as if a recording that failed still went on."""
+    """Resets torch's CUDA generator (used by dropout), which stays in recording mode after a failed recording."""
     generator = torch.cuda.default_generators[torch.cuda.current_device()]
     generator.graphsafe_set_state(torch.Generator("cuda").graphsafe_get_state())
 
 
 class Left(NamedTuple):
-    """By an update."""
+    """The results of an update."""
 
     tags: tuple[str, ...]
     values: Tensor  # (tags,) float32
-    gradients: list[Tensor | None]  # of each parameter
+    gradients: list[Tensor | None]  # one for each trainable parameter
 
     def copied(self) -> "Left":
         return Left(self.tags, self.values.clone(), [g if g is None else g.clone() for g in self.gradients])
@@ -142,14 +145,14 @@ class Left(NamedTuple):
 
 
 class Update:
-    """The gradient of one player, computed in one way, on whatever images and noise it is given."""
+    """The recorded gradient computation of one player, for one set of kernels; its images and noise vary."""
 
     def __init__(self, recorder: Recorder, player: Player, networks: Sequence[nn.Module]):
         self.recorder, self.player, self.networks = recorder, player, networks
         self.tape = Tape()
 
     def record(self, accumulate: Accumulate, parts: Sequence[Any], reseed: Callable[[], None]) -> None:
-        """Leaves the networks as they are. RuntimeError where the replay is not what the plain way gives."""
+        """Records the update; does not change the networks. RuntimeError if a replay differs from the eager result."""
         self.parts = stand_in(parts, self.tape)
         compute = partial(self.compute, accumulate)
         for _ in range(REHEARSALS):
@@ -164,7 +167,7 @@ class Update:
                 raise RuntimeError("its replay gives other numbers than the update itself")
 
     def compute(self, accumulate: Accumulate) -> Left:
-        """Into gradients of its own: where there is none, backward takes new memory, and a replay writes there."""
+        """Computes the update into new gradients: without a `.grad`, backward allocates the memory of the replays."""
         self.clear()
         stats = accumulate(self.parts)
         values = torch.stack([value.float() for value in stats.values()])
@@ -191,7 +194,7 @@ class Update:
         return self.left.copied()
 
     def replay(self, parts: Sequence[Any]) -> Stats:
-        """The gradient of these parts, in `.grad`. The statistics are copies, which no later replay changes."""
+        """Computes the gradient of these parts into `.grad`. Returns copies of the statistics."""
         for own, given in zip(leaves(self.parts), leaves(parts), strict=True):
             if isinstance(own, Tensor):
                 own.copy_(given, non_blocking=True)
@@ -205,7 +208,7 @@ class Update:
 
 
 def alike(one: Tensor, other: Tensor) -> bool:
-    """Two vectors, up to rounding; where one overflows, so does the other."""
+    """Returns True if two vectors are equal up to TOLERANCE, with non-finite values in the same places."""
     finite = one.isfinite()
     gap, size = (one - other)[finite].norm(), one[finite].norm()
     return bool((finite == other.isfinite()).all() and gap <= TOLERANCE * size)

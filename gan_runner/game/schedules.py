@@ -1,4 +1,4 @@
-"""All that changes as training goes on."""
+"""All schedules of a run."""
 
 from gan_runner.errors import ConfigError
 from gan_runner.game.clock import Clock
@@ -10,7 +10,7 @@ from gan_runner.schedule import Progress, Schedule
 
 
 class Schedules:
-    """Of the learning rates and other settings of optimizers, the loss, the average and the augmentation."""
+    """The schedules of the learning rates, other optimizer settings, the loss, the average and the augmentation."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Schedules:
         self.augment, self.half_life = augment, settings.ema_half_life_images
 
     def by_setting(self) -> dict[str, Schedule]:
-        """Each by the setting that holds it."""
+        """Returns the schedules by the name of their setting."""
         schedules = {"optimizer.schedule": self.players[0].schedule}
         schedules |= {"train.ema_half_life_images": self.half_life} if isinstance(self.half_life, Schedule) else {}
         for player in self.players:
@@ -38,7 +38,7 @@ class Schedules:
         }
 
     def observe(self, progress: Progress) -> dict[str, float]:
-        """Tag -> what it is now, known without asking the device."""
+        """Returns tag -> value of each schedule, learning rate and loss scale, without a read from the device."""
         values = {f"lr/{player.name}": player.rate for player in self.players}
         values |= {f"scale/{p.name}": p.scaler.get_scale() for p in self.players if p.scaler.is_enabled()}
         values |= {f"schedule/{name}": at(progress) for name, at in self.objective.schedules().items()}
@@ -50,7 +50,10 @@ class Schedules:
         )
 
     def check_length(self, clock: Clock) -> None:
-        """After a resume: schedules run over the length of the first start, and no further in steps or images."""
+        """ConfigError if a resumed run is longer, in generator updates, than the schedules that run over the whole run.
+
+        Such schedules keep the length of the first start. A limit in seconds is not checked.
+        """
         length, now = clock.length, clock.steps_until(clock.settings.end)
         if length is None or now is None or now <= length:
             return
@@ -61,5 +64,5 @@ class Schedules:
             )
 
     def over_the_run(self) -> list[str]:
-        """The settings whose schedules stretch over the run."""
+        """Returns the settings whose schedules run over the whole run."""
         return [name for name, schedule in self.by_setting().items() if schedule.needs_length]

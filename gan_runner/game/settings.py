@@ -1,4 +1,4 @@
-"""How long a run is, in what batches it is computed, and how often it reports: the group `train`."""
+"""The settings of the group `train`: length of the run, batch sizes, and intervals of logs, samples and checkpoints."""
 
 import bisect
 import functools
@@ -15,7 +15,7 @@ TOTALS = ("total_steps", "total_images", "total_seconds")
 
 
 class End(NamedTuple):
-    """What ends a run: the first of three totals that is reached, or evaluations without a better one."""
+    """The end of a run: the first of three totals that is reached, or `patience` evaluations without improvement."""
 
     total_steps: int | None = None
     total_images: int | None = None
@@ -24,17 +24,17 @@ class End(NamedTuple):
 
     @classmethod
     def of(cls, train: Mapping[str, Any]) -> "End":
-        """From a configuration's group `train`, checked or not: what is no number ends nothing."""
+        """Reads the group `train` of a configuration, checked or not; values that are not numbers count as None."""
         numbers = {name: train[name] for name in cls._fields if isinstance(train.get(name), int | float)}
         return cls(**numbers)
 
     def progress(self, steps: int, images: int, seconds: float) -> float:
-        """Share of the run that is done; 1 or more at its end, 0 where nothing ends it."""
-        totals = zip(self, (steps, images, seconds), strict=False)  # without patience
+        """Returns the share of the run that is done; 1 or more at its end, 0 if there is no total."""
+        totals = zip(self, (steps, images, seconds), strict=False)  # zip leaves out patience
         return max((done / total for total, done in totals if total), default=0.0)
 
     def shares(self, steps: int, images: int, seconds: float) -> dict[str, float]:
-        """Of each total that there is, the share that is done."""
+        """Returns the share that is done of each total that is set, by the name of the setting."""
         totals = zip(TOTALS, self, (steps, images, seconds), strict=False)
         return {name: done / total for name, total, done in totals if total}
 
@@ -42,7 +42,10 @@ class End(NamedTuple):
         return self.patience is not None and without_gain >= self.patience
 
     def steps(self, n_images: Callable[[int], int]) -> int | None:
-        """Generator updates until the totals; None where time alone ends the run. n_images: images after as many."""
+        """Returns the generator updates until the first total; None if only time ends the run.
+
+        n_images: returns the real images shown after a number of generator updates.
+        """
         lengths = [self.total_steps] if self.total_steps else []
         if self.total_images:
             steps = range(min(self.total_images, sys.maxsize))
@@ -52,30 +55,30 @@ class End(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """Every "every" is in generator updates, unless it says images."""
+    """The group `train`. The unit of `*_every` is generator updates, that of `*_every_images` real images."""
 
     total_steps: int | None = None  # generator updates; the first of the three totals that is reached ends the run
     total_images: int | None = None  # real images shown to the discriminator
-    total_seconds: float | None = None  # of training, over all sessions
-    schedule_steps: int | None = None  # the length of schedules, where it is not that of the run
+    total_seconds: float | None = None  # training time over all sessions
+    schedule_steps: int | None = None  # generator updates that schedules run over; by default the length of the run
     schedule_images: int | None = None
     batch_size: int = 64  # real images in one discriminator update, over all ranks
     generator_batch_size: int = 64
-    accumulate: int = 1  # parts that a rank computes its share of a batch in
+    accumulate: int = 1  # micro-batches in a rank's share of a batch
     discriminator_warmup_steps: int = 0  # discriminator updates before the first generator update
     ema_half_life_images: float | Schedule = 10_000.0  # 0: off
     log_every: int = 50
     sample_every: int = 500
-    sample_every_images: int | None = None  # in the place of sample_every: real images shown to the discriminator
+    sample_every_images: int | None = None  # replaces sample_every; real images shown to the discriminator
     checkpoint_every: int = 500
     evaluate_every: int = 0  # 0: only at the end
     evaluate_every_images: int | None = None
     keep_checkpoints: int = 2
     grid: int = 64  # images in a sample grid
-    select_by: str | None = None  # the metric that chooses best.pt, on the validation split, and that searches optimise
-    patience: int | None = None  # evaluations without a better one that end the run
-    on_divergence: str = "stop"  # or rollback: to the last good checkpoint, with other noise, at most three times
-    fresh: bool = False  # start over, moving the old folder aside
+    select_by: str | None = None  # the metric that selects best.pt, on the validation split, and that searches optimise
+    patience: int | None = None  # the run ends after this many evaluations without improvement
+    on_divergence: str = "stop"  # or rollback: load the last good checkpoint, with other noise, at most three times
+    fresh: bool = False  # move the old folder aside and start from the beginning
 
     def __post_init__(self) -> None:
         totals = (self.total_steps, self.total_images, self.total_seconds)
@@ -97,16 +100,16 @@ class Settings:
 
     @property
     def averages(self) -> bool:
-        """Is the generator that is sampled from a moving average of the trained one?"""
+        """Whether samples come from a moving average of the trained generator."""
         return isinstance(self.ema_half_life_images, Schedule) or self.ema_half_life_images > 0
 
     @property
     def schedule_end(self) -> End:
-        """The length of schedules."""
+        """The end that schedules run to: their own length if one is set, else the end of the run."""
         own = End(self.schedule_steps, self.schedule_images)
         return self.end if own == End() else own
 
     @property
     def evaluates(self) -> bool:
-        """Are metrics taken before the end?"""
+        """Whether metrics are computed before the end of the run."""
         return bool(self.evaluate_every_images or self.evaluate_every)

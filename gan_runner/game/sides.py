@@ -1,4 +1,4 @@
-"""The two sides of the game: what each computes its gradient from, and how it moves."""
+"""The updates of the discriminator and the generator: inputs, loss terms, gradient and optimizer step."""
 
 import math
 from functools import partial
@@ -23,12 +23,12 @@ from gan_runner.protocols import Adaptive, Augmentation, Stats
 from gan_runner.schedule import Progress
 from gan_runner.spec import Batch
 
-LARGEST = 2**21  # numbers in the fakes that are made at once: where more are made, one pass gains nothing
-HELD_OUT = 512  # held-out images, at most and up to a batch, that the Wasserstein estimate is repeated on
+LARGEST = 2**21  # values in the fakes of one pass; with more values, one pass for several updates saves no time
+HELD_OUT = 512  # at most so many held-out images, rounded up to whole batches, for the Wasserstein estimate
 
 
 class Discriminator:
-    """Descends its loss on real images and fakes, plus the penalties that are due; then the constraint holds again."""
+    """Minimises its loss on real images and fakes plus the penalties that are due; then enforces the constraint."""
 
     def __init__(
         self,
@@ -40,17 +40,17 @@ class Discriminator:
         graphs: Graphs,
         held_out: list[Batch],
     ):
-        """held_out: images that are never trained on, for the estimate; none where there is no such estimate."""
+        """held_out: images not used for training, for the Wasserstein estimate; empty if the loss has no estimate."""
         self.player, self.objective, self.batches, self.fakes = player, objective, batches, fakes
         self.augment, self.graphs, self.held_out, self.device = augment, graphs, held_out, player.device
         self.at_once = fakes_at_once(objective, batches.settings, fakes, batches.real.spec.size)
-        self.drawn: list[list[Part]] = []  # of the next updates of this step
+        self.drawn: list[list[Part]] = []  # the parts of the next updates of this step, drawn in advance
 
     def gradient(self, number: int, now: Now) -> Stats:
-        """Of update `number`, left in the parameters. A lazy penalty is due every `every` updates.
+        """Computes the gradient of update `number` into `.grad`. A lazy penalty is due every `every` updates.
 
-        Where there are CUDA graphs, all kernels of the gradient were recorded once for each set of penalties that are
-        due, and are replayed on these parts. What moves weights stays outside.
+        With CUDA graphs, all kernels of the gradient are recorded once for each set of penalties that are due, and
+        are replayed on the parts of each update. The optimizer step is not part of the graph.
         """
         parts, terms = self.parts(number, now), partial(self.terms, number, now.progress)
         due = tuple(name for name, penalty in self.objective.penalties.items() if number % penalty.every == 0)
@@ -67,7 +67,10 @@ class Discriminator:
         self.objective.enforce(self.player.network)
 
     def parts(self, number: int, now: Now) -> list[Part]:
-        """What the update is computed from. The generator rests meanwhile, so fakes of several updates fit one pass."""
+        """Returns the inputs of the update.
+
+        The generator does not change between the updates of a step, so one pass can make the fakes of several updates.
+        """
         if not self.drawn:
             group = [update for update in now.updates if update >= number][: self.at_once]
             drawn = [self.batches.of_discriminator(update) for update in group]
@@ -75,11 +78,11 @@ class Discriminator:
         return self.drawn.pop(0)
 
     def terms(self, number: int, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
-        """The loss of one part, and what to log of it."""
+        """Returns the loss of one part, and the statistics to log."""
         real, noise, fake = part
         assert real is not None
         if fake is None:
-            with torch.no_grad():  # frozen already, but torch.compile before 2.15 overlooks that its weights thaw
+            with torch.no_grad():  # the generator is frozen, but torch.compile before 2.15 misses a later thaw
                 fake = self.fakes(real, noise)
         network = augmented(self.player.network, self.augment, noise, progress)
         loss, stats = self.objective.discriminator(network, real, fake, noise, progress)
@@ -91,9 +94,10 @@ class Discriminator:
 
     @torch.no_grad()
     def estimate_held_out(self, number: int, now: Now) -> Stats:
-        """The Wasserstein estimate of an update with held-out images in the place of the real ones.
+        """Returns the Wasserstein estimate of an update, with held-out images instead of its real images.
 
-        Between the gradient and the move; leaves the networks as they are. About once a log line for each batch.
+        Called between the gradient and the optimizer step; does not change the networks. Each held-out batch is
+        evaluated about once per log line.
         """
         every = self.batches.settings.log_every // max(1, len(self.held_out)) or 1
         if not self.held_out or (now.step + 1) % every:
@@ -104,14 +108,14 @@ class Discriminator:
         network = self.player.network
         with undisturbed(self.fakes.generator), undisturbed(network), self.device.autocast():
             fake = self.fakes(real, noise)
-            # forward, not the call: torch.compile would compile once more for it
+            # .forward instead of a call: torch.compile would compile the network once more for this call
             forward = augmented(network, self.augment, noise, now.progress).forward
             loss, _ = self.objective.compare(forward, real, fake, noise, now.progress)
         return self.device.ranks.combine([], {"wasserstein/held_out": -loss})
 
 
 class Generator:
-    """Descends its loss on fakes; real images join where the loss compares pairs, their labels where there are any."""
+    """Minimises its loss on fakes. Real images are drawn if the loss compares pairs, or for their labels."""
 
     def __init__(
         self,
@@ -128,7 +132,7 @@ class Generator:
         self.with_real = batches.real.labels is not None or objective.paired
 
     def gradient(self, step: int, now: Now) -> Stats:
-        """Of the update of `step`, left in the parameters."""
+        """Computes the gradient of the update of `step` into `.grad`."""
         parts, terms = self.batches.of_generator(step, self.with_real), partial(self.terms, now.progress)
         key = (*self.batches.generator_noise(step).key, "dropout")
         return self.player.gradient(terms, parts, now.progress, key, self.graphs.of(self.player, ()))
@@ -137,14 +141,17 @@ class Generator:
         self.player.move()
 
     def terms(self, progress: Progress, part: Part) -> tuple[Tensor, Stats]:
-        """The loss of one part, and what to log of it."""
+        """Returns the loss of one part, and the statistics to log."""
         fake = self.fakes(part.real, part.noise)
         network = augmented(self.discriminator, self.augment, part.noise, progress)
         return self.objective.generator(network, fake, part.real, part.noise, progress)
 
 
 def fakes_at_once(objective: Objective, settings: Settings, fakes: Fakes, size: int) -> int:
-    """Of how many discriminator updates the fakes are made in one pass: on a CPU, where it was measured to gain."""
+    """Returns the number of discriminator updates whose fakes one pass makes.
+
+    Above 1 on a CPU only, where measurements show a gain.
+    """
     device = fakes.device
     plain = device.torch.type == "cpu" and not device.compile and settings.accumulate == 1
     if not (plain and sees_single_batches(fakes.generator)):
@@ -156,9 +163,9 @@ def fakes_at_once(objective: Objective, settings: Settings, fakes: Fakes, size: 
 def held_out_batches(
     dataset: ImageDataset, objective: Objective, settings: Settings, device: Device, seed: int
 ) -> list[Batch]:
-    """Of the validation split, always the same; none where the loss estimates no Wasserstein distance."""
+    """Returns fixed batches of the validation split; none if the loss does not estimate a Wasserstein distance."""
     if objective.adversarial.estimate != "wasserstein" or "validation" not in dataset.splits:
         return []
     split, size = dataset.split("validation"), settings.batch_size
-    batches = split.batches(size, device.torch, 0, seed_of(seed, "held_out"), "mapped")  # only a few
+    batches = split.batches(size, device.torch, 0, seed_of(seed, "held_out"), "mapped")  # few images
     return list(islice(batches, math.ceil(min(HELD_OUT, len(split)) / size)))
