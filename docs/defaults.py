@@ -143,17 +143,18 @@ def show(row: Row, pictures: list[Path]) -> None:
     picture = Image.open(path) if path.exists() else blank((width, LINE * len(LOSSES)))
     if pictures:
         grid = np.asarray(Image.open(pictures[-1]).convert("L"))
-        side = next(size for size in (32, 28) if (grid.shape[0] + 1) % (size + 1) == 0)
+        side = next(size for size in (64, 56, 32, 28) if (grid.shape[0] + 1) % (size + 1) == 0)
         images = [grid[top : top + side, left : left + side] for top, left in places(grid, side)]
         for number, image in enumerate(images[:: max(1, len(images) // SHOWN)][:SHOWN]):
             left = MARGIN + SEEDS.index(row.seed) * (SHOWN * CELL + 8) + number * CELL
-            picture.paste(Image.fromarray(image), (left, LINE * LOSSES.index(row.loss)))
+            shown = Image.fromarray(image).reduce(2 if side > CELL else 1)
+            picture.paste(shown, (left, LINE * LOSSES.index(row.loss)))
     picture.save(path, optimize=True)
 
 
 def places(grid: np.ndarray, side: int) -> Iterator[tuple[int, int]]:
     """Top and left of the samples, which fill the right of the grid; names of classes may be at its left."""
-    columns = 8 if grid.shape[1] < 2 * grid.shape[0] else grid.shape[1] // (side + 1)
+    columns = (grid.shape[1] + 1) // (side + 1)
     first = grid.shape[1] - columns * (side + 1) + 1
     for top in range(0, grid.shape[0], side + 1):
         for column in range(columns):
