@@ -42,6 +42,7 @@ WRITTEN_ELSEWHERE = {  # file -> attributes of others that it assigns to, each f
     },
     "game/recording.py": {"parameter.grad"},  # where torch keeps a gradient
     "loss/double_backward.py": {"ctx.slope", "ctx.geometry", "ctx.first"},  # torch's autograd.Function keeps them there
+    "model/layers.py": {"layer.weight"},  # torch's way to set a weight that a norm splits into parts
     "nn/statistics.py": {"norm.momentum"},  # a layer of torch's, put back after its statistics are estimated
 }
 MAY_USE_HYDRA = ("assembly", "cli", "main", "networks", "data", "benchmark")
