@@ -40,19 +40,22 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("settings", nargs="*", help="seeds=0,1,2 and other settings, such as device.precision=bf16")
     parser.add_argument("--out", type=Path, help="the record (default: outputs/reproduce/NAME.json)")
     parser.add_argument("--dry-run", action="store_true", help="train nothing; say what the runs so far give")
-    options = parser.parse_args(arguments)
-    key, _, options.recipe = options.experiment.partition("=")
-    if key != "experiment" or not options.recipe:
+    return parser.parse_args(arguments)
+
+
+def recipe_of(options: argparse.Namespace) -> str:
+    key, _, recipe = str(options.experiment).partition("=")
+    if key != "experiment" or not recipe:
         raise ConfigError(f"{options.experiment} should be experiment=NAME.")
-    return options
+    return recipe
 
 
 def reproduce(options: argparse.Namespace) -> int:
     """Returns the exit code of the first run that failed, or 0."""
-    stated = published(CONF / "published", options.recipe)
+    stated = published(CONF / "published", recipe_of(options))
     settings = [each for each in options.settings if not each.startswith("seeds=")]
     seeds = seeds_of(options.settings, stated)
-    out = options.out or OUTPUTS / STUDY / f"{options.recipe}.json"
+    out = options.out or OUTPUTS / STUDY / f"{stated.recipe}.json"
     for run in stated.runs:
         for seed in seeds:
             overrides = stated.overrides(run, seed, settings)
