@@ -1,4 +1,4 @@
-"""Datasets that come as arrays of pixels, held in memory."""
+"""Datasets that are distributed as arrays of pixels, kept in memory."""
 
 import contextlib
 import pickle
@@ -20,7 +20,7 @@ from gan_runner.errors import ConfigError, require
 
 T = TypeVar("T")
 
-# URLError is an OSError; ModuleNotFoundError: a package that only downloads need; the others: a file of other content
+# URLError is an OSError; ModuleNotFoundError: a package that only downloads need; the others: files of wrong content
 UNREADABLE = (
     *(OSError, RuntimeError, ModuleNotFoundError, ValueError, LookupError, AssertionError, EOFError, OverflowError),
     *(pickle.UnpicklingError, zlib.error),
@@ -47,7 +47,7 @@ class ArrayDataset(ImageDataset):
         labels_per_class: int | None = None,
         flip: bool = False,
     ):
-        """size: pixels a side, or [height, width], which the middle of each image is resized to; None: its own."""
+        """size: side in pixels, or [height, width], to which the images are cropped and resized; None: unchanged."""
         images = np.concatenate([resized(part.images, size) for part in (train, test)])
         labels = [part.labels for part in (train, test) if part.labels is not None]
         splits = {"train": len(train.images) - held_out, "validation": held_out, "test": len(test.images)}
@@ -62,13 +62,13 @@ class ArrayDataset(ImageDataset):
 
 
 def resized(images: Pixels, size: int | Sequence[int] | None) -> Pixels:
-    """As an image folder would crop and resize them."""
+    """Crops and resizes images as `fit="crop"` of an image folder does."""
     count, channels, height, width = images.shape
     if size is None or sides(size) == (height, width):
         return images
     form = Form(*sides(size), channels, "crop")
     result = np.empty((count, channels, form.height, form.width), np.uint8)
-    with ThreadPoolExecutor(cores()) as threads:  # Pillow resizes without Python's lock
+    with ThreadPoolExecutor(cores()) as threads:  # Pillow releases Python's global lock when it resizes
         list(threads.map(partial(resize_into, result, images, form), np.array_split(np.arange(count), 64)))
     return result
 
@@ -80,7 +80,7 @@ def resize_into(result: Pixels, images: Pixels, form: Form, rows: np.ndarray[Any
 
 
 def found_or_downloaded(name: str, root: str, folder: Path, files: str, fetch: Callable[[], T]) -> T:
-    """fetch(), where torchvision looks into `folder` below `root`; ConfigError that says which files belong there."""
+    """Returns fetch(), which loads `folder` below `root` or downloads it. ConfigError names the `files` it needs."""
     require(bool(root), "root='' names no folder; give one, or unset GAN_RUNNER_DATA for the usual one")
     absent = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
@@ -97,7 +97,7 @@ def found_or_downloaded(name: str, root: str, folder: Path, files: str, fetch: C
 
 
 def remove_empty(folders: list[Path]) -> None:
-    """What the attempt to download made."""
+    """Removes the empty folders that the failed download made."""
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()

@@ -1,7 +1,7 @@
-"""Images decoded once, in parallel, into one file that is mapped into memory. Imports no torch (see picture).
+"""Packing: images are decoded once, in parallel, into one file that is mapped into memory. No torch (see picture).
 
 A packed set is a folder of the cache: `pixels`, (N, C, H, W) uint8 one after another, and `index.json`, which is
-written last: without it the set is half made. A packing that was cut short goes on from its journal.
+written last: without it the set is incomplete. An interrupted packing resumes from its journal.
 """
 
 import contextlib
@@ -36,31 +36,31 @@ from gan_runner.storage.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of what the files hold, and of how images are decoded
-PART = 256
-FEW = 512  # images that are decoded before other processes would have begun
-COMMIT = 5.0  # seconds of work, about, that a kill can cost; to reach the disk takes time too
-AHEAD = 4  # parts a process that wait to be decoded
-LISTED = 20  # broken files that are named
-PATIENCE = 0.5  # seconds between two looks at a set that another process packs
+VERSION = 1  # of the file format and of the decoding
+PART = 256  # images that are decoded together
+FEW = 512  # images that one process decodes in the time that other processes need to start
+COMMIT = 5.0  # seconds between commits: about the work that a kill can lose, without the time of the flush
+AHEAD = 4  # parts for each process that are submitted in advance
+LISTED = 20  # broken files, at most, that a message names
+PATIENCE = 0.5  # seconds between two attempts to lock a set that another process packs
 INDEX, PIXELS, PART_FILE, WHOLE_FILE, JOURNAL = "index.json", "pixels", "pixels.part", "pixels.whole", "journal"
 
 
 class Broken(NamedTuple):
-    position: int  # in the list of what was asked for
+    position: int  # in the requested list of files
     reason: str
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A set in the cache."""
+    """A packed set in the cache."""
 
     folder: Path
     count: int
     form: Form
     content: str  # hash of the pixels
     broken: tuple[Broken, ...]
-    fresh: bool  # was it packed just now?
+    fresh: bool  # whether this call packed it
 
     @property
     def pixels(self) -> Path:
@@ -72,17 +72,17 @@ class Packed:
 
 
 class Request(NamedTuple):
-    """What is to be packed, in this order. gray_or_rgb: one channel if all images are gray, else three."""
+    """The images to pack, in this order. gray_or_rgb: one channel if all images are gray, else three."""
 
     source: Source
     found: Sequence[Found]
     form: Form
     gray_or_rgb: bool
-    max_broken: float  # share of them
+    max_broken: float  # the largest allowed share of broken files
 
     @property
     def size(self) -> int:
-        """Bytes of an image while it is packed."""
+        """Bytes of an image during packing."""
         return self.form.channels * self.form.height * self.form.width
 
     def key(self) -> str:
@@ -93,7 +93,7 @@ class Request(NamedTuple):
 
 
 def packed(cache_dir: str, label: str, request: Request) -> Packed:
-    """The set in the cache, packed now if it is not there. ConfigError where too many are broken or no room is left."""
+    """Returns the cached set, packed now if missing. ConfigError if too many files are broken or no room is left."""
     require(bool(cache_dir), "cache_dir='' names no folder; give one, or unset GAN_RUNNER_CACHE for the usual one")
     folder = Path(cache_dir).expanduser() / f"{label}-{request.key()}"
     found = in_cache(folder)
@@ -103,7 +103,7 @@ def packed(cache_dir: str, label: str, request: Request) -> Packed:
             with held(folder):
                 try:
                     found = in_cache(folder) or pack(folder, request)
-                except OtherSize:  # what is packed so far is of no use
+                except OtherSize:  # the images packed so far are useless
                     for name in (PART_FILE, JOURNAL):
                         (folder / name).unlink(missing_ok=True)
                     raise
@@ -112,7 +112,7 @@ def packed(cache_dir: str, label: str, request: Request) -> Packed:
 
 
 def in_cache(folder: Path) -> Packed | None:
-    """What was packed to the end, else nothing."""
+    """Returns a completely packed set; None if it is missing or incomplete."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         broken = tuple(Broken(*pair) for pair in index["broken"])
@@ -125,10 +125,10 @@ def in_cache(folder: Path) -> Packed | None:
 
 @contextlib.contextmanager
 def writing_cache(cache_dir: str) -> Iterator[None]:
-    """What the operating system refuses within it, as one sentence."""
+    """Converts errors of the operating system within its block into a ConfigError of one sentence."""
     try:
         yield
-    except BrokenPipeError:  # of the terminal
+    except BrokenPipeError:  # an error of the terminal, not of the cache
         raise
     except OSError as error:
         raise ConfigError(
@@ -139,7 +139,7 @@ def writing_cache(cache_dir: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Waits while another process packs the same set."""
+    """Locks the folder; waits while another process packs the same set."""
     with contextlib.ExitStack() as stack:
         waits = False
         while True:
@@ -167,7 +167,7 @@ def check_broken(request: Request, broken: Sequence[Broken]) -> None:
 
 
 def named_with_reason(request: Request, broken: Sequence[Broken]) -> list[str]:
-    """The names of broken files and what is wrong with them."""
+    """Returns the name of each broken file with the reason."""
     return [f"{shown(request.found[position].name)} ({shown(reason)})" for position, reason in broken]
 
 
@@ -175,16 +175,16 @@ def named_with_reason(request: Request, broken: Sequence[Broken]) -> list[str]:
 
 
 class State(NamedTuple):
-    """How far a packing has come; a line of its journal."""
+    """The progress of a packing; a line of its journal."""
 
-    done: int = 0  # of what was asked for, each in its place in the file
+    done: int = 0  # requested files that are processed, each at its place in the file
     content: str = ""  # hash of the images so far
-    gray: bool = True  # are they all?
-    broken: tuple[Broken, ...] = ()  # whose places hold nothing
+    gray: bool = True  # whether all images so far are gray
+    broken: tuple[Broken, ...] = ()  # broken files, whose places are empty
 
 
 def pack(folder: Path, request: Request) -> Packed:
-    """All of it into the file, from where an earlier attempt was cut short. The caller holds the folder."""
+    """Decodes all images into the file, resuming an interrupted attempt. The caller must hold the folder's lock."""
     total, growing = len(request.found), folder / PART_FILE
     with open(folder / JOURNAL, "ab+") as journal, open(growing, "ab") as pixels:
         if pixels.tell() != total * request.size:
@@ -199,7 +199,7 @@ def pack(folder: Path, request: Request) -> Packed:
                 state = advanced(state, part)
                 check_broken(request, state.broken)
                 if time.monotonic() - saved > COMMIT:
-                    os.fsync(pixels.fileno())  # the images reach the disk before the line that counts them
+                    os.fsync(pixels.fileno())  # the images must reach the disk before the line that counts them
                     journal.write(json.dumps(state).encode() + b"\n")
                     journal.flush()
                     saved = time.monotonic()
@@ -214,7 +214,7 @@ def advanced(state: State, part: "Decoded") -> State:
 
 
 def resumed(journal: BinaryIO) -> State:
-    """The last line of the journal, without one that was cut short."""
+    """Returns the state of the last complete line of the journal."""
     journal.seek(0)
     state = State()
     for line in journal.read().split(b"\n"):
@@ -242,7 +242,7 @@ def concluded(folder: Path, request: Request, state: State) -> Packed:
 
 
 def close_up(growing: Path, whole: Path, request: Request, broken: Sequence[Broken], form: Form) -> None:
-    """Without the places of the broken, and of images that are gray one of the three channels, which are alike."""
+    """Copies the file without the places of broken files; of gray images it copies one of three equal channels."""
     missing = {position for position, _ in broken}
     with open(growing, "rb") as old, open(whole, "wb") as new:
         for position in range(len(request.found)):
@@ -264,7 +264,7 @@ def require_room(folder: Path, wanted: int) -> None:
 
 
 class Progress:
-    """A line for each percent, and at most one a second."""
+    """Logs a line for each percent, but at most one line a second."""
 
     def __init__(self, total: int, done: int):
         self.total, self.first, self.percent = total, done, 0
@@ -282,29 +282,29 @@ class Progress:
         log.info("  ".join(fields), extra={"fields": fields})
 
 
-# ---- decoding, in this process or in several
+# ---- decoding, in one or several processes
 
 
 class Decoded(NamedTuple):
-    """What became of a few images, which are in the file."""
+    """The result of one part, whose images are in the file."""
 
-    done: int  # of all that was asked for, this part included
+    done: int  # requested files that are processed, this part included
     content: str  # hash of the images
     gray: bool
     broken: tuple[Broken, ...]
 
 
 def decode_all(request: Request, growing: Path, start: int) -> Generator[Decoded, None, None]:
-    """The parts from `start` on, in order."""
+    """Decodes the parts from `start` on; yields their results in order."""
     total = len(request.found)
     parts = ((at, request.found[at : at + PART]) for at in range(start, total, PART))
     decode = partial(decode_part, request.source, request.form, growing)
     processes = cores()
-    alone = multiprocessing.current_process().daemon  # as in some parallel sweeps: it may have no children
+    alone = multiprocessing.current_process().daemon  # true in some parallel sweeps; a daemon may not start processes
     if processes == 1 or alone or total - start < FEW:
         yield from map(decode, parts)
         return
-    # a fork begins at once, and would copy locks that other threads hold
+    # a fork starts faster, but would copy locks that other threads hold
     forks = sys.platform == "linux" and threading.active_count() == 1
     context = multiprocessing.get_context("fork" if forks else "spawn")
     with ProcessPoolExecutor(processes, context, stay_with_parent) as pool:
@@ -323,14 +323,14 @@ def decode_all(request: Request, growing: Path, start: int) -> Generator[Decoded
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def stay_with_parent() -> None:
-    """A process of the pool ignores Ctrl-C, which its parent answers, and ends when that is killed."""
+    """Makes a process of the pool ignore Ctrl-C, which its parent handles, and end when its parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()  # a search for garbage would copy all that was forked
+    gc.freeze()  # garbage collection would copy the memory shared with the parent
     threading.Thread(target=follow, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
@@ -340,7 +340,7 @@ def follow(parent: Any) -> None:
 
 
 def decode_part(source: Source, form: Form, growing: Path, part: tuple[int, Sequence[Found]]) -> Decoded:
-    """Decodes images into their places in the file."""
+    """Decodes the images of one part into their places in the file."""
     start, found = part
     pixels = np.zeros((len(found), form.channels, form.height, form.width), np.uint8)
     broken, gray = [], True

@@ -1,4 +1,4 @@
-"""CelebA through torchvision, downloaded only where its files are absent."""
+"""CelebA through torchvision, downloaded only if its files are missing."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,13 @@ from gan_runner.dataset.packed import PackedDataset
 from gan_runner.dataset.picture import Form, sides
 
 FILES = "img_align_celeba (the aligned images), list_eval_partition.txt and the other lists of the set"
-SPLITS = {"train": "0", "validation": "1", "test": "2"}  # as list_eval_partition.txt has them
+SPLITS = {"train": "0", "validation": "1", "test": "2"}  # the codes in list_eval_partition.txt
 
 
 class CelebA(PackedDataset):
-    """202,599 faces (Liu et al. 2015), the middle of each shrunk to `size`, in the authors' three splits. No labels.
+    """202,599 faces (Liu et al. 2015), cropped to the middle and resized to `size`, in the authors' splits. No labels.
 
-    Decoded once, into a file of the cache.
+    The images are decoded once, into a file of the cache.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class CelebA(PackedDataset):
         max_broken: float = 0.0,
         cache_dir: str = "~/.cache/gan_runner",
     ):
-        """root: the folder that holds celeba. size: pixels a side, or [height, width]; the images are 218x178."""
+        """root: the folder that holds celeba. size: side in pixels, or [height, width]; the files are 218x178."""
         form = Form(*sides(size), 3, "crop")
         folder = Path(root) / "celeba"
         parts = found_or_downloaded("CelebA", root, folder, FILES, lambda: partition(root, folder))
@@ -38,7 +38,7 @@ class CelebA(PackedDataset):
 
 
 def partition(root: str, folder: Path) -> dict[str, list[str]]:
-    """The files of each split."""
+    """Returns the file names of each split."""
     from torchvision import datasets
 
     lists = folder / "list_eval_partition.txt"

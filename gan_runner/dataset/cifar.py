@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 through torchvision, downloaded only where their files are absent."""
+"""CIFAR-10 and CIFAR-100 through torchvision, downloaded only if their files are missing."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class CIFAR10(ArrayDataset):
 
 
 class CIFAR100(CIFAR10):
-    """The same of a hundred classes (Krizhevsky 2009), the fine ones."""
+    """60,000 colour 32x32 photographs of the hundred fine classes (Krizhevsky 2009), split as CIFAR10."""
 
     folder = "cifar-100-python"
     files = "train, test and meta"

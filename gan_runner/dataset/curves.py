@@ -1,4 +1,4 @@
-"""Curves in the plane with noise around them: no modes to count, but gaps to keep."""
+"""Curves in the plane with noise around them: data without modes, but with gaps between the branches."""
 
 import math
 
@@ -10,7 +10,7 @@ from gan_runner.errors import require
 
 
 class Curve(Points):
-    """Points evenly along a parameter of a curve, moved by Gaussian noise of deviation `noise`, divided by `scale`."""
+    """Points uniform in the parameter of a curve, plus Gaussian noise of deviation `noise`, divided by `scale`."""
 
     def __init__(self, noise: float, scale: float):
         require(noise >= 0, f"noise={noise} must be 0 or more")
@@ -19,7 +19,7 @@ class Curve(Points):
         super().__init__()
 
     def curve(self, along: Tensor) -> Tensor:
-        """(N,) in [0, 1) -> (N, 2)."""
+        """Maps parameters (N,) in [0, 1) to points (N, 2)."""
         raise NotImplementedError
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
@@ -28,7 +28,7 @@ class Curve(Points):
 
 
 class SwissRoll(Curve):
-    """One and a half turns of the spiral (t cos t, t sin t), t from 1.5 pi to 4.5 pi, evenly in t.
+    """One and a half turns of the spiral (t cos t, t sin t), t uniform from 1.5 pi to 4.5 pi.
 
     The first and the last coordinate of scikit-learn's make_swiss_roll; noise and scale of Gulrajani et al. 2017.
     """
@@ -42,12 +42,12 @@ class SwissRoll(Curve):
 
 
 class TwoMoons(Curve):
-    """Half a circle around (0, 0) and half a circle around (1, 1/2), open towards each other: make_moons, endless."""
+    """Two half circles, around (0, 0) and (1, 1/2), open towards each other, as scikit-learn's make_moons."""
 
     def __init__(self, noise: float = 0.05, scale: float = 1.0):
         super().__init__(noise, scale)
 
     def curve(self, along: Tensor) -> Tensor:
         lower = along >= 0.5
-        t = 2 * math.pi * along  # 0 to pi, then on to 2 pi
+        t = 2 * math.pi * along  # 0 to pi is the upper half circle, pi to 2 pi the lower one
         return torch.stack([t.cos() + lower, t.sin() + 0.5 * lower], dim=1)

@@ -1,4 +1,4 @@
-"""The 1797 handwritten 8x8 digits that scikit-learn ships: real data without a download."""
+"""The 1797 handwritten 8x8 digits of scikit-learn: real data without a download."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ class Digits(ImageDataset):
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
-        # the originals come sorted by writer; one fixed shuffle makes the splits alike
+        # the originals are sorted by writer; one fixed shuffle gives all splits the same distribution
         order = torch.randperm(len(bunch.images), generator=torch.Generator().manual_seed(0))
         images = torch.from_numpy(np.round(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
         labels = torch.from_numpy(bunch.target.astype(np.int64))

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians, where density and modes are known."""
+"""Mixtures of Gaussians, whose density and modes are known."""
 
 import math
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from gan_runner.dataset.points import Points
 from gan_runner.errors import require
 
-MOST = 10_000  # modes, so that a training run sees many points of each
+MOST = 10_000  # modes, at most, so that a training run has many points of each mode
 
 
 class Gaussians(Points):
-    """Points around `centers` (K, coordinates) with standard deviation `std`, all modes alike."""
+    """Points around `centers` (K, coordinates) with standard deviation `std`; all modes have equal weight."""
 
     def __init__(self, centers: Tensor, std: float):
         require(std > 0, f"std={std} must be above 0; dataset=point_masses has all mass in one point")
@@ -74,7 +74,7 @@ class Mixture(Points):
 
 
 class Ring(Gaussians):
-    """`modes` Gaussians evenly on a circle, the first at angle 0: VEEGAN's and PacGAN's ring by default."""
+    """`modes` Gaussians at equal distances on a circle, the first at angle 0; default: ring of VEEGAN and PacGAN."""
 
     def __init__(self, modes: int = 8, radius: float = 1.0, std: float = 0.01):
         require(1 <= modes <= MOST, f"modes={modes} must be between 1 and {MOST}")
@@ -83,7 +83,7 @@ class Ring(Gaussians):
 
 
 class Grid(Gaussians):
-    """`side` x `side` Gaussians, `spacing` apart, around the origin: VEEGAN's and PacGAN's grid by default."""
+    """`side` x `side` Gaussians, `spacing` apart, around the origin; default: grid of VEEGAN and PacGAN."""
 
     def __init__(self, side: int = 5, spacing: float = 2.0, std: float = 0.05):
         require(1 <= side**2 <= MOST, f"side={side} must be at least 1, and {MOST} modes at most")

@@ -1,4 +1,4 @@
-"""Where image files are: a folder or a zip archive, read in place. Imports no torch (see picture)."""
+"""Sources of image files: a folder or a zip archive, read in place. Imports no torch (see picture)."""
 
 import contextlib
 import gc
@@ -19,17 +19,17 @@ from typing import BinaryIO, NamedTuple, Protocol
 from gan_runner.dataset.picture import SUFFIXES, Unreadable
 from gan_runner.errors import ConfigError
 
-MOST_BYTES = 2**28  # of one file, unpacked
-RUBBISH = ("__MACOSX", "Thumbs.db", "desktop.ini")  # of file managers and archivers
-ENCRYPTED = 1  # the flag of an entry
-HEADER = struct.Struct("<26xHH")  # of a file in an archive: the lengths of its name and of what is added to it
+MOST_BYTES = 2**28  # the largest size of one unpacked file
+RUBBISH = ("__MACOSX", "Thumbs.db", "desktop.ini")  # files that file managers and archivers create
+ENCRYPTED = 1  # the flag bit of an encrypted entry
+HEADER = struct.Struct("<26xHH")  # local header of an archived file: the lengths of its name and of its extra field
 
 
-Entry = tuple[int, int, int, int, int]  # of an archive: offset, bytes there, bytes unpacked, method, checksum
+Entry = tuple[int, int, int, int, int]  # of an archive: offset, packed bytes, unpacked bytes, method, checksum
 
 
 class Found(NamedTuple):
-    """An image file: its path below the root with `/`, and what changes when its content does."""
+    """An image file: its path below the root, with `/`, and a stamp that changes with its content."""
 
     name: str
     stamp: str
@@ -38,14 +38,14 @@ class Found(NamedTuple):
 
 class Listing(NamedTuple):
     images: list[Found]  # in the order of their names
-    others: Counter[str]  # what is there beside them, by suffix or kind
+    others: Counter[str]  # the number of other files, by suffix or kind
 
 
 class Source(Protocol):
-    """What encoded images are read from; pickled to the processes that decode."""
+    """A source of encoded images; it is pickled for the processes that decode."""
 
     def open(self, found: Found) -> BinaryIO:
-        """Unreadable where it is too large or cannot be had."""
+        """Opens an image file. Unreadable if the file is too large or cannot be read."""
 
 
 class Files(Source, Protocol):
@@ -55,12 +55,12 @@ class Files(Source, Protocol):
     def listing(self) -> Listing: ...
 
     def attached(self, name: str) -> bytes | None:
-        """A file at the top that is no image; None where there is none."""
+        """Returns the content of a file at the top that is no image; None if it is missing."""
 
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Python's search for cyclic garbage takes half the time where many small things are made that all stay."""
+    """Turns garbage collection off: it would take half the time, since many small objects are made and kept."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -71,7 +71,7 @@ def uncollected() -> Iterator[None]:
 
 
 def files_at(path: str) -> Files:
-    """ConfigError unless there is a folder or a zip archive."""
+    """Returns the folder or zip archive at `path`. ConfigError if it is neither."""
     place = Path(path).expanduser()
     if place.is_dir():
         return Folder(str(place.resolve()))
@@ -83,12 +83,12 @@ def files_at(path: str) -> Files:
 
 
 def is_hidden(name: str) -> bool:
-    """What file managers and archivers leave behind, and what is in a hidden folder."""
+    """Whether a file is hidden, in a hidden folder, or created by a file manager or an archiver."""
     return name.startswith(".") or "/." in name or name.endswith(RUBBISH) or "__MACOSX/" in name
 
 
 def tidied(name: str) -> str:
-    """Without steps that lead nowhere: ./a//b is a/b. What leads out stays."""
+    """Removes redundant steps of a path: ./a//b becomes a/b. Steps that lead out of the archive are kept."""
     parts = [part for part in name.split("/")[:-1] if part != "."]
     return "/".join([part for number, part in enumerate(parts) if part or not number] + name.split("/")[-1:])
 
@@ -102,7 +102,7 @@ def kind(name: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A file name as it may be printed: control characters and bytes that are no text, escaped."""
+    """Returns a file name for printing: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
 
 
@@ -112,13 +112,13 @@ class Folder:
 
     @uncollected()
     def listing(self) -> Listing:
-        """ConfigError where a link leads out of the folder, or a folder may not be read."""
+        """Lists the files. ConfigError if a link leads out of the folder, or a folder cannot be read."""
         images: list[Found] = []
         others: Counter[str] = Counter()
         for place, folders, names in os.walk(self.root, onerror=refuse_unreadable):
             folders[:] = sorted(name for name in folders if not is_hidden(name))
             for name in folders:
-                if os.path.islink(os.path.join(place, name)):  # not followed: what is inside is found at its own place
+                if os.path.islink(os.path.join(place, name)):  # not followed: its target is listed at its own place
                     self.check_inside(os.path.join(place, name))
                     others["link to a folder"] += 1
             for name in names:
@@ -146,7 +146,7 @@ class Folder:
             return file.read(MOST_BYTES)
 
     def check_inside(self, path: str) -> os.stat_result | None:
-        """What a link leads to, nothing where it leads nowhere."""
+        """Returns the status of a link's target, None if it is missing. ConfigError if it is outside the folder."""
         target = os.path.realpath(path)
         if os.path.commonpath([target, self.root]) != self.root:
             raise ConfigError(
@@ -178,14 +178,14 @@ def check_size(size: int) -> None:
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip archive of stored or deflated files. changed: when it was last."""
+    """A zip archive of stored or deflated files. changed: its modification time, in nanoseconds."""
 
     root: str
     changed: int
 
     @uncollected()
     def listing(self) -> Listing:
-        """ConfigError where a name leads out of the archive, is a link or encrypted, or the archive is damaged."""
+        """Lists the files. ConfigError if the archive is damaged, or a file is a link, encrypted or leads out of it."""
         images: list[Found] = []
         others: Counter[str] = Counter()
         for info in self.entries():
@@ -250,12 +250,12 @@ class Archive:
 
 @lru_cache(maxsize=1)
 def opened(archive: Archive) -> int:
-    """A descriptor for all of its images, which processes that are forked share: only read at given places."""
+    """Returns a file descriptor, which forked processes share, so it must only be used with os.pread."""
     return os.open(archive.root, os.O_RDONLY)
 
 
 def unpacked(data: bytes, entry: Entry) -> bytes:
-    """No longer than the archive says; Unreadable where it is not what the archive says."""
+    """Unpacks an entry, to at most its listed size. Unreadable if size or checksum differ from the archive's list."""
     _, _, size, method, checksum = entry
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise Unreadable(f"compressed by method {method}; make the archive anew, deflated as usual")

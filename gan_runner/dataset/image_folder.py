@@ -1,4 +1,4 @@
-"""Images of the user's own: a folder or a zip archive, with a folder for each class if they have any."""
+"""The user's own images: a folder or a zip archive, optionally with a folder for each class."""
 
 import json
 import logging
@@ -14,26 +14,26 @@ from gan_runner.dataset.picture import Form, OtherSize, Unreadable, check_form, 
 from gan_runner.errors import ConfigError, nearest, require
 from gan_runner.noise import seed_of
 
-SPLITS = {  # a folder's name, in lower case -> the split that it is
+SPLITS = {  # name of a folder, in lower case -> split
     **{"train": "train", "training": "train"},
     **{"val": "validation", "valid": "validation", "validation": "validation"},
     **{"test": "test", "testing": "test"},
 }
 log = logging.getLogger(__name__)
 
-PROPOSED = (256, 128, 64, 32)  # sizes to choose from
-LABELS = "dataset.json"  # of StyleGAN's dataset tool
-LOOKED_AT = 200  # images, at most, that tell the size at every start
+PROPOSED = (256, 128, 64, 32)  # sizes that an error message may propose
+LABELS = "dataset.json"  # the label file of StyleGAN's dataset tool
+LOOKED_AT = 200  # images, at most, that are measured at every start to determine the size
 
 
 class ImageFolder(PackedDataset):
-    """Every image below a folder or in a zip archive, decoded once into a file of the cache and mapped from there.
+    """Every image below a folder or in a zip archive, decoded once into a file of the cache and mapped from it.
 
-    Folders train, validation (or val, valid) and test at the top are the splits; a split without a folder is made of
-    `held_out` of the training images, always the same ones, however many others come. The folders below, if all
-    images are in one and there are several, are the classes; or a file dataset.json at the top has a label for each
-    image, as StyleGAN's dataset tool writes it: then the folders mean nothing. Hidden files and what is no image by
-    its suffix are left out; files that cannot be decoded are named and left out, up to `max_broken` of all.
+    Folders train, validation (or val, valid) and test at the top are the splits. A split without a folder gets a share
+    `held_out` of the training images; an image keeps its split when other images are added. The next folders are the
+    classes, if there are several and every image is in one. If a file dataset.json at the top, in the format of
+    StyleGAN's dataset tool, has a label for each image, the folders are no classes. Hidden files and files without the
+    suffix of an image are left out; undecodable files are named and left out, up to a share `max_broken` of all.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class ImageFolder(PackedDataset):
         labels_per_class: int | None = None,
         cache_dir: str = "~/.cache/gan_runner",
     ):
-        """subset: the one folder at the top to read. size: pixels a side, or [height, width]; None: their own.
+        """subset: read only this folder at the top. size: side in pixels, or [height, width]; None: that of the files.
 
-        fit: how an image of another shape gets that size, see picture.Form. channels: 1, 3, or None: as they are.
+        fit: how an image of another shape gets this size, see picture.Form. channels: 1, 3, or None: as in the files.
         """
         require(bool(path), "path=null names no images; give a folder or a zip archive of them")
         require(0 <= held_out < 0.5, f"held_out={held_out} must be 0 or more and below 0.5")
@@ -103,7 +103,7 @@ class ImageFolder(PackedDataset):
         self.left_out += others
 
 
-Folders = list[str]  # that an image is in, below the one that is read
+Folders = list[str]  # the folders of an image, below the folder that is read
 
 
 class Placed(NamedTuple):
@@ -115,14 +115,14 @@ class Placed(NamedTuple):
 
 
 def beside(listing: Listing) -> str:
-    """What is there that is no image."""
+    """Returns a phrase on the files that are no images."""
     kinds = [f"{count} of {kind}" for kind, count in listing.others.most_common(5)]
     return f"there are files of other kinds ({', '.join(kinds)})" if kinds else "there is no file"
 
 
 @uncollected()
 def below(found: Sequence[Found], subset: str | None, path: str) -> list[tuple[Found, Folders]]:
-    """The images of one folder at the top, or of all; a folder that alone holds everything is gone into."""
+    """Returns the images of `subset`, or all, with their folders. A single folder that holds everything is skipped."""
     images = [(each, each.name.split("/")[:-1]) for each in found]
     while True:
         tops = tops_of(images)
@@ -145,7 +145,7 @@ def below(found: Sequence[Found], subset: str | None, path: str) -> list[tuple[F
 
 
 def check_trainable(tops: Iterable[str | None]) -> None:
-    """ConfigError where all folders are for splits, and none for training."""
+    """ConfigError if all folders are splits and none is for training."""
     splits = {SPLITS.get((top or "").lower()) for top in tops}
     if not splits & {"train", None}:
         there = " and ".join(sorted(shown(str(top)) for top in tops))
@@ -156,13 +156,13 @@ def check_trainable(tops: Iterable[str | None]) -> None:
 
 
 def tops_of(images: Sequence[tuple[Found, Folders]]) -> set[str | None]:
-    """The folders at the top; None where images lie beside them."""
+    """Returns the folders at the top, and None if some images are in no folder."""
     return {folders[0] if folders else None for _, folders in images}
 
 
 @uncollected()
 def split_up(images: Sequence[tuple[Found, Folders]], held_out: float) -> dict[str, list[Placed]]:
-    """The splits, each in an order that the names decide and that looks like chance: any part of it is a fair one."""
+    """Splits the images. Each split is sorted by a hash of the names, so that any part of it is a random sample."""
     parts: dict[str, list[tuple[float, Placed]]] = {"train": [], "validation": [], "test": []}
     splits = {top: SPLITS.get((top or "").lower()) for top in tops_of(images)}
     known = set(splits.values()) - {None}
@@ -186,7 +186,7 @@ def split_up(images: Sequence[tuple[Found, Folders]], held_out: float) -> dict[s
 
 
 def class_names(images: Sequence[Placed]) -> list[str]:
-    """The folders of the images, 2 before 10; none where there is one alone. ConfigError where some have none."""
+    """Returns the folders of the images, 2 before 10; [] if there is only one. ConfigError if some images have none."""
     names = {image.folder for image in images if image.folder is not None}
     loose = [image.found.name for image in images if image.folder is None]
     if len(names) > 1 and loose:
@@ -197,11 +197,11 @@ def class_names(images: Sequence[Placed]) -> list[str]:
     return sorted(names, key=lambda name: (natural(name), name)) if len(names) > 1 else []
 
 
-Listed = Mapping[str, object] | None  # by the name of the image; None: no image has a label
+Listed = Mapping[str, object] | None  # name of an image -> label; None: no image has a label
 
 
 def labels_of(files: Files) -> tuple[Listed] | None:
-    """What dataset.json says, in a tuple; None where there is none, or one of another kind."""
+    """Returns the labels of dataset.json in a tuple; None if the file is missing or has another format."""
     content = files.attached(LABELS)
     try:
         found = json.loads(content) if content is not None else None
@@ -220,7 +220,7 @@ def labels_of(files: Files) -> tuple[Listed] | None:
 
 
 def numbered(images: Sequence[Placed], listed: tuple[Listed]) -> tuple[list[str], list[int] | None]:
-    """Names of the classes and the label of each image, as dataset.json has them."""
+    """Returns the names of the classes and the label of each image, from dataset.json."""
     (labels,) = listed
     if labels is None:
         return [], None
@@ -237,7 +237,7 @@ def numbered(images: Sequence[Placed], listed: tuple[Listed]) -> tuple[list[str]
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers within names by their value."""
+    """Returns a sort key that orders numbers within names by value."""
     parts = re.split(r"(0*[0-9]+)", name)
     return [(len(part.lstrip("0")), part.lstrip("0")) if number % 2 else (0, part) for number, part in enumerate(parts)]
 
@@ -245,7 +245,7 @@ def natural(name: str) -> list[tuple[int, str]]:
 def form_of(
     files: Files, found: Sequence[Found], size: int | Sequence[int] | None, fit: str, channels: int | None
 ) -> Form:
-    """Without a size, that of the images: ConfigError where some that were looked at have another."""
+    """Returns the form of `size`, or that of the images. ConfigError if the measured images differ in size."""
     if size is not None:
         return Form(*sides(size), channels or 3, fit)
     sizes, broken = survey(files, found[:LOOKED_AT])
@@ -257,7 +257,7 @@ def form_of(
 
 
 def survey(files: Files, found: Sequence[Found]) -> tuple[Counter[tuple[int, int]], list[str]]:
-    """How many images have which height and width, and the files that are broken."""
+    """Counts the images by (height, width), and lists the broken files."""
     sizes: Counter[tuple[int, int]] = Counter()
     broken = []
     for each in found:
@@ -270,7 +270,7 @@ def survey(files: Files, found: Sequence[Found]) -> tuple[Counter[tuple[int, int
 
 
 def proposal(sizes: Counter[tuple[int, int]]) -> str:
-    """What to do where the images are of several sizes."""
+    """Returns a sentence that proposes a size for images of several sizes."""
     shorter = sorted(side for size, count in sizes.items() for side in [min(size)] * count)
     usual = shorter[len(shorter) // 10]
     good = next((side for side in PROPOSED if side <= usual), PROPOSED[-1])
@@ -283,5 +283,5 @@ def proposal(sizes: Counter[tuple[int, int]]) -> str:
 
 
 def cache_name(files: Files) -> str:
-    """For people who look into the cache."""
+    """Returns a readable name for the folder in the cache."""
     return re.sub(r"[^A-Za-z0-9]+", "-", PurePosixPath(files.root).stem).strip("-")[:40] or "images"

@@ -1,4 +1,4 @@
-"""A dataset: uint8 images in memory, on the device or in a mapped file, read in an order that the seed decides."""
+"""Base class of datasets: uint8 images in memory, on the device or in a mapped file, in an order set by the seed."""
 
 import functools
 import hashlib
@@ -16,9 +16,9 @@ from gan_runner.errors import choose, require
 from gan_runner.noise import seed_of
 from gan_runner.spec import WHOLE, Batch, ImageSpec, Share
 
-SHARE_OF_DEVICE = 0.5  # of the free memory of a GPU that the images may take
-MOST_COMPARED = 100_000  # training images in which held-out ones are looked for
-AHEAD = 3  # batches that are read before they are asked for
+SHARE_OF_DEVICE = 0.5  # the share of a GPU's free memory that the images may take
+MOST_COMPARED = 100_000  # training images, at most, that `repeats` compares with held-out ones
+AHEAD = 3  # batches that are read in advance
 
 
 class Raw(NamedTuple):
@@ -33,13 +33,13 @@ class ImageDataset:
     """Images (N, C, H, W), uint8 for pixels or float32 for unbounded points, and labels (N,) int64.
 
     splits: name -> number of images, in the order of the data: "train", "validation", "test".
-    labels_per_class: training images of each class whose labels may be used, for semi-supervised learning; None: all.
-    flip: training images are mirrored, left to right, every other time on average.
-    packed: the set in the cache that `images` is mapped from.
+    labels_per_class: labelled training images of each class, for semi-supervised learning; None: all.
+    flip: training images are mirrored, left to right, with probability 1/2.
+    packed: the set in the cache from which `images` is mapped.
     """
 
-    endless = False  # is the training stream drawn anew, and `images` only a sample of it?
-    left_out: Sequence[str] = ()  # what is not in the dataset though it lies beside it, a sentence each
+    endless = False  # whether the training stream is always new, and `images` only a sample of it
+    left_out: Sequence[str] = ()  # files that are not in the dataset although they are in its folder, with reasons
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class ImageDataset:
         labels = whole_numbers(labels, len(images))
         self.images, self.labels, self.splits = images, labels, dict(splits)
         self.labels_per_class, self.flip, self.packed = labels_per_class, flip, packed
-        self.moved: tuple[Tensor, Tensor | None] | None = None  # to the memory of a device
+        self.moved: tuple[Tensor, Tensor | None] | None = None  # copies in the memory of a device
         _, channels, height, width = images.shape
         pixels = images.dtype == torch.uint8
         self.spec = ImageSpec(
@@ -64,7 +64,7 @@ class ImageDataset:
         self.check_labels()
 
     def check_labels(self) -> None:
-        """ValueError unless every label has a name, and every class as many training images as are asked for."""
+        """ValueError unless every label has a name and every class at least `labels_per_class` training images."""
         names, required = self.spec.num_classes, self.labels_per_class
         require(required is None or required >= 1, f"labels_per_class={required} must be at least 1, or null for all")
         if self.labels is None or not len(self.labels):
@@ -81,14 +81,14 @@ class ImageDataset:
             )
 
     def rows(self, name: str) -> slice:
-        """Of one split."""
+        """Returns the rows of one split."""
         size = choose("split", name, self.splits)
         start = sum(self.splits[other] for other in list(self.splits)[: list(self.splits).index(name)])
         return slice(start, start + size)
 
     @property
     def content(self) -> str | None:
-        """Changes when images of the user's own do, or their classes; None for sets that do not change."""
+        """A hash of the images and classes of packed files, which the user may change; None for fixed datasets."""
         if self.packed is None:
             return None
         labels = self.labels.numpy().tobytes() if self.labels is not None else b""
@@ -96,7 +96,7 @@ class ImageDataset:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Changes with any image or label; of packed ones it is known without reading them."""
+        """A hash of all images and labels; that of packed images is known without reading them."""
         place = (self.content, self.images.storage_offset()) if self.packed is not None else None
         digest = hashlib.sha256(repr((self.spec, tuple(self.images.shape), place)).encode())
         if self.packed is None:
@@ -109,7 +109,7 @@ class ImageDataset:
         return len(self.images)
 
     def split(self, name: str) -> "ImageDataset":
-        """One split: select on "validation", report "test"."""
+        """Returns one split; "validation" is for selection, "test" for reported values."""
         rows, train = self.rows(name), name == "train"
         labels = self.labels[rows] if self.labels is not None else None
         few = self.labels_per_class if train else None
@@ -117,7 +117,7 @@ class ImageDataset:
         return ImageDataset(self.images[rows], labels, {name: self.splits[name]}, names, few, flip, self.packed)
 
     def repeats(self, name: str) -> bool:
-        """Is every image of a split also a training image? Of sets that take long to read it is not looked for."""
+        """Whether every image of a split is also a training image; False for large or endless sets, unchecked."""
         train, held_out = self.images[self.rows("train")], self.images[self.rows(name)]
         if self.endless or len(train) > MOST_COMPARED or not (train == held_out[:1]).flatten(1).all(1).any():
             return False
@@ -125,7 +125,7 @@ class ImageDataset:
         return all(image.numpy().tobytes() in known for image in held_out)
 
     def labelled(self, seed: int) -> "ImageDataset":
-        """The images whose labels may be used: of each class as many, chosen by the seed."""
+        """Returns the images whose labels may be used: `labels_per_class` of each class, chosen by the seed."""
         if self.labels_per_class is None or self.labels is None:
             return self
         order = self.order(seed, 0)
@@ -135,28 +135,28 @@ class ImageDataset:
         return ImageDataset(self.images[chosen], self.labels[chosen], splits, names, flip=self.flip)
 
     def decode(self, images: Tensor) -> Tensor:
-        """float32 in spec.value_range: 0 is its low end, 255 its high end, exactly."""
+        """Converts to float32 in spec.value_range: 0 becomes its low end, 255 its high end, exactly."""
         if self.spec.value_range is None:
             return images
         low, high = self.spec.value_range
         return images.to(torch.float32).div_(255 / (high - low)).add_(low)
 
     def order(self, seed: int, epoch: int) -> Tensor:
-        """The shuffled indices of one epoch."""
+        """Returns the shuffled indices of one epoch."""
         generator = torch.Generator().manual_seed(seed_of(seed, "order", epoch))
         return torch.randperm(len(self), generator=generator)
 
     def mirrored(self, seed: int, epoch: int) -> Tensor:
-        """Which images of an epoch are flipped, in its order."""
+        """Returns (N,) bool: which images of an epoch are flipped, in the order of the epoch."""
         generator = torch.Generator().manual_seed(seed_of(seed, "flip", epoch))
         return torch.rand(len(self), generator=generator) < 0.5
 
     def batches(
         self, size: int, device: torch.device, start: int, seed: int, keep: str = "auto", share: Share = WHOLE
     ) -> Iterator[Batch]:
-        """A share of endless batches, every image once an epoch; `start` images have been handed out before.
+        """Yields a share of endless batches, with every image once in an epoch, from the `start`-th image on.
 
-        keep: where the images are kept, one of spec.KEPT; the batches are the same in all of them.
+        keep: where the images are kept, one of spec.KEPT; the batches do not depend on it.
         """
         for images, labels, mirrored in self.stored(size, device, start, seed, self.kept(keep, device), share):
             images = images.to(device, non_blocking=True)
@@ -183,7 +183,7 @@ class ImageDataset:
         return ahead(Raw(gathered(self.images, rows, pin), at(self.labels, rows), m) for rows, m in drawn)
 
     def resident(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Images and labels in the memory of the device, moved there once for all streams."""
+        """Returns images and labels in the memory of the device, copied once for all streams."""
         if self.moved is None or self.moved[0].device != device:
             images = self.images.to(device, copy=self.packed is not None)
             self.moved = images, self.labels.to(device) if self.labels is not None else None
@@ -192,7 +192,7 @@ class ImageDataset:
     def drawn(
         self, size: int, start: int, seed: int, home: torch.device, share: Share
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The rows of a share of each batch, and which of them are mirrored."""
+        """Yields the rows of a share of each batch, and which of them are mirrored."""
         epoch, offset = divmod(start, len(self))
         draws = [self.order] + [self.mirrored] * self.flip
         waiting = [sent(draw(seed, epoch)[offset:], home) for draw in draws]
@@ -207,7 +207,7 @@ class ImageDataset:
 
 
 def check_images(images: object, splits: Mapping[str, int]) -> None:
-    """ValueError unless they are what ImageDataset says, and as many as the splits ask for."""
+    """ValueError unless the images have a type and shape of ImageDataset, and are enough for the splits."""
     kind = str(images.dtype).removeprefix("torch.") if isinstance(images, Tensor) else type(images).__name__
     shape = f" of shape {tuple(images.shape)}" if isinstance(images, Tensor) else ""
     require(
@@ -225,7 +225,7 @@ def check_images(images: object, splits: Mapping[str, int]) -> None:
 
 
 def whole_numbers(labels: Tensor | None, count: int) -> Tensor | None:
-    """Labels as int64. ValueError unless there is a whole number for each of `count` images."""
+    """Returns labels as int64. ValueError unless there is one integer for each of `count` images."""
     if labels is None:
         return None
     kind = str(labels.dtype).removeprefix("torch.") if isinstance(labels, Tensor) else type(labels).__name__
@@ -243,25 +243,25 @@ def at(labels: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """There, without waiting for what the device still computes."""
+    """Copies a tensor to the device without a synchronisation."""
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
-    """May the whole tensor live on this GPU?"""
+    """Whether the whole tensor may be kept on this GPU."""
     free, _ = torch.cuda.mem_get_info(device)
     return images.numel() * images.element_size() < SHARE_OF_DEVICE * free
 
 
 def gathered(images: Tensor, rows: Tensor, pin: bool) -> Tensor:
-    """images[rows], by this thread alone: torch's own would wake a second team of threads beside the training's."""
+    """Returns images[rows], in this thread alone: torch's indexing would start more threads beside the training's."""
     chosen = torch.empty(len(rows), *images.shape[1:], dtype=images.dtype, pin_memory=pin)
     np.take(images.numpy(), rows.numpy(), axis=0, out=chosen.numpy(), mode="clip")
     return chosen
 
 
 def ahead(batches: Iterator[Raw]) -> Iterator[Raw]:
-    """The same, read by a thread some batches before they are asked for."""
+    """Yields the same batches, which a thread reads in advance."""
     with ThreadPoolExecutor(1, "data") as reader:
         coming = deque(reader.submit(next, batches) for _ in range(AHEAD))
         while True:
@@ -270,6 +270,6 @@ def ahead(batches: Iterator[Raw]) -> Iterator[Raw]:
 
 
 def mapped(packed: Packed) -> Tensor:
-    """(N, C, H, W) uint8, read from the file as it is touched."""
+    """Returns (N, C, H, W) uint8, mapped from the file, so that pages are read on first access."""
     shape = packed.shape
     return torch.from_file(str(packed.pixels), size=int(np.prod(shape)), dtype=torch.uint8).view(shape)

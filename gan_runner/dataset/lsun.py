@@ -1,4 +1,4 @@
-"""LSUN: scenes and objects, in the databases that its authors' script downloads."""
+"""LSUN: scenes and objects, from the databases that the authors' script downloads."""
 
 import hashlib
 import io
@@ -16,10 +16,10 @@ from gan_runner.errors import ConfigError, require
 
 
 class LSUN(PackedDataset):
-    """Photographs of the categories (Yu et al. 2015), the middle of each shrunk to `size`; each category is a class.
+    """Photographs of some categories (Yu et al. 2015), cropped and resized to `size`; each category is a class.
 
-    CATEGORY_val_lmdb is the test split; of the training images a share of `held_out`, the last, is the validation
-    split. Decoded once, into a file of the cache.
+    CATEGORY_val_lmdb is the test split. The last training images, a share `held_out`, are the validation split. The
+    images are decoded once, into a file of the cache.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class LSUN(PackedDataset):
 
 
 def check_categories(names: Sequence[str]) -> None:
-    """Of whatever LSUN has; they become names of folders."""
+    """ValueError unless the names are distinct and safe as names of folders; LSUN itself is not searched."""
     require(bool(names), "categories=[] names none; give one, as church_outdoor, or several")
     for name in names:
         require(name.replace("_", "").isalnum(), f"categories={name!r} is no name; give one as church_outdoor")
@@ -70,7 +70,7 @@ def check_categories(names: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Database:
-    """The LMDB databases in a folder. A name is the database's, and the key in hexadecimal digits."""
+    """The LMDB databases in a folder. The name of an image is DATABASE/KEY, the key in hexadecimal digits."""
 
     root: str
 
@@ -81,7 +81,7 @@ class Database:
 
 
 def keys(root: str, database: Path, count: int | None) -> Sequence[Found]:
-    """All, or the first `count`."""
+    """Returns the first `count` images of a database, or all."""
     if not (database / "data.mdb").exists():
         raise ConfigError(
             f"dataset.root={root}: LSUN needs {database}/data.mdb, which its authors' script "

@@ -1,4 +1,4 @@
-"""MNIST and the sets in its layout, through torchvision, downloaded only where their files are absent."""
+"""MNIST and datasets in its layout, through torchvision, downloaded only if their files are missing."""
 
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,9 @@ class KMNIST(MNIST):
 
 
 class EMNIST(ArrayDataset):
-    """Gray 28x28 handwritten letters and digits (Cohen et al. 2017), upright; `part` is one of the set's six.
+    """Gray 28x28 handwritten letters and digits (Cohen et al. 2017), upright; `part` is one of the six EMNIST splits.
 
-    As many images as are in the test file, the last of the training file, are the validation split.
+    The last images of the training file, as many as the test file has, are the validation split.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class EMNIST(ArrayDataset):
             *("EMNIST", root, Path(root) / "EMNIST" / "raw", files),
             lambda: [datasets.EMNIST(root, split=part, train=train, download=True) for train in (True, False)],
         )
-        first = 1 if part == "letters" else 0  # that part counts its labels from 1
+        first = 1 if part == "letters" else 0  # the labels of this part begin at 1
         train, test = (
             LabelledImages(each.data.numpy()[:, None].transpose(0, 1, 3, 2), each.targets.numpy() - first)
             for each in sources

@@ -1,4 +1,4 @@
-"""Datasets that are read from encoded images, through the cache."""
+"""Base class of datasets of encoded images, which are read through the cache."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class PackedDataset(ImageDataset):
-    """Images decoded once into a file of the cache, and mapped from there. Those that cannot be are left out."""
+    """Images that are decoded once into a file of the cache and mapped from it. Broken files are left out."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class PackedDataset(ImageDataset):
         labels_per_class: int | None = None,
         flip: bool = False,
     ):
-        """parts: the images of each split; labels: of all of them, in that order."""
+        """parts: the images of each split; labels: one for each image of all splits, in the same order."""
         found = [each for part in parts.values() for each in part]
         request = Request(source, found, form, gray_or_rgb, max_broken)
         pack = packed(cache_dir, cache_name, request)

@@ -1,6 +1,6 @@
-"""The bytes of an image file -> pixels: the first frame, upright, 8 bits a channel, gray or RGB, in one size.
+"""Decoding of an image file to pixels: the first frame, upright, 8 bits a channel, gray or RGB, in one size.
 
-Imports no torch, so that the processes which decode begin at once.
+Imports no torch, so that the decoding processes start fast.
 """
 
 import contextlib
@@ -19,30 +19,30 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FITS = {"crop": None, "pad": None, "stretch": None}
-LARGEST = 8192  # pixels a side that images may be asked in
-MOST_PIXELS = 2**27  # in one image: 0.4 GB of RGB
-LANCZOS = Image.Resampling.LANCZOS  # of Pillow: antialiased when it shrinks
+LARGEST = 8192  # the largest side of `size`, in pixels
+MOST_PIXELS = 2**27  # pixels, at most, of one image file: 0.4 GB of RGB
+LANCZOS = Image.Resampling.LANCZOS  # Pillow's filter antialiases when it shrinks an image
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 GRAY = ("1", "L", "LA", "La", *SIXTEEN_BITS)
 ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 WHITE = 255
-ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # of EXIF
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF tag of the orientation, and its values for a quarter turn
 
 
 class Unreadable(Exception):
-    """The file is no image that can be used; the message says why."""
+    """The file is no usable image; the message gives the reason."""
 
 
 class OtherSize(Exception):
-    """The image is whole and not of the size of the others."""
+    """The image is intact, but its size differs from that of the others."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What every image becomes.
+    """The form of every decoded image.
 
-    fit: crop: the middle, as much as fits the shape; pad: all of it, between black bars; stretch: without regard to
-    its shape; exact: OtherSize unless it has the size already.
+    fit: crop: the largest middle part of this shape, resized; pad: the whole image, with black bars; stretch: the whole
+    image, distorted; exact: OtherSize unless the image has this size.
     """
 
     height: int
@@ -52,7 +52,7 @@ class Form:
 
 
 def sides(size: int | Sequence[int]) -> tuple[int, int]:
-    """Height and width, of 64 or [64, 96]; ValueError where it is no size."""
+    """Returns height and width from 64 or [64, 96]. ValueError if `size` is no valid size."""
     pair = [size, size] if isinstance(size, int) else list(size)
     whole = len(pair) == 2 and all(1 <= side <= LARGEST for side in pair)
     require(whole, f"size={size} must be a number of pixels or [height, width], each between 1 and {LARGEST}")
@@ -65,7 +65,7 @@ def check_form(fit: str, channels: int | None) -> None:
 
 
 def decoded(file: BinaryIO, form: Form) -> tuple[Pixels, bool]:
-    """(C, H, W), and whether the file was gray. Unreadable or OtherSize where it cannot be."""
+    """Decodes to (C, H, W), and returns whether the file was gray. Raises Unreadable or OtherSize."""
     image, gray = upright(file)
     mode = "L" if form.channels == 1 else "RGB"
     pixels = np.asarray(fitted(image if image.mode == mode else image.convert(mode), form))
@@ -73,7 +73,7 @@ def decoded(file: BinaryIO, form: Form) -> tuple[Pixels, bool]:
 
 
 def measured(file: BinaryIO) -> tuple[int, int]:
-    """Height and width of the image, upright, from its head alone."""
+    """Returns height and width of the upright image, from the file's header alone."""
     with reading(), Image.open(file, formats=FORMATS) as image:
         check_pixels(image)
         turned = image.getexif().get(ORIENTATION, 1) in SIDEWAYS
@@ -81,9 +81,10 @@ def measured(file: BinaryIO) -> tuple[int, int]:
 
 
 def upright(file: BinaryIO) -> tuple[Image.Image, bool]:
-    """The first frame as a viewer shows it, in mode L or RGB, and whether the file was gray.
+    """Returns the first frame as a viewer shows it, in mode L or RGB, and whether the file was gray.
 
-    Turned as its EXIF says; 16 bits are rounded to 8; transparent parts lie on white; colour profiles are ignored.
+    The EXIF orientation is applied, 16 bits are rounded to 8, the background of transparent parts is white, and colour
+    profiles are ignored.
     """
     with reading(), Image.open(file, formats=FORMATS) as image:
         check_pixels(image)
@@ -95,9 +96,9 @@ def upright(file: BinaryIO) -> tuple[Image.Image, bool]:
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """Whatever a decoder raises on damaged data is Unreadable."""
+    """Converts any error of a decoder into Unreadable."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's on large images (there is a limit here) and on damaged metadata
+        warnings.simplefilter("ignore")  # Pillow warns of large images (which check_pixels limits) and damaged metadata
         try:
             yield
         except Unreadable:
@@ -140,7 +141,7 @@ def fitted(image: Image.Image, form: Form) -> Image.Image:
 
 
 def middle(image: Image.Image, form: Form) -> Image.Image:
-    """As much of it as has the shape. Cropped before it is resized, so that nothing from beyond the edge gets in."""
+    """Crops the largest middle part of the form's shape, before resizing, so that no pixel outside it has influence."""
     width = min(image.width, max(1, round(image.height * form.width / form.height)))
     height = min(image.height, max(1, round(image.width * form.height / form.width)))
     left, top = (image.width - width) // 2, (image.height - height) // 2

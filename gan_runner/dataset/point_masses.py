@@ -1,4 +1,4 @@
-"""All mass in one point: where a discriminator's estimate is known in closed form."""
+"""A distribution with all mass in one point, for which a discriminator's estimate has a closed form."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ from gan_runner.errors import require
 
 
 class PointMasses(Points):
-    """Every sample is (distance, 0, ...); channels=2 is the plane.
+    """Every sample is the point (distance, 0, ...), with `channels` coordinates.
 
-    A generator held at the origin is the other mass: the Wasserstein distance is `distance`.
+    If the generator is fixed at the origin, the Wasserstein distance is `distance`.
     """
 
     def __init__(self, distance: float = 2.0, channels: int = 2):

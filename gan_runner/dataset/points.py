@@ -1,4 +1,4 @@
-"""Distributions of points, drawn afresh for as long as training goes on."""
+"""Base class of distributions of points, which are drawn anew throughout training."""
 
 import copy
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from gan_runner.dataset.images import ImageDataset
 from gan_runner.noise import seed_of
 from gan_runner.spec import WHOLE, Batch, Share
 
-SPLITS = {"train": 10_000, "validation": 10_000, "test": 10_000}  # of the sample that is held
+SPLITS = {"train": 10_000, "validation": 10_000, "test": 10_000}  # sizes of the fixed sample
 BLOCK = 8192  # points drawn together
 
 
 class Points(ImageDataset):
-    """What `draw` draws, as 1x1 images of unbounded range with a channel for each coordinate.
+    """Points from `draw`, as 1x1 images of unbounded range with a channel for each coordinate.
 
-    `images` is a fixed sample, which pictures, metrics and the validation and test splits use; training never sees it,
-    nor any point twice.
+    `images` is a fixed sample for pictures, metrics and the validation and test splits. Training uses other points, and
+    each of them only once.
     """
 
     endless = True
@@ -28,15 +28,15 @@ class Points(ImageDataset):
         super().__init__(as_images(points), None, SPLITS)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """(count, coordinates) float32."""
+        """Draws points (count, coordinates), float32."""
         raise NotImplementedError
 
     def log_density(self, points: Tensor) -> Tensor | None:
-        """(N, coordinates) -> (N,); None where there is no closed form."""
+        """Returns the log-density (N,) at `points` (N, coordinates); None if it has no closed form."""
         return None
 
     def split(self, name: str) -> ImageDataset:
-        """The training split is endless, the others are not."""
+        """Returns one split; only the training split is endless."""
         part = super().split(name)
         if name != "train":
             return part
@@ -51,7 +51,7 @@ class Points(ImageDataset):
     def batches(
         self, size: int, device: torch.device, start: int, seed: int, keep: str = "auto", share: Share = WHOLE
     ) -> Iterator[Batch]:
-        """New points for ever, drawn on the CPU so that every device sees the same; none are kept."""
+        """Yields endless batches of new points, drawn on the CPU, so that they are the same on every device."""
         number, offset = divmod(start, BLOCK)
         points = self.block(seed, number)[offset:].to(device)
         while True:

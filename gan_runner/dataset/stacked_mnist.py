@@ -1,4 +1,4 @@
-"""Three digits in one picture: a thousand modes that can be counted (Metz et al. 2017, PacGAN)."""
+"""Stacked MNIST: three digits in one image give 1000 modes that can be counted (Metz et al. 2017, PacGAN)."""
 
 import torch
 
@@ -6,17 +6,17 @@ from gan_runner.dataset.images import ImageDataset
 from gan_runner.dataset.mnist import MNIST
 from gan_runner.errors import require
 
-JUDGED = 26_000  # images that the published tables judge; as many are in the validation and in the test split
+JUDGED = 26_000  # samples that the published tables evaluate; the validation and the test split have the same size
 
 
 class StackedMNIST(ImageDataset):
-    """`count` training images of 28x28, red, green and blue each a digit of MNIST; class 407 is red 4, green 0, blue 7.
+    """`count` training images, 28x28, with an MNIST digit in each channel; class 407 is red 4, green 0, blue 7.
 
-    A split has digits of the same split of MNIST, drawn with replacement, the same at every start.
+    A split has digits of the same split of MNIST, drawn with replacement by a fixed seed.
     """
 
     def __init__(self, root: str, count: int = 128_000, size: int | list[int] | None = None):
-        """root: the folder that holds MNIST/raw. size: pixels a side; R3GAN has 32."""
+        """root: the folder that holds MNIST/raw. size: side in pixels; R3GAN uses 32."""
         require(count >= 1, f"count={count} must be at least 1")
         self.digits = digits = MNIST(root, size)
         assert digits.labels is not None

@@ -1,4 +1,4 @@
-"""STL-10 through torchvision, downloaded only where its files are absent."""
+"""STL-10 through torchvision, downloaded only if its files are missing."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ FILES = "train_X.bin, train_y.bin, test_X.bin, test_y.bin, unlabeled_X.bin and c
 
 
 class STL10(ArrayDataset):
-    """Colour 96x96 photographs of ten classes (Coates et al. 2011), 5,000 to train on and 8,000 to test.
+    """Colour 96x96 photographs of ten classes (Coates et al. 2011), 5,000 for training and 8,000 for testing.
 
-    labels=False: the 100,000 unlabelled ones too, 2.9 GB in memory at their own size. A tenth, or 5,000 of those, the
-    last of the training files, are the validation split.
+    labels=False: also the 100,000 unlabelled images, 2.9 GB in memory at their own size. The validation split is the
+    last tenth of the training images; with labels=False the last 5,000.
     """
 
     def __init__(

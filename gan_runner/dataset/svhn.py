@@ -1,4 +1,4 @@
-"""Street View House Numbers through torchvision, downloaded only where its files are absent."""
+"""Street View House Numbers through torchvision, downloaded only if its files are missing."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ HELD_OUT = 7_257
 
 
 class SVHN(ArrayDataset):
-    """99,289 colour 32x32 digits of house numbers (Netzer et al. 2011); extra: 531,131 easier ones to train on.
+    """99,289 colour 32x32 digits of house numbers (Netzer et al. 2011); extra: 531,131 easier ones for training.
 
     The last 7,257 of the training file are the validation split.
     """

@@ -1,4 +1,4 @@
-"""Random images of any shape, to try a network or measure its speed without data."""
+"""Random images of any shape, for trying a network or measuring its speed without data."""
 
 import torch
 
