@@ -1,4 +1,4 @@
-"""What takes long to find out about real images, kept on the disk from run to run."""
+"""A cache on disk, shared by runs, for costly results about real images."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from gan_runner.storage import lock
 from gan_runner.storage.files import write_atomically
 
 DAMAGE = (EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
-PATIENCE = 0.2  # seconds between two looks at what another process makes
+PATIENCE = 0.2  # seconds between two attempts to lock a result that another process computes
 FILE = "content.pt"
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ Content = dict[str, Any]  # tensors and plain values
 
 
 class Cache:
-    """A folder for each thing, named by a hash of all that it depends on."""
+    """A cache with one folder for each result, named by a hash of everything that the result depends on."""
 
     def __init__(self, folder: str):
         if not folder:
@@ -34,9 +34,10 @@ class Cache:
         self.folder = Path(folder).expanduser()
 
     def found_or_made(self, kind: str, key: str, make: Callable[[Content | None], Content | None]) -> Content:
-        """What is there, after `make` had its say: it returns what replaces it, or None where it is as wanted.
+        """Returns the content of `key`. `make` gets the stored content or None, and returns its replacement or None.
 
-        Of several processes that want the same, one makes it and the others wait. ConfigError where it cannot be kept.
+        If several processes need the same content, one computes it and the others wait. ConfigError if the cache cannot
+        be written.
         """
         home = self.folder / "metrics" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
         try:
@@ -54,12 +55,12 @@ class Cache:
                 f"it, or name another folder with metric.cache_dir= or GAN_RUNNER_CACHE."
             ) from error
         content = found if made is None else made
-        assert content is not None  # `make` makes it where nothing is found
+        assert content is not None  # `make` returns new content if nothing is stored
         return content
 
 
 def read(path: Path, key: str) -> Content | None:
-    """None where there is nothing; what is damaged is named, and made anew."""
+    """Returns the stored content; None if the file is missing or, with a warning, damaged."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""A small classifier, trained once on the labels of the dataset itself: features that need no download."""
+"""A small classifier, trained once on the labels of the dataset, whose features need no download."""
 
 import logging
 import math
@@ -16,10 +16,10 @@ from gan_runner.noise import seed_of
 from gan_runner.spec import ImageSpec
 
 VERSION = 1
-LARGEST = 64  # pixels a side that it looks at; of larger images the means of equal areas
+LARGEST = 64  # largest side of its input, in pixels; larger images are reduced to the means of equal areas
 WIDTHS = (32, 64, 128, 128)
 FEATURES = 128
-SHOWN = 150_000  # images in its training
+SHOWN = 150_000  # images shown in its training, over all epochs
 BATCH = 128
 RATE = 2e-3
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Labelled(Protocol):
-    """Stored images (N, C, H, W) uint8 and their labels (N,); the fingerprint tells them apart from others."""
+    """Stored images (N, C, H, W) uint8 and their labels (N,); the fingerprint identifies them."""
 
     images: Tensor
     labels: Tensor | None
@@ -61,7 +61,7 @@ class Network(nn.Module):
 
 
 class Classifier:
-    """Its accuracy is that on the images that it is tested on."""
+    """Features and logits of the trained classifier; `accuracy` is measured on the test images."""
 
     cheap = False
 
@@ -90,7 +90,7 @@ class Classifier:
 
 
 def learned(network: Network, train: Labelled, test: Labelled, device: torch.device) -> Content:
-    """Adam on cross-entropy, over 150,000 images, the learning rate up and down once."""
+    """Trains with Adam on cross-entropy, over 150,000 images, with one cycle of the learning rate."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for layer in network.modules():
@@ -100,7 +100,7 @@ def learned(network: Network, train: Labelled, test: Labelled, device: torch.dev
     steps = math.ceil(SHOWN / BATCH)
     optimizer = torch.optim.Adam(network.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
-    assert train.labels is not None  # the metric has asked
+    assert train.labels is not None  # the metric has checked it
     batches = shuffled(len(train.labels))
     with torch.enable_grad():
         for _ in range(steps):
@@ -116,7 +116,7 @@ def learned(network: Network, train: Labelled, test: Labelled, device: torch.dev
 
 
 def shuffled(count: int) -> Iterator[Tensor]:
-    """Rows of a batch, every row once an epoch."""
+    """Yields the rows of endless batches, with every row once in an epoch."""
     epoch, rows = 0, torch.empty(0, dtype=torch.long)
     size = min(BATCH, count)
     while True:

@@ -1,4 +1,4 @@
-"""Does a conditional generator draw what it is asked for?"""
+"""Agreement of a conditional generator's samples with the requested classes."""
 
 from torch import Tensor
 
@@ -7,13 +7,13 @@ from gan_runner.metric.frechet import frechet_distance, moments
 
 
 def agreement(predicted: Tensor, requested: Tensor) -> float:
-    """Share, from 0 to 1, of the fakes in which a classifier sees (N,) the class requested (N,): GAN-test."""
+    """Share, from 0 to 1, of fakes whose class `predicted` (N,) by a classifier is `requested` (N,): GAN-test."""
     require(predicted.shape == requested.shape, f"{len(predicted)} predicted classes for {len(requested)} requested")
     return float((predicted == requested).double().mean())
 
 
 def intra_frechet(real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor) -> float:
-    """Mean over classes of the Frechet distance within it (Miyato & Koyama 2018); features (N, D), labels (N,)."""
+    """Mean over classes of the Frechet distance within a class (Miyato & Koyama 2018); features (N, D), labels (N,)."""
     classes = sorted({*real_labels.tolist(), *fake_labels.tolist()})
     require(bool(classes), "no labels, no classes: use 2 or more rows of each class")
     return sum(_of_class(c, real[real_labels == c], fake[fake_labels == c]) for c in classes) / len(classes)

@@ -1,4 +1,4 @@
-"""The published features, through torch-fidelity: Inception, VGG, CLIP, DINOv2."""
+"""The feature extractors of published metrics, through torch-fidelity: Inception, VGG, CLIP, DINOv2."""
 
 import hashlib
 import pickle
@@ -13,13 +13,13 @@ from gan_runner.metric.inputs import Features
 
 
 class Source(NamedTuple):
-    """name: of the network in torch-fidelity; layer and logits: of its outputs; file: what torch-fidelity downloads."""
+    """name: the network in torch-fidelity; layer, logits: names of its outputs; file: the weights that it downloads."""
 
     name: str
     layer: str
     logits: str | None
     file: str
-    repository: str | None = None  # of torch.hub, for a network whose program is downloaded as well
+    repository: str | None = None  # on torch.hub, for a network whose code is downloaded as well
 
 
 SOURCES = {
@@ -28,7 +28,7 @@ SOURCES = {
     "clip": Source("clip-vit-b-32", "clip", None, "clip-vit-b-32.pt"),
     "dinov2": Source("dinov2-vit-b-14", "dinov2", None, "dinov2_vitb14_pretrain.pth", "facebookresearch/dinov2"),
 }
-TABLES = ("inception", "vgg16")  # whose files hold nothing but tensors; a configuration may come from a stranger
+TABLES = ("inception", "vgg16")  # files of tensors alone, which are safe from an untrusted configuration
 FAILURES = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
 
 
@@ -39,7 +39,7 @@ class Fidelity:
     cheap = False
 
     def __init__(self, kind: str, weights: str | None, device: torch.device):
-        """weights: a file; None: what torch-fidelity has downloaded before, or downloads now."""
+        """weights: a file; None: the file that torch-fidelity has downloaded or downloads now."""
         self.source, self.device = SOURCES[kind], device
         self.network = load(kind, self.source, weights).to(device)
         self.name = f"{self.source.name} {self.source.layer}"
@@ -63,7 +63,7 @@ def load(kind: str, source: Source, weights: str | None) -> Any:
     layers = [source.layer] + ([source.logits] if source.logits else [])
     try:
         if weights is not None:
-            torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)  # nothing is executed by it
+            torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)  # runs no code of the file
         path = None if weights is None else str(Path(weights).expanduser())
         return NETWORKS[source.name](source.name, layers, feature_extractor_weights_path=path, verbose=False).eval()
     except FAILURES as error:
@@ -88,7 +88,7 @@ def load(kind: str, source: Source, weights: str | None) -> Any:
 
 
 def digest_of(network: torch.nn.Module) -> str:
-    """Of weights and buffers, whatever device they are on."""
+    """Returns a hash of weights and buffers, independent of their device."""
     found = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         found.update(name.encode() + tensor.detach().cpu().numpy().tobytes())

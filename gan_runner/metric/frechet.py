@@ -1,4 +1,4 @@
-"""Frechet distance of two sets of features (Heusel et al. 2017); FID where the features are Inception's."""
+"""Frechet distance of two sets of features (Heusel et al. 2017); with Inception's features this is FID."""
 
 from typing import NamedTuple
 
@@ -7,20 +7,20 @@ from torch import Tensor
 
 from gan_runner.errors import require
 
-NUMBERS = 4_000_000  # in one block of rows: 32 MB in float64
+NUMBERS = 4_000_000  # values in one block of rows: 32 MB in float64
 
 
 class Moments(NamedTuple):
     mean: Tensor  # (D,) float64
     covariance: Tensor  # (D, D) float64, over count - 1
-    rows: int  # no more than D of them leave the covariance singular, and few bias the distance upward
+    rows: int  # D or fewer rows give a singular covariance, and few rows bias the distance upward
 
 
 def moments(features: Tensor) -> Moments:
     """Mean and unbiased covariance of features (N, D), N >= 2, summed in float64 about the mean of the first rows.
 
-    About any point c: C = (S_2 - S_1 S_1'/N) / (N - 1), with S_1 = sum(x - c) and S_2 = sum (x - c)(x - c)'. A point
-    among the data keeps the difference from cancelling where the mean is large beside the deviation.
+    For any point c: C = (S_2 - S_1 S_1'/N) / (N - 1), with S_1 = sum(x - c) and S_2 = sum (x - c)(x - c)'. A point c
+    among the data avoids cancellation if the mean is large compared with the deviation.
     """
     count, size = features.shape
     require(count >= 2, f"{count} rows of features have no covariance: use 2 or more")
@@ -36,9 +36,10 @@ def moments(features: Tensor) -> Moments:
 
 
 def frechet_distance(real: Moments, fake: Moments) -> float:
-    """|m_r - m_f|^2 + Tr(C_r + C_f - 2 (C_r C_f)^(1/2)), from 0 up; by torch-fidelity, from the eigenvalues of C_r C_f.
+    """|m_r - m_f|^2 + Tr(C_r + C_f - 2 (C_r C_f)^(1/2)), 0 or more; by torch-fidelity, from eigenvalues of C_r C_f.
 
-    Singular covariances cost digits: the root of an eigenvalue that is 0 but for rounding. Below zero it is rounding.
+    Singular covariances reduce the accuracy: the root amplifies the rounding error of a zero eigenvalue. A negative
+    result is a rounding error.
     """
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 

@@ -1,4 +1,4 @@
-"""Inception score (Salimans et al. 2016), from the logits of any classifier; the published one is of Inception's."""
+"""Inception score (Salimans et al. 2016), from the logits of any classifier; published scores use Inception's."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from gan_runner.errors import require
 
-LEAST = -600.0  # of a logit beside the largest: exp(-600) is not 0 in float64, so that no 0 log 0 becomes NaN
+LEAST = -600.0  # lower bound of logit - largest logit: exp(-600) is above 0 in float64, which avoids 0 log 0 = NaN
 
 
 class InceptionScore(NamedTuple):
@@ -15,9 +15,9 @@ class InceptionScore(NamedTuple):
 
 
 def inception_score(logits: Tensor, splits: int = 10) -> InceptionScore:
-    """exp(E_x KL(p(y|x) || p(y))) of logits (N, K), p(y) the mean over a split, by torch-fidelity.
+    """exp(E_x KL(p(y|x) || p(y))) of logits (N, K), with p(y) the mean over a split, by torch-fidelity.
 
-    Ten splits, of 5,000 in the published tables: smaller ones score higher. The rows are shuffled with seed 2020 first.
+    Published tables have ten splits of 5,000; smaller splits score higher. Rows are first shuffled with seed 2020.
     """
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 

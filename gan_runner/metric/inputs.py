@@ -1,4 +1,4 @@
-"""What a metric sees: a generator's samples, real images, and features of both, each made once and shared by all."""
+"""Inputs of metrics: samples, real images, and features of both, each computed once and shared by all metrics."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from gan_runner.metric.frechet import Moments, moments
 from gan_runner.metric.neighbours import nearest
 from gan_runner.spec import ImageSpec
 
-NEAREST = 5  # neighbours of an image that are looked for, at least
-CHUNK = 256  # images that are made, and looked at, together
+NEAREST = 5  # neighbours of an image that are searched, at least
+CHUNK = 256  # images that are generated, and passed to an extractor, together
 
 
 class Chunk(NamedTuple):
-    """Some images in a row, on the CPU."""
+    """Some consecutive images, on the CPU."""
 
     images: Tensor  # (B, C, H, W): uint8 pixels, or float32 points
     labels: Tensor | None  # (B,) int64
@@ -30,82 +30,82 @@ class Features(NamedTuple):
 
 
 class Extractor(Protocol):
-    """images -> features, one image at a time as far as the numbers go."""
+    """A function images -> features, in which the features of an image do not depend on the other images."""
 
-    name: str  # with what they are compared: network and layer
-    digest: str  # of its weights
-    accuracy: float | None  # on test images, where it was trained on the dataset's own labels
-    cheap: bool  # is it as fast as reading what it found before?
+    name: str  # network and layer
+    digest: str  # hash of its weights
+    accuracy: float | None  # on test images, if it was trained on the labels of the dataset
+    cheap: bool  # whether it is as fast as reading its earlier results from the cache
 
     def __call__(self, images: Tensor) -> Features: ...
 
 
 class Players(Protocol):
-    """The players as they are, for what is measured on the discriminator."""
+    """The two players, for metrics of the discriminator."""
 
     def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Stored images (N, C, H, W) -> raw scores (N,)."""
+        """Returns raw scores (N,) of stored images (N, C, H, W)."""
 
     def fake_scores(self, count: int) -> Tensor:
-        """Of samples of the generator that the discriminator answers: the live one."""
+        """Returns raw scores (count,) of samples of the live generator, against which the discriminator is trained."""
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """(N, D): what the discriminator's last layer sees."""
+        """Returns (N, D), the input of the discriminator's last layer."""
 
     def classify(self, images: Tensor) -> Tensor:
-        """(N, K) logits of the averaged discriminator, where it knows the classes."""
+        """Returns logits (N, K) of the averaged discriminator, if it predicts classes."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a metric may ask before it is used: does it apply at all?"""
+    """The facts about data and run from which a metric decides whether it applies."""
 
     spec: ImageSpec
     splits: Mapping[str, int]
-    labelled: bool  # has the dataset labels?
-    endless: bool = False  # are training images drawn anew for ever?
-    conditional: bool = False  # does the generator use labels?
-    classifies: bool = False  # is the discriminator a classifier, trained on labels?
-    estimate: str | None = None  # what the loss estimates
-    packed: bool = False  # does the discriminator score several images at once?
-    players: bool = True  # are there a generator and a discriminator, or samples alone?
-    centers: Tensor | None = None  # (K, coordinates) of the modes, where the data are a mixture of Gaussians
+    labelled: bool  # whether the dataset has labels
+    endless: bool = False  # whether the training images are always new
+    conditional: bool = False  # whether the generator uses labels
+    classifies: bool = False  # whether the discriminator is a classifier, trained on labels
+    estimate: str | None = None  # the distance that the loss estimates
+    packed: bool = False  # whether the discriminator scores several images at once
+    players: bool = True  # whether a generator and a discriminator exist, or only samples
+    centers: Tensor | None = None  # (K, coordinates) of the modes, if the data are a mixture of Gaussians
     std: float = 0.0
     log_density: Callable[[Tensor], Any] | None = None  # of points (N, coordinates), where it is known
-    stacked: bool = False  # are the images three digits each, red, green and blue?
-    repeats: Callable[[str], bool] = lambda split: False  # is every image of a split also a training image?
+    stacked: bool = False  # whether the dataset is stacked MNIST, with a digit in each channel
+    repeats: Callable[[str], bool] = lambda split: False  # whether every image of a split is also a training image
 
     @property
     def pictures(self) -> bool:
         return self.spec.value_range is not None and self.spec.height * self.spec.width > 1
 
     def kind(self, features: str) -> str:
-        """auto: those of a classifier of the dataset where there can be one, else pixels."""
+        """Resolves "auto": a classifier of the dataset if the data are labelled pictures, else pixels."""
         usual = "classifier" if self.labelled and self.pictures else "pixels"
         return usual if features == "auto" else features
 
 
 class Pool:
-    """Images of one origin, from the first on; what was read of them stays."""
+    """Images of one origin, from the first on, with all computed features."""
 
     def __init__(
         self, read: Callable[[int], Chunk], length: int | None = None, cache: Cache | None = None, key: str = ""
     ):
-        """read(number) -> a chunk of CHUNK images, or of what is left; length: None for as many as one likes.
+        """read(number) -> the chunk of CHUNK images, or of the remaining ones. length: images; None: unlimited.
 
-        cache: for what is learned of real images, which `key` tells apart from others; samples have none.
+        cache: stores results about real images, which `key` identifies; None for samples.
         """
         self.read, self.length, self.cache, self.key = read, length, cache, key
         self.chunks: list[Chunk] = []
-        self.seen: dict[str, list[Features]] = {}  # by extractor, a chunk each
-        self.known: dict[str, Content] = {}  # what was found out about them, by its key
+        self.seen: dict[str, list[Features]] = {}  # extractor -> features of each chunk
+        self.known: dict[str, Content] = {}  # key -> results about the images
 
     def number(self, count: int) -> int:
-        """Of chunks."""
+        """Returns the number of chunks that hold `count` images."""
         return -(-count // CHUNK)
 
     def chunk(self, number: int) -> Chunk:
-        """Of real images none is kept: they are in memory already."""
+        """Returns one chunk. Chunks of real images are not kept, since the dataset has them in memory."""
         if self.cache is not None:
             return self.read(number)
         while len(self.chunks) <= number:
@@ -120,7 +120,7 @@ class Pool:
         return None if labels[0] is None else torch.cat([each for each in labels if each is not None])[:count]
 
     def features(self, extractor: Extractor, count: int) -> Features:
-        """Of the first `count`; of real images, what the cache has is not computed."""
+        """Returns the features of the first `count` images; those of real images come from the cache if possible."""
         name, wanted = f"{extractor.name} {extractor.digest}", self.number(count)
         if len(self.seen.get(name, ())) < wanted:
             self.seen[name] = self.looked_at(extractor, name, wanted)
@@ -129,7 +129,7 @@ class Pool:
         return Features(torch.cat(vectors)[:count], torch.cat(known)[:count] if known else None)
 
     def looked_at(self, extractor: Extractor, name: str, wanted: int) -> list[Features]:
-        """At least the first `wanted` chunks, those first that are known."""
+        """Returns the features of at least the first `wanted` chunks, and computes only the missing ones."""
         if self.cache is None or extractor.cheap:
             return self.extended(self.seen.get(name, []), extractor, wanted)
 
@@ -146,7 +146,10 @@ class Pool:
         return known + [extractor(self.chunk(number).images) for number in range(len(known), wanted)]
 
     def found_out(self, key: str, make: Callable[[], Content]) -> Content:
-        """What depends on these images alone, or with `key` on other real ones; of real images it is cached."""
+        """Returns make(), computed once for each `key`; for real images the result is cached on disk.
+
+        The result may depend only on these images and on other images that `key` names.
+        """
         if key not in self.known:
             if self.cache is None:
                 self.known[key] = make()
@@ -160,7 +163,7 @@ class Pool:
 
 @dataclass
 class Judged:
-    """The first `count` images of a pool, as one metric sees them; what it asks for is noted in the stamp."""
+    """The first `count` images of a pool for one metric; the stamp records which features the metric uses."""
 
     pool: Pool
     count: int
@@ -174,7 +177,7 @@ class Judged:
 
     @property
     def labels(self) -> Tensor:
-        """(count,); ValueError where there are none."""
+        """(count,) int64; ValueError if the images have no labels."""
         labels = self.pool.labels(self.count)
         if labels is None:
             raise ValueError("it asks for labels of images that have none")
@@ -188,11 +191,11 @@ class Judged:
         return extractor
 
     def features(self, kind: str, weights: str | None = None) -> Tensor:
-        """(count, D) float32."""
+        """Returns (count, D) float32."""
         return self.pool.features(self.found(kind, weights), self.count).vectors
 
     def logits(self, kind: str, weights: str | None = None) -> Tensor:
-        """(count, K) float32; ValueError where there are none."""
+        """Returns (count, K) float32; ValueError if the extractor has no logits."""
         logits = self.pool.features(self.found(kind, weights), self.count).logits
         if logits is None:
             raise ValueError(f"it asks for logits of {kind}, which names no classes")
@@ -203,8 +206,8 @@ class Judged:
         return Moments(**found)
 
     def distances(self, kind: str, weights: str | None = None, k: int = 1) -> Tensor:
-        """(count, k): to the nearest other images of the set, ascending."""
-        most = max(k, min(NEAREST, self.count - 1))  # so that metrics with several k share one search
+        """Returns (count, k): distances to the nearest other images of the set, ascending."""
+        most = max(k, min(NEAREST, self.count - 1))  # metrics with different k share one search
 
         def search() -> Content:
             features = self.features(kind, weights)
@@ -216,7 +219,7 @@ class Judged:
     def found_out(
         self, what: str, kind: str, weights: str | None, make: Callable[[], Content], *others: "Judged"
     ) -> Content:
-        """What depends on features of these images, and of other real ones."""
+        """Returns make(), computed once, which depends on features of these images and of `others`, all real."""
         extractor = self.found(kind, weights)
         sets = ", ".join(f"{each.pool.key} {each.count}" for each in (self, *others))
         return self.pool.found_out(f"{what} of {extractor.name} {extractor.digest} of {sets}", make)
@@ -224,26 +227,26 @@ class Judged:
 
 @dataclass
 class View:
-    """Of one generator, against one split of the real images."""
+    """The input of all metrics: samples of one generator, and one split of the real images."""
 
     subject: Subject
     split: str
-    pools: Mapping[str, Pool]  # of real images, by split
+    pools: Mapping[str, Pool]  # split -> real images
     samples: Pool
     extractor: Callable[[str, str | None], Extractor]
     seed: int
     game: Players | None = None
-    stamp: dict[str, Any] = field(default_factory=dict)  # what the metric at work has asked for
-    stamps: dict[str, dict[str, Any]] = field(default_factory=dict)  # of single values, where it asked several things
+    stamp: dict[str, Any] = field(default_factory=dict)  # the inputs that the current metric has used
+    stamps: dict[str, dict[str, Any]] = field(default_factory=dict)  # value -> its own inputs, set by `note`
     warnings: list[str] = field(default_factory=list)
     pictures: dict[str, tuple[Tensor, int]] = field(default_factory=dict)  # name -> images and columns of a grid
 
     def begin(self) -> None:
-        """For the next metric, which has used nothing yet."""
+        """Clears the recorded inputs before the next metric."""
         self.stamp, self.stamps = {}, {}
 
     def real(self, count: int | None = None, split: str | None = None) -> Judged:
-        """The first images of a split, by default of the one that is judged and all of them."""
+        """Returns the first `count` images of a split; by default all images of the evaluated split."""
         name = split or self.split
         pool = self.pools[name]
         assert pool.length is not None
@@ -254,7 +257,7 @@ class View:
         return Judged(pool, count, self.extractor, self.stamp)
 
     def train(self, count: int) -> Judged:
-        """Training images, at most `count`, as a second reference."""
+        """Returns at most `count` training images, as a second reference."""
         pool = self.pools["train"]
         assert pool.length is not None
         count = min(count, pool.length)
@@ -272,34 +275,34 @@ class View:
     def players(self, averaged: bool = False) -> Players:
         if self.game is None:
             raise ValueError("it asks the discriminator, and there are samples alone")
-        self.stamp |= {} if averaged else {"weights": "live"}  # as they play
+        self.stamp |= {} if averaged else {"weights": "live"}  # the live discriminator, not the average
         return self.game
 
     def note(self, *values: str) -> None:
-        """What was asked for last is what these values depend on, whatever is asked for after them."""
+        """Records the current stamp for these values, so that inputs used later do not change it."""
         self.stamps |= {value: dict(self.stamp) for value in values}
 
     def warn(self, sentence: str) -> None:
         self.warnings.append(sentence)
 
     def show(self, name: str, images: Tensor, columns: int) -> None:
-        """A picture for TensorBoard and the run folder."""
+        """Adds an image grid for TensorBoard and the run folder."""
         self.pictures[name] = (images, columns)
 
 
 class Metric(Protocol):
-    """A number, or several, that says how good a generator or a discriminator is. A user's class needs no base.
+    """Computes one or more values of the quality of a generator or a discriminator. A user's class needs no base class.
 
-    It may say in `better` which values are better "low" or "high", so that they can select, in `unfit` why it does not
-    apply, in the second half of a sentence, and in `features` what it looks at images with; each an attribute, or a
-    method that is given the subject.
+    Optional attributes, or methods of the subject: `better`, name -> "low" or "high", for values that can select;
+    `unfit`, the reason why the metric does not apply, as the second half of a sentence; `features`, the name of its
+    extractor.
     """
 
     def __call__(self, view: View) -> dict[str, float]: ...
 
 
 def require_counts(**counts: int | None) -> None:
-    """ValueError unless each is null, or enough to compare."""
+    """ValueError unless each count is None or at least 2."""
     for name, count in counts.items():
         require(count is None or count >= 2, f"{name}={count} must be at least 2")
 
@@ -309,6 +312,6 @@ def too_many(count: int, split: str, there: int) -> str:
 
 
 def declared(metric: Metric, name: str, subject: Subject, otherwise: Any) -> Any:
-    """What a metric says of itself, if it says it."""
+    """Returns an optional attribute of a metric, or the result of its method for `subject`; else `otherwise`."""
     found = getattr(metric, name, otherwise)
     return found(subject) if callable(found) else found

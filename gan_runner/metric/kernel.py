@@ -1,4 +1,4 @@
-"""Kernel distance of two sets of features (Binkowski et al. 2018); KID where the features are Inception's."""
+"""Kernel distance of two sets of features (Binkowski et al. 2018); with Inception's features this is KID."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from gan_runner.errors import require
 
 
 class KernelDistance(NamedTuple):
-    mean: float  # over the subsets; below zero now and then where the sets are alike, for it is unbiased
+    mean: float  # over the subsets; unbiased, so it can be negative if the sets have one distribution
     std: float  # over the subsets, population
 
 
@@ -17,8 +17,8 @@ def kernel_distance(
 ) -> KernelDistance:
     """Unbiased squared MMD of real (N, D) and fake (M, D) under k(x, y) = (x.y / D + 1)^3, by torch-fidelity.
 
-    E k(x, x') + E k(y, y') - 2 E k(x, y), over 100 random subsets of 1000 without replacement, as the authors' script
-    and torch-fidelity have it; of min(N, M) where a set is smaller than that.
+    E k(x, x') + E k(y, y') - 2 E k(x, y), over 100 random subsets of 1000 without replacement, as in the authors'
+    script and torch-fidelity. Subsets have min(N, M) rows if a set has fewer than `subset_size`.
     """
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 

@@ -1,12 +1,12 @@
-"""What features know of the labels, to a linear eye."""
+"""Linear probe: how well a linear classifier predicts labels from features."""
 
 from torch import Tensor
 
-ITERATIONS = 1000  # at most; scikit-learn warns where they do not do
+ITERATIONS = 1000  # at most; scikit-learn warns if the fit has not converged by then
 
 
 def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Accuracy on test of logistic regression fitted to train; features (N, D) standardised as train, labels (N,)."""
+    """Test accuracy of logistic regression on `train`; features (N, D), standardised as in `train`; labels (N,)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -1,4 +1,4 @@
-"""Does a generator repeat its training data? Distances are Euclidean, to the nearest training row: `nearest`."""
+"""Measures of memorization of training data. Distances are Euclidean, to the nearest training row (`nearest`)."""
 
 import math
 from typing import NamedTuple
@@ -10,21 +10,21 @@ from torch.nn.functional import cosine_similarity, normalize
 from gan_runner.errors import require
 from gan_runner.metric.neighbours import COLUMNS, ROWS, blocks
 
-ENOUGH = 20  # rows of either kind that make a cell count; the authors ask for 20 generated ones
-COPIED = 0.1  # a cosine distance below which MiFID charges for memorization
-EPSILON = 1e-15  # of MiFID's denominator
+ENOUGH = 20  # rows of each kind, at least, in a cell that counts; the authors require 20 generated ones
+COPIED = 0.1  # the cosine distance below which MiFID penalises memorization
+EPSILON = 1e-15  # added to MiFID's denominator
 
 
 class OneNearestNeighbour(NamedTuple):
-    accuracy: float  # .5 where real and fake cannot be distinguished, 1 where they lie apart, towards 0 where copied
-    real: float  # of the real ones: share whose nearest other is real
-    fake: float  # of the fake ones: share whose nearest other is fake
+    accuracy: float  # .5 if real and fake cannot be distinguished, 1 if they are separate, near 0 for copies
+    real: float  # share of real rows whose nearest other row is real
+    fake: float  # share of fake rows whose nearest other row is fake
 
 
 def nearest_ratio(fake: Tensor, held_out: Tensor) -> float:
-    """Mean distance to the nearest training row: of fakes (N,) over that of held-out rows (M,). 1 is healthy, 0 copied.
+    """Ratio of mean distances to the nearest training row: fakes (N,) over held-out rows (M,). 1: healthy, 0: copies.
 
-    Much above 1: fakes that lie apart from the data.
+    A ratio much above 1 means that the fakes are far from the data.
     """
     mean, healthy = float(fake.double().mean()), float(held_out.double().mean())
     require(healthy > 0, "every held-out row is a training row: use a split that is held out")
@@ -32,7 +32,7 @@ def nearest_ratio(fake: Tensor, held_out: Tensor) -> float:
 
 
 def cell_centers(train: Tensor, count: int = 10, seed: int = 0) -> Tensor:
-    """(count, D), the k-means of the rows (N, D); a row is in the cell of the center that is nearest."""
+    """Returns the k-means centers (count, D) of rows (N, D); a row belongs to the cell of its nearest center."""
     from sklearn.cluster import KMeans
 
     means = KMeans(count, n_init=1, random_state=seed).fit(train.cpu().numpy())
@@ -46,11 +46,11 @@ def copying(
     held_out_cells: Tensor | None = None,
     enough: int = ENOUGH,
 ) -> float:
-    """C_T of Meehan et al. (2020): << 0 (say -3) is copying, >> 0 underfitting, both beside data held out.
+    """C_T of Meehan et al. (2020): << 0 (say -3) is copying, >> 0 underfitting, both relative to held-out data.
 
-    Of the distances of fakes (m,) and held-out rows (n,) to the nearest training row, as `excess` has it; where cells
-    are given, (m,) and (n,), averaged over them by their share of held-out rows. Cells with fewer than `enough` rows of
-    either kind do not count; NaN if none does. (The authors look for the nearest row in the cell alone.)
+    `fake` (m,) and `held_out` (n,) are distances to the nearest training row, compared by `excess`. With cells (m,) and
+    (n,), the result is the mean over cells, weighted by their held-out rows. Cells with fewer than `enough` rows of
+    either kind do not count; NaN if no cell counts. (The authors search the nearest row in the cell alone.)
     """
     if fake_cells is None or held_out_cells is None:
         fake_cells, held_out_cells = torch.zeros(len(fake)).long(), torch.zeros(len(held_out)).long()
@@ -66,7 +66,7 @@ def copying(
 def excess(fake: Tensor, held_out: Tensor) -> float:
     """Z_U = (U - n m / 2 + 1/2) / sqrt(n m (n + m + 1) / 12); U counts pairs with fake (m,) > held out (n,), ties half.
 
-    The z-score of Mann and Whitney: about N(0, 1) where both are distances of one distribution.
+    The z-score of Mann and Whitney: about N(0, 1) if both distances have the same distribution.
     """
     below = held_out.double().sort().values
     above = fake.double()
@@ -76,17 +76,17 @@ def excess(fake: Tensor, held_out: Tensor) -> float:
 
 
 def memorization_distance(fake: Tensor, train: Tensor) -> float:
-    """Mean over features fake (N, D) of the least cosine distance 1 - |cos| to any of train (M, D), from 0 to 1."""
+    """Mean over fake features (N, D) of the least cosine distance 1 - |cos| to train features (M, D), from 0 to 1."""
     unit = normalize(train, dim=1)
     found = []
     for _, block in blocks(fake, ROWS):
         alike = train[_most_parallel(normalize(block, dim=1), unit)]
-        found.append(1 - cosine_similarity(block.double(), alike.double()).abs())  # a copy's is 0 in float64 alone
+        found.append(1 - cosine_similarity(block.double(), alike.double()).abs())  # 0 for a copy only in float64
     return float(torch.cat(found).clamp(min=0).mean())
 
 
 def mifid(frechet: float, distance: float) -> float:
-    """FID / d, d the memorization distance where it is below .1, else 1 (Bai et al. 2021); 1e-15 keeps off zero."""
+    """FID / (d + 1e-15), d the memorization distance if it is below .1, else 1 (Bai et al. 2021)."""
     return frechet / ((distance if distance < COPIED else 1.0) + EPSILON)
 
 
@@ -95,8 +95,8 @@ def one_nearest_neighbour_accuracy(
 ) -> OneNearestNeighbour:
     """Leave-one-out accuracy of the nearest neighbour (Lopez-Paz & Oquab 2017), from distances (N,), (N,), (M,), (M,).
 
-    To the nearest *other* row of the own set (skip_self), and to the nearest row of the other set. Ties count half.
-    .5 is the ideal only with as many fakes as reals.
+    The distances are to the nearest *other* row of the own set (skip_self), and to the nearest row of the other set.
+    Ties count half. The ideal is .5 only if both sets have equally many rows.
     """
     real, fake = _own(real_to_real, real_to_fake), _own(fake_to_fake, fake_to_real)
     accuracy = torch.cat([real, fake]).mean()
@@ -104,12 +104,12 @@ def one_nearest_neighbour_accuracy(
 
 
 def _own(own: Tensor, other: Tensor) -> Tensor:
-    """1 where the own set is nearer, 0 where the other one is, 1/2 where neither."""
+    """Returns 1 for rows whose own set is nearer, 0 if the other set is nearer, 1/2 for ties."""
     return ((own < other).double() + (own <= other).double()) / 2
 
 
 def _most_parallel(fake: Tensor, train: Tensor) -> Tensor:
-    """(n,) int64: the row of `train` of largest |cos| to each of `fake`; unit rows both."""
+    """Returns (n,) int64: for each row of `fake`, the row of `train` with the largest |cos|; both have unit rows."""
     best = fake.new_full((len(fake),), -1.0)
     index = torch.zeros(len(fake), dtype=torch.int64, device=fake.device)
     for start, block in blocks(train, COLUMNS):

@@ -1,4 +1,4 @@
-"""Which modes a generator found: of a mixture of Gaussians, of classes, of triples of digits."""
+"""Mode coverage of a generator: modes of a mixture of Gaussians, classes, or triples of digits."""
 
 import math
 from typing import NamedTuple
@@ -8,9 +8,9 @@ from torch import Tensor
 
 from gan_runner.errors import require
 
-SAMPLES = 2500  # points that the published tables judge
-STACKED_SAMPLES = 26_000  # images of stacked MNIST, likewise
-NEAR = 3  # standard deviations
+SAMPLES = 2500  # points in the published tables
+STACKED_SAMPLES = 26_000  # images of stacked MNIST in the published tables
+NEAR = 3  # standard deviations from a center to a good point, at most
 
 
 class Modes(NamedTuple):
@@ -27,9 +27,9 @@ class ClassModes(NamedTuple):
 
 
 def modes(points: Tensor, centers: Tensor, std: float) -> Modes:
-    """Of points (N, 2) and centers (K, 2). A point is good within 3 std of its nearest center, in Euclidean distance.
+    """Mode coverage of points (N, 2) for centers (K, 2). A point within 3 std of its nearest center is good.
 
-    The rule of VEEGAN (Srivastava et al. 2017) and PacGAN (Lin et al. 2018), who judge 2500 points.
+    The rule of VEEGAN (Srivastava et al. 2017) and PacGAN (Lin et al. 2018), which use 2500 points.
     """
     distance, nearest = torch.cdist(points.double(), centers.double()).min(dim=1)
     good = nearest[distance <= NEAR * std]
@@ -40,9 +40,9 @@ def modes(points: Tensor, centers: Tensor, std: float) -> Modes:
 
 
 def class_modes(predicted: Tensor, classes: int) -> ClassModes:
-    """Of the classes 0 .. classes - 1 that a classifier saw in N >= 1 samples, (N,) int64. One sample makes a mode.
+    """Mode coverage from classes 0 .. classes - 1 predicted for N >= 1 samples, (N,) int64. One sample finds a mode.
 
-    n samples of the uniform distribution over K find K (1 - (1 - 1/K)^n) modes, and KL = (K - 1) / (2 n) once n >> K.
+    n samples of the uniform distribution over K find K (1 - (1 - 1/K)^n) modes, and KL = (K - 1) / (2 n) for n >> K.
     """
     require(len(predicted) > 0, "no samples, no modes: use 1 or more")
     share = torch.bincount(predicted, minlength=classes).double() / len(predicted)
@@ -51,9 +51,9 @@ def class_modes(predicted: Tensor, classes: int) -> ClassModes:
 
 
 def stacked_modes(digits: Tensor) -> ClassModes:
-    """Of stacked MNIST: the digits (N, 3) int64 seen in the three channels, a mode for each of the 1000 triples.
+    """Mode coverage of stacked MNIST from predicted digits (N, 3) int64; each of the 1000 triples is a mode.
 
-    The rule of PacGAN (Lin et al. 2018), who judge 26,000 samples: the uniform distribution itself then has KL = .0192.
+    The rule of PacGAN (Lin et al. 2018), which uses 26,000 samples: the uniform distribution then has KL = .0192.
     """
     require(digits.ndim == 2 and digits.shape[1] == 3, f"digits of shape {tuple(digits.shape)}: use (N, 3)")
     return class_modes(digits @ digits.new_tensor([100, 10, 1]), 1000)

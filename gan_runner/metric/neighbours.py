@@ -1,8 +1,8 @@
 """Nearest neighbours and balls in Euclidean distance: exact, in blocks of bounded memory.
 
-A matrix product gives all squared distances fast, as |a|^2 - 2 a.b + |b|^2, and wrong where they are small beside the
-norms: a point's distance to its own copy comes out as 1e-2 rather than 0. So the product only proposes. What its
-rounding could have decided is decided anew: from the differences, in float64.
+A matrix product computes all squared distances fast, as |a|^2 - 2 a.b + |b|^2, but inaccurately if they are small
+compared with the norms: the distance of a point to its own copy may be 1e-2 instead of 0. So the product only selects
+candidates. Every decision that its rounding could change is made again from the differences, in float64.
 """
 
 import math
@@ -14,29 +14,29 @@ from torch import Tensor
 
 from gan_runner.errors import require
 
-ROWS, COLUMNS = 512, 2048  # of one block of distances: 4 MB in float32, which a cache holds
-BLOCK = 8_000_000  # numbers in one block of points: 32 MB in float32
-GROUP = 32  # columns whose minimum is looked at first
+ROWS, COLUMNS = 512, 2048  # of one block of distances: 4 MB in float32, which fits into a processor's cache
+BLOCK = 8_000_000  # values in one block of points: 32 MB in float32
+GROUP = 32  # columns in a group, whose minimum is computed first
 SPARE = 4  # candidates beyond the k neighbours
-DIFFERENCES = 4_000_000  # numbers in one block of differences: 32 MB in float64
-MANY = 100  # of so many distances one: where more are in doubt, a product in float64 is cheaper than differences
-SAME = 1e-12  # distances closer than this, relatively, are equal: more than float64 rounds, less than float32 resolves
+DIFFERENCES = 4_000_000  # values in one block of differences: 32 MB in float64
+MANY = 100  # if more than 1 / MANY of the distances are uncertain, a product in float64 is faster than differences
+SAME = 1e-12  # relative difference of equal distances: above float64's rounding, below float32's resolution
 
 
 class Neighbours(NamedTuple):
     distances: Tensor  # (N, k) float64, ascending
-    indices: Tensor  # (N, k) int64, rows of `among`
+    indices: Tensor  # (N, k) int64, row numbers in `among`
 
 
 class Contained(NamedTuple):
-    balls_around_point: Tensor  # (N,) int64, of each point: how many balls it lies in
-    points_in_ball: Tensor  # (M,) int64, of each ball: how many points lie in it
+    balls_around_point: Tensor  # (N,) int64, the number of balls that contain each point
+    points_in_ball: Tensor  # (M,) int64, the number of points in each ball
 
 
 def nearest(points: Tensor, among: Tensor, k: int = 1, skip_self: bool = False) -> Neighbours:
-    """The k rows of `among` (M, D) nearest to each of `points` (N, D), Euclidean; finite float32 or float64.
+    """Finds the k rows of `among` (M, D) nearest to each of `points` (N, D), Euclidean; finite float32 or float64.
 
-    With `skip_self` the two are the same rows, and no row is its own neighbour; its copies are, at distance 0.
+    With `skip_self` both must be the same rows, and no row is its own neighbour; copies of a row are, at distance 0.
     """
     wanted = k + int(skip_self)
     require(k >= 1, f"k={k} neighbours: use 1 or more")
@@ -57,9 +57,10 @@ def nearest(points: Tensor, among: Tensor, k: int = 1, skip_self: bool = False) 
 
 
 def contained(centers: Tensor, radii: Tensor, points: Tensor, closed: bool) -> Contained:
-    """Which of `points` (N, D) lie in which balls, of `centers` (M, D) and `radii` (M,) float64.
+    """Counts which `points` (N, D) lie in which balls, with `centers` (M, D) and `radii` (M,) float64.
 
-    |p - c| <= r if `closed`, else |p - c| < r; equal means equal to 1e-12, so that a point at its own radius counts.
+    A ball is |p - c| <= r if `closed`, else |p - c| < r. Equality has a tolerance of 1e-12, so that the point that
+    defines a radius counts as lying on it.
     """
     around = torch.zeros(len(points), dtype=torch.int64, device=points.device)
     inside = torch.zeros(len(centers), dtype=torch.int64, device=points.device)
@@ -73,7 +74,7 @@ def contained(centers: Tensor, radii: Tensor, points: Tensor, closed: bool) -> C
 
 
 def radii(points: Tensor, k: int) -> Tensor:
-    """(N,) float64, of each of `points` (N, D): the distance to its k-th nearest other one.
+    """Returns (N,) float64: the distance of each of `points` (N, D) to its k-th nearest other point.
 
     The columns of one `nearest(points, points, k, skip_self=True).distances` are the radii for every smaller k.
     """
@@ -81,30 +82,30 @@ def radii(points: Tensor, k: int) -> Tensor:
 
 
 def blocks(rows: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
-    """(first row, at most `size` rows) ..."""
+    """Yields (number of the first row, block of at most `size` rows)."""
     for start in range(0, len(rows), size):
         yield start, rows[start : start + size]
 
 
 def _few(rows: int, points: Tensor, numbers: int) -> int:
-    """At most so many rows of (N, D) points, and so many numbers in all; one row at least."""
+    """Returns the rows in a block of (N, D) points: at most `rows`, with at most `numbers` values; at least 1."""
     return max(1, min(rows, numbers // max(1, points.shape[1])))
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
-    """(...), between a and b (..., D), from their differences."""
+    """Returns the distances (...) between a and b (..., D), from their differences, in float64."""
     return (a.double() - b.double()).square_().sum(-1).sqrt_()
 
 
 def _rounding(points: Tensor) -> float:
-    """How far a product of two rows may be off, relative to their norms: a few deviations of a random walk of D."""
+    """Bounds the error of a product of two rows, relative to their norms: a few deviations of a walk of D steps."""
     return 4 * torch.finfo(points.dtype).eps * math.sqrt(max(16, points.shape[1]))
 
 
 def _nearest_of_block(
     points: Tensor, among: Tensor, middle: Tensor, k: int, own: Tensor | None
 ) -> tuple[Neighbours, Tensor]:
-    """The neighbours of (n, D) points, and for which of them (n,) the rounding of their type cannot have hidden one."""
+    """Returns the neighbours of (n, D) points, and (n,) bool: whether rounding cannot have hidden a neighbour."""
     centered = points - middle
     scores, indices = _candidates(centered, among, middle, min(k + SPARE, len(among) - (own is not None)), own)
     count = indices.shape[1]
@@ -113,7 +114,7 @@ def _nearest_of_block(
     distances, order = torch.cat([_distance(a[:, None], among[b]) for a, b in pairs]).sort(dim=1, stable=True)
     found = Neighbours(distances[:, :k], indices.gather(1, order)[:, :k])
     norm = centered.double().square().sum(1)
-    beyond = 2 * scores[:, -1].double() + norm  # squared distance, by the product, that all the others reach
+    beyond = 2 * scores[:, -1].double() + norm  # a lower bound, by the product, on the others' squared distances
     furthest = found.distances[:, -1].square()
     sure = furthest + 4 * _rounding(points) * (norm + furthest) < beyond
     return found, sure | (count == len(among) - (own is not None))
@@ -122,7 +123,7 @@ def _nearest_of_block(
 def _candidates(
     centered: Tensor, among: Tensor, middle: Tensor, count: int, own: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The `count` rows b of `among` of least |b|^2 / 2 - a.b for each a of `centered`: ascending scores, indices."""
+    """For each a of `centered`: the `count` rows b of `among` of least |b|^2 / 2 - a.b; ascending scores, indices."""
     scores = centered.new_full((len(centered), 0), 0.0)
     indices = torch.empty(len(centered), 0, dtype=torch.int64, device=centered.device)
     for start, block in blocks(among, _few(COLUMNS, among, BLOCK)):
@@ -139,7 +140,7 @@ def _candidates(
 
 
 def _smallest(score: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """score.topk(count, largest=False), by way of the minima of groups of columns: the least groups hold them."""
+    """score.topk(count, largest=False), faster: the results lie in the `count` column groups of smallest minimum."""
     rows, columns = score.shape
     groups = columns // GROUP
     if columns % GROUP or groups <= 2 * count:
@@ -153,7 +154,7 @@ def _smallest(score: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _hits(points: Tensor, centers: Tensor, radii: Tensor, middle: Tensor, closed: bool) -> Tensor:
-    """(n, m) bool: is the point in the ball?"""
+    """Returns (n, m) bool: whether each point is in each ball."""
     a, b = points - middle, centers - middle
     size_a, size_b = a.square().sum(1), b.square().sum(1)
     slack = _rounding(points)

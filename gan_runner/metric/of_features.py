@@ -1,6 +1,6 @@
-"""Metrics on features, whatever network they come from: Inception's, those of a classifier of the dataset, pixels.
+"""Metrics on features of any extractor: Inception, a classifier of the dataset, or pixels.
 
-A value is named after its features, so that nobody compares what cannot be compared: `fid` is Inception's alone.
+The name of a value contains its features, to prevent wrong comparisons: `fid` is always computed with Inception.
 """
 
 from gan_runner.errors import choose, require
@@ -17,7 +17,7 @@ LOGITS = ("inception", "classifier")
 
 
 def unfit(features: str, subject: Subject) -> str:
-    """Why features cannot be had, in the second half of a sentence that begins with the metric."""
+    """Returns why the features are impossible, as the second half of a sentence about the metric; else ''."""
     if features == "classifier" and not subject.labelled:
         return "needs labels to train a classifier on, which dataset does not have; use a pixel_ metric"
     if features not in ("pixels", "auto") and not subject.pictures:
@@ -28,12 +28,12 @@ def unfit(features: str, subject: Subject) -> str:
 
 
 class OfFeatures:
-    """Of real images and samples, `features` of which are compared. n_real: null for the whole split."""
+    """Base class: compares `features` of real images and samples. n_real: null for the whole split."""
 
-    published = "inception"  # the features that the plain name of a value stands for
+    published = "inception"  # with these features a value has its plain name, without a prefix
 
     def __init__(self, features: str, n_real: int | None = None, n_fake: int = 10_000, weights: str | None = None):
-        """weights: a file, for networks that torch-fidelity would download."""
+        """weights: a file with the weights of a network that torch-fidelity would otherwise download."""
         choose("features", features, dict.fromkeys(("classifier", "pixels", *SOURCES)))
         require_counts(n_real=n_real, n_fake=n_fake)
         self.features, self.weights, self.n_real, self.n_fake = features, weights, n_real, n_fake
@@ -45,14 +45,14 @@ class OfFeatures:
         return unfit(self.features, subject)
 
     def sets(self, view: View) -> tuple[Judged, Judged]:
-        """Of real images and of samples."""
+        """Returns the real images and the samples."""
         return view.real(self.n_real), view.fake(self.n_fake)
 
 
 class FrechetDistance(OfFeatures):
     """fid: |mu_r - mu_g|^2 + Tr(C_r + C_g - 2 (C_r C_g)^(1/2)), lower is better (Heusel et al. 2017).
 
-    Few images make it larger: compare only values with equal n_real and n_fake.
+    Fewer images give a larger value: compare only values with equal n_real and n_fake.
     """
 
     @property
@@ -73,7 +73,7 @@ class FrechetDistance(OfFeatures):
 class KernelDistance(OfFeatures):
     """kid: 1000 times the unbiased squared MMD with the kernel (x.y/d + 1)^3, lower is better (Binkowski et al. 2018).
 
-    The mean over `subsets` random subsets of `subset_size` (of all, where there are fewer), and their deviation.
+    Mean and deviation over `subsets` random subsets of `subset_size` (of all images, if there are fewer).
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class KernelDistance(OfFeatures):
 class InceptionScore(OfFeatures):
     """inception_score: exp E KL(p(y|x) | p(y)), the mean over splits, higher is better (Salimans et al. 2016).
 
-    With a classifier of the dataset: classifier_score, at most its number of classes.
+    With a classifier of the dataset the value is classifier_score, at most the number of its classes.
     """
 
     def __init__(self, features: str = "inception", n_fake: int = 50_000, weights: str | None = None, splits: int = 10):
@@ -125,7 +125,7 @@ class InceptionScore(OfFeatures):
 
 
 class PrecisionRecall(OfFeatures):
-    """precision, recall: shares within the k-nearest-neighbour balls of the other set (Kynkaanniemi et al. 2019)."""
+    """precision, recall: shares in the k-nearest-neighbour balls of the other set (Kynkaanniemi et al. 2019)."""
 
     published = "vgg16"
 
@@ -149,7 +149,10 @@ class PrecisionRecall(OfFeatures):
 
 
 class DensityCoverage(OfFeatures):
-    """density, coverage: how many real balls hold a sample, and how many hold any (Naeem et al. 2020)."""
+    """density: mean number of real balls around a sample, over k; coverage: share of real balls with a sample.
+
+    Naeem et al. 2020.
+    """
 
     published = "auto"
 
@@ -161,7 +164,7 @@ class DensityCoverage(OfFeatures):
         weights: str | None = None,
         k: int = 5,
     ):
-        """features: auto is the classifier of the dataset where there are labels, else pixels."""
+        """features: auto is the classifier of the dataset if it has labels, else pixels."""
         super().__init__("pixels" if features == "auto" else features, n_real, n_fake, weights)
         require(k >= 1, f"k={k} must be at least 1")
         self.features, self.k = features, k

@@ -1,4 +1,4 @@
-"""Metrics on the images themselves, and on what is recognised in them."""
+"""Metrics on the images themselves, and on the classes that a classifier recognises in them."""
 
 import math
 from typing import ClassVar
@@ -25,19 +25,19 @@ from gan_runner.metric.of_features import unfit as unfit_features
 from gan_runner.metric.parzen import parzen_log_likelihood
 from gan_runner.metric.sliced_wasserstein import PATCH, pyramid_sliced_wasserstein, sliced_wasserstein
 
-SHOWN, BESIDE = 16, 5  # samples in the picture of neighbours, and training images beside each
+SHOWN, BESIDE = 16, 5  # samples in the grid of neighbours, and training images beside each sample
 
 
 def in_unit_range(images: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, D): pixels from 0 to 1, points as they are."""
+    """Converts (N, C, H, W) to (N, D): pixels from 0 to 1, points unchanged."""
     return (images.float() / 255 if images.dtype == torch.uint8 else images).flatten(1)
 
 
 class SlicedWasserstein:
     """sliced_wasserstein: mean distance of sorted projections of pixels (0 to 1) or points, lower is better.
 
-    Of pictures also, with `pyramid`, 1000 times that of 7x7 patches of a Laplacian pyramid (Karras et al. 2018), for
-    each height and their mean: sliced_wasserstein_16, ..., sliced_wasserstein_pyramid.
+    With `pyramid`, for pictures, also 1000 times the distance of 7x7 patches of a Laplacian pyramid (Karras et al.
+    2018), for each height and their mean: sliced_wasserstein_16, ..., sliced_wasserstein_pyramid.
     """
 
     def __init__(self, n_fake: int = 10_000, directions: int = 512, pyramid: bool = False):
@@ -53,7 +53,7 @@ class SlicedWasserstein:
 
     def __call__(self, view: View) -> dict[str, float]:
         whole = view.real()
-        count = min(whole.count, self.n_fake)  # as many of either
+        count = min(whole.count, self.n_fake)  # equally many real images and samples
         real, fake = view.real(count).images, view.fake(count).images
         distance = sliced_wasserstein(in_unit_range(real), in_unit_range(fake), self.directions, view.seed)
         found = {"sliced_wasserstein": distance}
@@ -65,10 +65,10 @@ class SlicedWasserstein:
 
 
 class Parzen:
-    """parzen: log-likelihood of test images in nats under Gaussians around samples (Goodfellow et al. 2014), higher.
+    """parzen: log-likelihood in nats of test images, by Gaussians around samples, higher (Goodfellow et al. 2014).
 
-    Their protocol: pixels from 0 to 1, the width chosen from ten on the first 1000 validation images. Known to rank
-    badly (Theis et al. 2016); for comparison with the tables of its time alone.
+    The published protocol: pixels from 0 to 1, and the width chosen from ten on the first 1000 validation images. The
+    value ranks models badly (Theis et al. 2016); use it only for comparison with tables of that time.
     """
 
     better: ClassVar[dict[str, str]] = {"parzen": "high"}
@@ -93,16 +93,16 @@ class Parzen:
 
 
 class Modes:
-    """modes, high_quality, reverse_kl: which modes the samples are in (VEEGAN, PacGAN).
+    """modes, high_quality, reverse_kl: the mode coverage of the samples (VEEGAN, PacGAN).
 
-    Of a mixture of Gaussians: a sample is good within three deviations of the nearest centre, a mode found with one
-    good sample; 2500 samples. Of stacked MNIST: the triple of digits that a classifier of MNIST reads; 26,000 samples;
-    there is no high_quality. Of other labelled pictures, its classes as a classifier of the dataset reads them; one
-    counts with `least_share` of its fair share of samples, since a classifier errs.
+    Mixture of Gaussians: a sample within three deviations of its nearest centre is good, and a mode counts with one
+    good sample; 2500 samples. Stacked MNIST: a mode is a triple of digits, as a classifier of MNIST predicts them;
+    26,000 samples, no high_quality. Other labelled pictures: a mode is a class, as a classifier of the dataset predicts
+    it; a class counts with `least_share` of its fair share of samples, since a classifier makes errors.
     """
 
     def __init__(self, n_fake: int | None = None, least_share: float = 0.25):
-        """n_fake: null for what the published tables judge, and 10,000 elsewhere."""
+        """n_fake: null for the number of samples in published tables, or 10,000 if there are none."""
         require_counts(n_fake=n_fake)
         require(0 <= least_share <= 1, f"least_share={least_share} is a share, from 0 to 1")
         self.n_fake, self.least_share = n_fake, least_share
@@ -145,13 +145,13 @@ class Modes:
 
 
 class Memorization:
-    """Are samples copies of training images? In pixels, and in features (pixels again where there are no labels).
+    """Detects copies of training images among samples, in pixels and in features (pixels alone without labels).
 
-    memorization_ratio_*: mean distance to the nearest training image, over that of held-out images; 1 is healthy,
-    far below it copied. copying_*: the z-score C_T of Meehan et al. 2020, below -3 copied, above 3 underfitting.
+    memorization_ratio_*: mean distance to the nearest training image, over that of held-out images; 1 is healthy, far
+    below 1 is copying. copying_*: the z-score C_T of Meehan et al. 2020, below -3 copying, above 3 underfitting.
     classifier_mifid, or pixel_mifid: Frechet distance over the cosine distance to training features (Bai et al. 2021).
     one_nearest_neighbour: leave-one-out accuracy, 0.5 is ideal (Lopez-Paz & Oquab 2017).
-    A picture shows samples beside their nearest training images.
+    A grid shows samples beside their nearest training images.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Memorization:
         self.n_real, self.n_fake, self.n_train = n_real, n_fake, n_train
 
     def mifid(self, subject: Subject) -> str:
-        """Its name says whose features it is of, since it is published with Inception's."""
+        """Returns the name of MiFID's value, with the features as prefix, since the published one uses Inception's."""
         return f"{PREFIXES[subject.kind(self.features)]}mifid"
 
     def better(self, subject: Subject) -> dict[str, str]:
@@ -203,7 +203,7 @@ class Memorization:
         return found | {"one_nearest_neighbour": self.neighbours_alike(view)}
 
     def compare(self, view: View, kind: str) -> tuple[dict[str, float], Tensor]:
-        """Values in one kind of features, and the rows (16, 5) of training images next to the first samples."""
+        """Returns the values for one kind of features, and (16, 5): the nearest training rows of the first samples."""
         real, fake, train = view.real(self.n_real), view.fake(self.n_fake), view.train(self.n_train)
         features, own = train.features(kind), fake.features(kind)
         known = real.found_out("memorization", kind, None, lambda: self.beforehand(real, train, kind), train)
@@ -221,14 +221,14 @@ class Memorization:
         return values, nearest(own[:SHOWN], features, min(BESIDE, train.count)).indices
 
     def beforehand(self, real: Judged, train: Judged, kind: str) -> dict[str, Tensor]:
-        """What held-out and training images alone decide."""
+        """Returns the results that depend on held-out and training images alone, which are cached."""
         held_out, features = real.features(kind), train.features(kind)
         centers = cell_centers(features, min(self.cells, train.count))
         cells, distances = nearest(held_out, centers).indices[:, 0], nearest(held_out, features).distances[:, 0]
         return {"centers": centers, "cells": cells, "distances": distances}
 
     def neighbours_alike(self, view: View) -> float:
-        """Leave-one-out accuracy, of as many of either."""
+        """Returns the leave-one-out accuracy for equally many real images and samples."""
         count = min(view.real(self.n_real).count, self.n_fake)
         sets = [view.real(count), view.fake(count)]
         features = [images.features(self.features) for images in sets]
@@ -262,7 +262,7 @@ class NearestNeighbourError:
 
 
 class Conditional:
-    """conditional_agreement: share of samples recognised as the class that was asked for (GAN-test), higher is better.
+    """conditional_agreement: share of samples that a classifier assigns to the requested class (GAN-test), higher.
 
     classifier_intra_fid: mean over the classes of the Frechet distance within the class, lower is better.
     """

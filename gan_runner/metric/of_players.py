@@ -1,4 +1,4 @@
-"""Metrics on the discriminator: what it has learned, and what it has learned by heart."""
+"""Metrics on the discriminator: the quality of its features and scores, and its overfitting."""
 
 import math
 from typing import ClassVar
@@ -20,9 +20,9 @@ def mean_score(view: View, images: Judged) -> float:
 
 
 class ErrorRate:
-    """test_error, and validation_error: share of the split that the averaged discriminator takes for another class.
+    """test_error, validation_error: share of the split that the averaged discriminator assigns to a wrong class.
 
-    Salimans et al. 2016, of discriminators that are classifiers. Choose on the validation split alone.
+    For discriminators that are classifiers (Salimans et al. 2016). Select on the validation split alone.
     """
 
     better: ClassVar[dict[str, str]] = {"validation_error": "low"}
@@ -47,9 +47,9 @@ class ErrorRate:
 
 
 class HeldOutWasserstein:
-    """held_out_wasserstein: E D(x) - E D(G(z)) with images that were held out, of losses that estimate that distance.
+    """held_out_wasserstein: E D(x) - E D(G(z)) with held-out images x, for losses that estimate this distance.
 
-    Of both players as they are, and comparable only between equal discriminators.
+    The value uses the live players, and is comparable only between equal discriminators.
     """
 
     def __init__(self, n_real: int | None = None, n_fake: int = 10_000):
@@ -70,7 +70,7 @@ class HeldOutWasserstein:
 class DiscriminatorGap:
     """discriminator_gap: E D(training images) - E D(held-out images), 0 without overfitting.
 
-    discriminator_gap_share: of E D(training images) - E D(samples); 1: images held out look as false as samples.
+    discriminator_gap_share: gap over |E D(training images) - E D(samples)|; 1: held-out images score like samples.
     """
 
     better: ClassVar[dict[str, str]] = {"discriminator_gap_share": "low"}
@@ -94,7 +94,7 @@ class DiscriminatorGap:
 class LinearProbe:
     """linear_probe: accuracy on held-out images of a linear classifier of the discriminator's features.
 
-    The features are what the discriminator's last layer sees; the classifier learns from n_train training images.
+    The features are the input of the discriminator's last layer; the classifier learns from n_train training images.
     """
 
     better: ClassVar[dict[str, str]] = {"linear_probe": "high"}
@@ -112,6 +112,6 @@ class LinearProbe:
 
     def __call__(self, view: View) -> dict[str, float]:
         train, held_out = view.train(self.n_train), view.real(self.n_real)
-        # a conditional discriminator gets one class for all images, or its features would contain the answer
+        # a conditional discriminator gets one class for all images, since its features would contain the true label
         seen = [view.players().features(each.images, torch.zeros_like(each.labels)) for each in (train, held_out)]
         return {"linear_probe": linear_probe(seen[0], train.labels, seen[1], held_out.labels)}

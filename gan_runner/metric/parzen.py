@@ -11,13 +11,13 @@ from torch import Tensor
 from gan_runner.errors import require
 
 SIGMAS = tuple(np.logspace(-1, 0, 10).tolist())
-SAMPLES = 10_000  # of the generator, in the published tables
-VALIDATION = 1000  # images that choose sigma, there
-NUMBERS = 2_000_000  # in one block of squared distances: 16 MB in float64
+SAMPLES = 10_000  # samples of the generator in the published tables
+VALIDATION = 1000  # validation images that choose sigma in the published tables
+NUMBERS = 2_000_000  # values in one block of squared distances: 16 MB in float64
 
 
 class Parzen(NamedTuple):
-    sigma: float  # of those tried, the best on the validation images
+    sigma: float  # the candidate with the highest likelihood on the validation images
     mean: float  # log-likelihood of a test image, nats
     standard_error: float  # of that mean: population deviation / sqrt(test images)
 
@@ -27,8 +27,9 @@ def parzen_log_likelihood(
 ) -> Parzen:
     """Mean log p(x) of test (M, d) under Gaussians around samples (n, d), sigma chosen on validation (V, d).
 
-    All in [0, 1]: twice the range costs d log 2. The protocol has 10,000 samples, 1000 validation images and 10 sigmas
-    from .1 to 1. A weak measure: training images themselves score less than k-means centroids do (Theis et al. 2016).
+    All values are in [0, 1]; with twice the range the result is d log 2 lower. The published protocol has 10,000
+    samples, 1000 validation images and 10 sigmas from .1 to 1. The measure is weak: training images themselves score
+    lower than k-means centroids (Theis et al. 2016).
     """
     for name, rows in (("samples", samples), ("validation", validation), ("test", test)):
         low, high = (float(bound) for bound in rows.aminmax())
@@ -42,7 +43,7 @@ def parzen_log_likelihood(
 def log_densities(points: Tensor, centers: Tensor, sigmas: Sequence[float]) -> Tensor:
     """(sigmas, N) float64: log p(x) = logsumexp_i(-|x - mu_i|^2 / (2 sigma^2)) - log n - d log(sigma sqrt(2 pi)).
 
-    Of points x (N, d) and centers mu (n, d). The distances, by a product in float64, are shared by the sigmas.
+    For points x (N, d) and centers mu (n, d). All sigmas share the distances, which come from a product in float64.
     """
     middle = centers.mean(0)
     mu = (centers - middle).double()

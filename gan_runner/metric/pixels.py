@@ -1,4 +1,4 @@
-"""The image itself as its features: no network, no labels, no download."""
+"""Pixels as features, which need no network, no labels and no download."""
 
 import torch
 from torch import Tensor
@@ -7,11 +7,11 @@ from torch.nn.functional import adaptive_avg_pool2d
 from gan_runner.metric.inputs import Features
 from gan_runner.spec import ImageSpec
 
-MOST = 3072  # numbers of an image: 32x32 in colour; covariances and neighbours of more cost too much
+MOST = 3072  # features, at most: 32x32 in colour; covariances and neighbours of more would take too long
 
 
 class Pixels:
-    """Pixels from 0 to 1 (points as they are), of images with more than 3072 numbers the means of equal areas."""
+    """Pixels from 0 to 1 (points unchanged); images with more than 3072 values are reduced to means of equal areas."""
 
     digest = "none"
     accuracy: float | None = None

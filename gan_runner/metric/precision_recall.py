@@ -8,16 +8,17 @@ from gan_runner.metric.neighbours import contained, radii
 
 
 class PrecisionRecall(NamedTuple):
-    precision: float  # share of fakes in a ball around a real one: quality, from 0 to 1
-    recall: float  # share of reals in a ball around a fake one: variety, from 0 to 1
+    precision: float  # share of fake rows in a ball around a real row: quality, from 0 to 1
+    recall: float  # share of real rows in a ball around a fake row: variety, from 0 to 1
 
 
 def precision_recall(
     real: Tensor, fake: Tensor, k: int = 3, real_radii: Tensor | None = None, fake_radii: Tensor | None = None
 ) -> PrecisionRecall:
-    """Of features real (N, D) and fake (M, D); a ball reaches to the k-th nearest other of its own set, inclusive.
+    """Precision and recall of features real (N, D) and fake (M, D).
 
-    `real_radii` (N,) and `fake_radii` (M,) are `radii(real, k)` and `radii(fake, k)` where the caller has them already.
+    A ball around a row reaches to the k-th nearest other row of its own set, inclusive.
+    `real_radii` (N,), `fake_radii` (M,): pass `radii(real, k)`, `radii(fake, k)` if they are computed already.
     """
     real_radii = radii(real, k) if real_radii is None else real_radii
     fake_radii = radii(fake, k) if fake_radii is None else fake_radii

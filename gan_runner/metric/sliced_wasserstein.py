@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance (Rabin et al. 2011), and that of patches of a Laplacian pyramid (Karras et al. 2018)."""
+"""Sliced Wasserstein distance (Rabin et al. 2011), also of patches of a Laplacian pyramid (Karras et al. 2018)."""
 
 import numpy as np
 import torch
@@ -8,17 +8,17 @@ from torch.nn.functional import conv2d, pad
 from gan_runner.errors import require
 from gan_runner.noise import seed_of
 
-PROJECTIONS = 16_000_000  # numbers in one block of projections: 64 MB in float32
-IMAGES = 64  # taken apart at once
-PATCH = 7  # pixels, of the side of a patch
-SMALLEST = 14  # pixels, of the side of the coarsest level; of a power of two that is 16, as in the paper
+PROJECTIONS = 16_000_000  # values in one block of projections: 64 MB in float32
+IMAGES = 64  # images whose pyramids are computed together
+PATCH = 7  # side of a patch, in pixels
+SMALLEST = 14  # smallest side of the coarsest level, in pixels; for powers of two that level has 16, as in the paper
 DIRECTIONS = 4 * 128
 
 
 def sliced_wasserstein(real: Tensor, fake: Tensor, directions: int = DIRECTIONS, seed: int = 0, p: float = 1) -> float:
     """(mean_theta mean_i |a_(i) - b_(i)|^p)^(1/p) over directions theta uniform on the sphere; a, b sorted projections.
 
-    Of real and fake, both (N, D). For p = 1 and a mere shift by delta in the plane, (2 / pi) |delta| on average.
+    real and fake are both (N, D). For p = 1 and a pure shift by delta in the plane, the mean is (2 / pi) |delta|.
     """
     _require_alike(real, fake)
     generator = torch.Generator().manual_seed(seed_of("directions", seed))
@@ -36,14 +36,14 @@ def sliced_wasserstein(real: Tensor, fake: Tensor, directions: int = DIRECTIONS,
 def pyramid_sliced_wasserstein(
     real: Tensor, fake: Tensor, seed: int = 0, patches: int = 128, directions: int = DIRECTIONS
 ) -> dict[int, float]:
-    """Height of a level -> 1000 x the sliced Wasserstein distance of its 7x7 patches, of real and fake (N, C, H, W).
+    """Returns height of a level -> 1000 x the sliced Wasserstein distance of 7x7 patches of real and fake (N, C, H, W).
 
     As in the authors' code: a Laplacian pyramid, 128 patches of each image at each level, every channel normalised to
-    mean 0 and deviation 1 over all patches of a set, 512 directions. (Published: 16,384 images.) The range of the
-    images cancels. Sides are halved while they are even and the half has 14 pixels or more: 64, 32, 16 for a power of
-    two, as published; 28, 14 for MNIST. A channel without any variation stays at 0.
+    mean 0 and deviation 1 over all patches of a set, 512 directions. (Published: 16,384 images.) The result does not
+    depend on the range of the images. Sides are halved while they are even and the half has 14 pixels or more: 64, 32,
+    16 for a power of two, as published; 28, 14 for MNIST. A constant channel becomes 0.
 
-    Holds the patches of one level, 4 N x 128 x C x 49 bytes of each set: 250 MB for 10,000 images of one channel.
+    Memory: the patches of one level, 4 N x 128 x C x 49 bytes for each set: 250 MB for 10,000 images of one channel.
     """
     _require_alike(real, fake)
     require(min(real.shape[2:]) >= PATCH, f"images of {tuple(real.shape[2:])} pixels: use {PATCH} or more a side")
@@ -56,7 +56,7 @@ def pyramid_sliced_wasserstein(
 
 
 def levels(height: int, width: int) -> int:
-    """Of the pyramid of images of this size; one at least."""
+    """Returns the number of levels in the pyramid of images of this size, at least 1."""
     count = 1
     while height % 2 == 0 and width % 2 == 0 and min(height, width) // 2 >= SMALLEST:
         height, width, count = height // 2, width // 2, count + 1
@@ -64,7 +64,7 @@ def levels(height: int, width: int) -> int:
 
 
 def laplacian_pyramid(images: Tensor, count: int) -> list[Tensor]:
-    """(B, C, H, W), (B, C, H/2, W/2), ...: what each halving loses, and at last what is left."""
+    """Returns (B, C, H, W), (B, C, H/2, W/2), ...: the detail lost by each halving, and last the smallest image."""
     pyramid = [images.float()]
     for _ in range(count - 1):
         pyramid.append(blurred(pyramid[-1])[:, :, ::2, ::2])
@@ -75,7 +75,7 @@ def laplacian_pyramid(images: Tensor, count: int) -> list[Tensor]:
 
 
 def blurred(images: Tensor) -> Tensor:
-    """By the binomial filter (1, 4, 6, 4, 1) / 16 along both sides, mirrored at the border without repeating it."""
+    """Blurs with the binomial filter (1, 4, 6, 4, 1) / 16 along both sides, with reflection padding."""
     channels = images.shape[1]
     weight = (images.new_tensor([1, 4, 6, 4, 1]) / 16).expand(channels, 1, 5)
     rows = conv2d(pad(images, (2, 2, 2, 2), mode="reflect"), weight[:, :, None, :], groups=channels)
@@ -88,14 +88,14 @@ def _require_alike(real: Tensor, fake: Tensor) -> None:
 
 
 def _sorted_projections(points: Tensor, directions: Tensor) -> np.ndarray:
-    """(directions, N), each row ascending; numpy sorts float32 several times as fast as torch."""
+    """Returns (directions, N), each row ascending; numpy sorts float32 several times as fast as torch."""
     projected = (directions.to(points) @ points.T).cpu().numpy()
     projected.sort(axis=1)
     return projected
 
 
 def _patches(images: Tensor, level: int, count: int, seed: int) -> Tensor:
-    """(N x count, C x 49) float32: random patches of one level, each channel of mean 0 and deviation 1."""
+    """Returns (N x count, C x 49) float32: random patches of one level, each channel with mean 0 and deviation 1."""
     generator = torch.Generator().manual_seed(seed)
     found = torch.empty(len(images) * count, images.shape[1], PATCH * PATCH)
     for number, block in enumerate(images.split(IMAGES)):
@@ -111,7 +111,7 @@ def _patches(images: Tensor, level: int, count: int, seed: int) -> Tensor:
 
 
 def _patches_of_block(images: Tensor, level: int, count: int, generator: torch.Generator) -> Tensor:
-    """(B x count, C, 49): at places uniform over the image, the patches of one image side by side."""
+    """Returns (B x count, C, 49): patches at uniformly random places, those of one image in consecutive rows."""
     plane = laplacian_pyramid(images, levels(*images.shape[2:]))[level]
     _, channels, height, width = plane.shape
     x = torch.randint(width - PATCH + 1, (len(plane), count), generator=generator)
