@@ -1,4 +1,4 @@
-"""Adaptive discriminator augmentation (Karras et al. 2020): as much as the discriminator needs to not overfit."""
+"""Adaptive discriminator augmentation (Karras et al. 2020), whose strength follows the discriminator's overfitting."""
 
 import math
 from collections.abc import Mapping
@@ -19,18 +19,18 @@ from gan_runner.spec import ImageSpec
 BLIT = ("xflip", "rotate90", "xint")
 GEOMETRY = ("scale", "rotate", "aniso", "xfrac")
 COLOR = ("brightness", "contrast", "lumaflip", "hue", "saturation")
-COLUMNS = 32  # of random numbers, uniform and normal, that an image may use
+COLUMNS = 32  # uniform and as many normal random numbers, at most, that one image uses
 
 
 class ADA:
-    """The 18 transforms of Karras et al. 2020, appendix B, each with the probability p times a factor of its own.
+    """The 18 transforms of Karras et al. 2020, appendix B, each with the probability p times its own factor.
 
-    probability: a number, a schedule, or None for the adaptive p, which begins at 0 and after each `every`
-    discriminator updates moves by sign(r - target) times the share of `speed_images` that these showed; r is the mean
-    sign of the scores of real images.
+    probability: a number, a schedule, or None for the adaptive p, which begins at 0. After each `every` discriminator
+    updates it changes by sign(r - target) n / speed_images; n is the number of real images in these updates, and r the
+    mean sign of their scores.
     """
 
-    state_stays_in_place = True  # p is a number in the memory of the device, and moves after an update
+    state_stays_in_place = True  # p is a tensor on the device that is changed in place after an update
 
     def __init__(
         self,
@@ -80,8 +80,8 @@ class ADA:
         )
         self.probability, self.target, self.every = probability, target, every
         self.speed_images, self.batch_size = speed_images, batch_size
-        self.adaptive = torch.zeros((), device=device)  # p, where it adapts
-        self.signs = torch.zeros((), device=device)  # mean signs of real scores, summed since p moved
+        self.adaptive = torch.zeros((), device=device)  # the adaptive p
+        self.signs = torch.zeros((), device=device)  # mean signs of real scores, summed since the last change of p
         self.resampling = Resampling(spec.height, spec.width, device)
         self.bands = [band_matrices(side).to(device) for side in (spec.height, spec.width)]
 
@@ -93,7 +93,7 @@ class ADA:
         return self.probability is None
 
     def at(self, progress: Progress) -> Tensor:
-        """p now, on the device."""
+        """Returns the current p, on the device."""
         if self.probability is None:
             return self.adaptive
         return torch.full_like(self.adaptive, valued(self.probability, progress))
@@ -121,7 +121,7 @@ class ADA:
     # ---- the probability
 
     def adapt(self, observed: Stats, update: int, progress: Progress) -> Stats:
-        """After discriminator update `update`, whose observations hold the share of real images that score above 0."""
+        """Called after discriminator update `update`; `accuracy/real` is the share of real images scored above 0."""
         stats = {"augment/probability": self.at(progress).clone()}
         if self.adapts:
             self.signs.copy_(self.signs + 2 * observed["accuracy/real"] - 1)
@@ -141,7 +141,7 @@ class ADA:
 
 
 class Draws:
-    """Random numbers (B,), drawn at once and handed out in the order of the pipeline."""
+    """Random numbers (B,), drawn at once and used in the order of the pipeline."""
 
     def __init__(self, noise: Noise, probability: Tensor, factors: Mapping[str, float]):
         self.probability, self.factors = probability, factors
@@ -149,26 +149,26 @@ class Draws:
         self.normals = iter(noise.scoped("normal").normal(COLUMNS).unbind(1))
 
     def uniform(self) -> Tensor:
-        """From U[0, 1)."""
+        """Returns (B,) from U[0, 1)."""
         return next(self.uniforms)
 
     def symmetric(self) -> Tensor:
-        """From U[-1, 1)."""
+        """Returns (B,) from U[-1, 1)."""
         return 2 * self.uniform() - 1
 
     def normal(self) -> Tensor:
-        """From N(0, 1)."""
+        """Returns (B,) from N(0, 1)."""
         return next(self.normals)
 
     def chosen(self, name: str, value: Tensor | float, neutral: float) -> Tensor:
-        """The value where the transform takes place, else what changes nothing."""
+        """Returns the value for images that get the transform, else `neutral`, which changes nothing."""
         return self.where(self.factors[name] * self.probability, value, neutral)
 
     def where(self, probability: Tensor, value: Tensor | float, neutral: float) -> Tensor:
         return torch.where(self.uniform() < probability, value, neutral)
 
     def log_normal(self, name: str, deviation: float) -> Tensor:
-        """2^(deviation N(0, 1)), or 1."""
+        """Returns 2^(deviation N(0, 1)) for images that get the transform, else 1."""
         return self.chosen(name, torch.exp2(deviation * self.normal()), 1.0)
 
 
@@ -182,10 +182,11 @@ def blitted(images: Tensor, draws: Draws) -> Tensor:
 
 
 def moved(images: Tensor, draws: Draws, resampling: Resampling) -> Tensor:
-    """Scaled, turned, stretched and turned again, then moved by parts of pixels; untouched where nothing was drawn."""
+    """Scales, rotates, stretches, rotates again and shifts by fractions of pixels; unchosen images stay unchanged."""
     height, width = images.shape[2:]
     scale = draws.log_normal("scale", 0.2)
-    once = 1 - (1 - draws.factors["rotate"] * draws.probability).sqrt()  # so that either turn has the probability
+    # the probability of each rotation, so that at least one of the two takes place with the probability of `rotate`
+    once = 1 - (1 - draws.factors["rotate"] * draws.probability).sqrt()
     before, after = (draws.where(once, math.pi * draws.symmetric(), 0.0) for _ in range(2))
     stretch = draws.log_normal("aniso", 0.2)
     reach = draws.chosen("xfrac", 1 / 8, 0.0)
@@ -205,7 +206,7 @@ def diagonal(x: Tensor, y: Tensor) -> Tensor:
 
 
 def product(*matrices: Tensor) -> Tensor:
-    """Of small matrices, by hand: a matrix product may be rounded to 10 bits on a GPU."""
+    """Product of small matrices by elementwise operations, since a GPU may round torch's product to 10 bits."""
     result, *rest = matrices
     for matrix in rest:
         result = (result[..., :, :, None] * matrix[..., None, :, :]).sum(-2)

@@ -1,4 +1,4 @@
-"""A discriminator that sees augmented images."""
+"""A discriminator whose input is augmented."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from gan_runner.spec import full_precision
 
 
 def augmented(network: nn.Module, augment: Augmentation, noise: Noise, progress: Progress) -> nn.Module:
-    """The discriminator behind the augmentation, if there is one; `noise` is of the whole update."""
+    """Returns the discriminator with augmented input, or itself without augmentation. noise: that of the update."""
     if isinstance(augment, NoAugmentation):
         return network
     return Augmented(network, augment, noise.scoped("augment"), progress)
 
 
 class Augmented(nn.Module):
-    """D(T(x)): every call draws anew, for images that are raw, so that a gradient reaches those through T.
+    """D(T(x)) for raw images x, so that gradients with respect to x pass through T. Every call draws new numbers.
 
-    A call may have a multiple of the images that `noise` is for: each multiple has draws of its own.
+    A call may have a multiple of the images that `noise` is for: each part then has its own draws.
     """
 
     def __init__(self, discriminator: nn.Module, augment: Augmentation, noise: Noise, progress: Progress):
@@ -34,7 +34,7 @@ class Augmented(nn.Module):
         return self.discriminator(self.augmented(images), labels)  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """What penalties call: that of the discriminator, which is never compiled."""
+        """The forward for penalties: calls the discriminator's forward, which is never compiled."""
         return self.discriminator.forward(self.augmented(images), labels)  # type: ignore[no-any-return]
 
     def heads(self, images: Tensor, labels: Tensor | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""Colour as one affine map of (red, green, blue) for each image."""
+"""Changes of colour, as one affine map of (red, green, blue) for each image."""
 
 import math
 
@@ -11,16 +11,17 @@ from gan_runner.augment.pixels import each
 def recolored(
     images: Tensor, brightness: Tensor, contrast: Tensor, flip: Tensor, hue: Tensor, saturation: Tensor
 ) -> Tensor:
-    """+ brightness, x contrast, dark for light (flip 1, else 0), hue turned by an angle, distance to grey x saturation.
+    """x + brightness, x * contrast, inverted luma if flip = 1, hue rotated by an angle, distance to grey * saturation.
 
-    In this order, each given for every image, (B,); of one channel, what a grey pixel becomes.
+    The steps are applied in this order; each parameter is (B,). One channel is treated as a grey image.
     """
     light = contrast * (1 - 2 * flip)
     if images.shape[1] == 1:
         return each(light) * (images + each(brightness))
-    grey = torch.full((3, 3), 1 / 3, device=images.device)  # projects on the axis of greys
+    grey = torch.full((3, 3), 1 / 3, device=images.device)  # projects onto the grey axis
     identity = torch.eye(3, device=images.device)
-    quarter = (identity.roll(1, 0) - identity.roll(1, 1)) / math.sqrt(3)  # turns about that axis, and takes it to 0
+    # rotates by 90 degrees about the grey axis, and maps the axis to 0
+    quarter = (identity.roll(1, 0) - identity.roll(1, 1)) / math.sqrt(3)
     turned = hue.cos()[:, None, None] * (identity - grey) + hue.sin()[:, None, None] * quarter
     linear = light[:, None, None] * grey + (contrast * saturation)[:, None, None] * turned
     changed = (linear.to(images)[..., None, None] * images[:, None]).sum(2)

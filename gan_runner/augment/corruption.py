@@ -1,4 +1,4 @@
-"""What ADA does to pixels beside their place and colour: frequency bands, noise, holes."""
+"""ADA's changes of pixel values other than colour: frequency bands and cutouts."""
 
 import torch
 from torch import Tensor
@@ -6,16 +6,16 @@ from torch.nn.functional import conv1d, pad
 
 from gan_runner.augment.pixels import reflect
 
-# The wavelet of 2 vanishing moments (Daubechies 1992); its taps add up to the square root of 2.
+# The wavelet with 2 vanishing moments (Daubechies 1992); the sum of its taps is the square root of 2.
 SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)
-POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # of natural images in the bands, as 1/f has it
+POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # shares of the bands in the power of natural images, by a 1/f spectrum
 BANDS = len(POWER)
 
 
 def filter_bank() -> Tensor:
-    """(4, 43): filters of a band each, the lowest first, that add up to the identity (Karras et al. 2020, appendix B).
+    """Returns (4, 43): one filter for each band, lowest first; their sum is the identity (Karras et al. 2020, app. B).
 
-    Every octave splits the lowest band of the one before in two, by half-band filters: a wavelet's own products.
+    Each octave splits the lowest band in two by half-band filters, the autocorrelations of the wavelet's filters.
     """
     low = torch.tensor(SYM2, dtype=torch.float64)
     high = low * torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
@@ -29,17 +29,17 @@ def filter_bank() -> Tensor:
 
 
 def convolved(rows: Tensor, taps: Tensor) -> Tensor:
-    """In full length, (N, L) with (T,) -> (N, L + T - 1)."""
+    """Full convolution of rows (N, L) with taps (T,): (N, L + T - 1)."""
     return conv1d(rows[:, None], taps.flip(0)[None, None], padding=len(taps) - 1)[:, 0]
 
 
 def stretched(rows: Tensor) -> Tensor:
-    """A zero between every two taps."""
+    """Inserts a zero between every two taps."""
     return torch.stack([rows, torch.zeros_like(rows)], 2).flatten(1)[:, :-1]
 
 
 def band_matrices(side: int) -> Tensor:
-    """(4, side, side): what the filters do to a row of pixels that is mirrored beyond its ends."""
+    """Returns (4, side, side): the filters as matrices on a row of pixels, with reflection beyond its ends."""
     bank = filter_bank()
     reach = bank.shape[1] // 2
     places = reflect(torch.arange(side)[:, None] + torch.arange(-reach, reach + 1), side)
@@ -48,7 +48,7 @@ def band_matrices(side: int) -> Tensor:
 
 
 def gains(amplification: Tensor) -> Tensor:
-    """Of the bands, (B, 4), when each is amplified in turn and the expected power is then restored."""
+    """Returns the gains (B, 4) of the bands: each is amplified in turn, and the expected power restored each time."""
     identity = torch.eye(BANDS, device=amplification.device)
     each_alone = 1 + identity * (amplification[:, :, None] - 1)
     power = sum(share * each_alone[:, :, band].square() for band, share in enumerate(POWER))
@@ -56,7 +56,7 @@ def gains(amplification: Tensor) -> Tensor:
 
 
 def filtered(images: Tensor, gain: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The bands, times a gain each (B, 4), along both axes; rows and columns are `band_matrices`."""
+    """Multiplies the bands by their gains (B, 4), along both axes; rows and columns are `band_matrices`."""
     vertical, horizontal = (
         torch.einsum("bk,kij->bij", gain.to(images), matrices.to(images))[:, None] for matrices in (rows, columns)
     )
@@ -64,7 +64,7 @@ def filtered(images: Tensor, gain: Tensor, rows: Tensor, columns: Tensor) -> Ten
 
 
 def holes(images: Tensor, size: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """0 where a rectangle of `size` is, as a share of the sides, about (x, y) in [0, 1); each is given as (B,)."""
+    """Sets a rectangle to 0: `size` is its share of the sides, (x, y) in [0, 1) its centre; each parameter is (B,)."""
     height, width = images.shape[2:]
     rows, columns = (
         ((torch.arange(side, device=images.device) + 0.5) / side - middle[:, None]).abs() < size[:, None] / 2

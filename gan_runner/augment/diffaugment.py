@@ -10,16 +10,16 @@ from gan_runner.errors import choose, require
 from gan_runner.noise import Noise
 from gan_runner.schedule import Progress
 
-SHIFT, CUT = 1 / 8, 1 / 2  # of the side
+SHIFT, CUT = 1 / 8, 1 / 2  # shares of the side
 
 
 def part_of(side: int, share: float) -> int:
-    """A share of the side in whole pixels, half a pixel rounded up, as the authors have it."""
+    """Returns a share of the side in whole pixels, half a pixel rounded up, as in the authors' code."""
     return int(side * share + 0.5)
 
 
 def color(images: Tensor, noise: Noise) -> Tensor:
-    """Brightness + U[-.5, .5], saturation x U[0, 2] about a pixel's mean, contrast x U[.5, 1.5] about the image's."""
+    """Adds U[-.5, .5]; scales by U[0, 2] about each pixel's mean (saturation), by U[.5, 1.5] about the image's."""
     brightness, saturation, contrast = noise.uniform(3, 1, 1, 1).to(images.dtype).unbind(1)
     images = images + brightness - 0.5
     images = torch.lerp(images.mean(1, keepdim=True), images, 2 * saturation)
@@ -27,7 +27,7 @@ def color(images: Tensor, noise: Noise) -> Tensor:
 
 
 def translation(images: Tensor, noise: Noise) -> Tensor:
-    """By whole pixels, up to an eighth of the side either way; 0, a medium grey, where nothing is."""
+    """Shifts by whole pixels, up to an eighth of the side in each direction; empty places are 0, a medium grey."""
     (height, width), uniform = images.shape[2:], noise.uniform(2, 1, 1)
     down, right = (
         whole(u, -part_of(n, SHIFT), part_of(n, SHIFT)) for u, n in zip(uniform.unbind(1), (height, width), strict=True)
@@ -40,14 +40,14 @@ def translation(images: Tensor, noise: Noise) -> Tensor:
 
 
 def cutout(images: Tensor, noise: Noise) -> Tensor:
-    """0 in a square of half the side, whose centre is anywhere and which the border clips."""
+    """Sets a square of half the side to 0; its centre is anywhere in the image, and the border clips it."""
     (height, width), uniform = images.shape[2:], noise.uniform(2, 1, 1)
     down, right = (hole(u, n) for u, n in zip(uniform.unbind(1), (height, width), strict=True))
     return images * ~(down.transpose(1, 2) & right)[:, None]
 
 
 def hole(uniform: Tensor, side: int) -> Tensor:
-    """(B, 1, side): which places of a side are cut out."""
+    """Returns (B, 1, side) bool: the places of one side that are cut out."""
     size = part_of(side, CUT)
     first = whole(uniform, 0, side - size % 2) - size // 2
     return inside(torch.arange(side, device=uniform.device) - first, size)

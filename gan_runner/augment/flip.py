@@ -1,4 +1,4 @@
-"""Mirror images."""
+"""Random mirroring of images."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ from gan_runner.schedule import Progress
 
 
 class Flip:
-    """Each image from left to right, with a probability.
+    """Mirrors each image, left to right, with a probability.
 
-    At 0.5 nothing tells the generator which of the two the data hold; below it learns that.
+    At 0.5 the generator cannot learn the original orientation of the data; below 0.5 it can.
     """
 
     def __init__(self, probability: float = 0.5):

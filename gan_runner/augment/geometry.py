@@ -1,6 +1,6 @@
-"""Geometric transforms: pixels copied to other places, and images resampled between them.
+"""Geometric transforms: by whole pixels, and by resampling between pixels.
 
-Beyond its border an image is mirrored.
+Images are continued by reflection beyond their border.
 """
 
 import math
@@ -10,20 +10,20 @@ from torch import Tensor
 
 from gan_runner.augment.pixels import centred, reflect, take
 
-# The symlet of 6 vanishing moments (Daubechies 1992), its taps adding up to the square root of 2. It is orthogonal to
-# itself shifted by two, so that images which are not moved come through whole.
+# The symlet with 6 vanishing moments (Daubechies 1992); the sum of its taps is the square root of 2. It is orthogonal
+# to itself shifted by two, so that enlarging and reducing reconstruct an image that is not moved.
 SYM6 = (
     *(0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.4910559419267466),
     *(0.787641141030194, 0.3379294217276218, -0.07263752278646252, -0.021060292512300564, 0.04472490177066578),
     *(0.0017677118642428036, -0.007800708325034148),
 )
-LEAD = len(SYM6) // 2 - 1  # taps before the one at a pixel's own place
-CENTRE = sum(i * tap for i, tap in enumerate(SYM6)) / sum(SYM6) - LEAD  # of the filter's mass: it is not symmetric
-MARGIN = 4  # pixels around an image that are enlarged with it, enough for one that is not moved
+LEAD = len(SYM6) // 2 - 1  # taps before the tap at a pixel's own place
+CENTRE = sum(i * tap for i, tap in enumerate(SYM6)) / sum(SYM6) - LEAD  # centre of mass of the asymmetric filter
+MARGIN = 4  # pixels around an image that are enlarged with it; enough for an image that is not moved
 
 
 def blit(images: Tensor, flip: Tensor, turns: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Mirrored (flip 1, else 0), turned clockwise by quarters, then moved by whole pixels; for every image, (B,)."""
+    """Mirrors (flip 1, else 0), rotates clockwise by quarter turns, shifts by whole pixels; parameters are (B,)."""
     height, width = images.shape[2:]
     turns = turns[:, None, None]
     cos, sin = (turns == 0).float() - (turns == 2).float(), (turns == 1).float() - (turns == 3).float()
@@ -37,9 +37,9 @@ def blit(images: Tensor, flip: Tensor, turns: Tensor, down: Tensor, right: Tenso
 
 
 class Resampling:
-    """Images (B, C, height, width) under affine maps, antialiased as Karras et al. 2020 have it (appendix B).
+    """Antialiased affine maps of images (B, C, height, width), as in Karras et al. 2020 (appendix B).
 
-    Twice enlarged, read there bilinearly on a grid twice as fine, and reduced, with the same wavelet both ways.
+    Images are enlarged by two, sampled bilinearly on a grid twice as fine, and reduced, both with the same wavelet.
     """
 
     def __init__(self, height: int, width: int, device: torch.device):
@@ -48,7 +48,7 @@ class Resampling:
         self.down = [reducing(side).to(device) for side in self.sides]
 
     def __call__(self, images: Tensor, linear: Tensor, shift: Tensor) -> Tensor:
-        """Moved so that what was at `linear @ (place - shift)` comes to `place`, (x, y) in pixels from the middle.
+        """The output at `place` is the input at `linear @ (place - shift)`; (x, y) in pixels from the middle.
 
         linear: (B, 2, 2); shift: (B, 2).
         """
@@ -59,7 +59,7 @@ class Resampling:
         return down_y @ bilinear(up_y @ images @ up_x.T, rows, columns) @ down_x.T
 
     def places(self, linear: Tensor, shift: Tensor) -> list[Tensor]:
-        """Rows and columns of the enlarged images to read from, (B, h, w)."""
+        """Returns the rows and columns (B, h, w) at which the enlarged images are sampled."""
         y, x = (fine(side, linear) for side in self.sides)
         x, y = x - shift[:, 0, None, None], y[:, None] - shift[:, 1, None, None]
         columns, rows = (row[:, 0] * x + row[:, 1] * y for row in linear[..., None, None].unbind(1))
@@ -67,20 +67,20 @@ class Resampling:
 
 
 def fine(side: int, like: Tensor) -> Tensor:
-    """The places of the twice as fine grid that `reducing` makes pixels of, from the middle of the image."""
+    """Returns the places of the fine grid that `reducing` reduces to pixels, in pixels from the image's middle."""
     count = 2 * (side - 1) + len(SYM6)
     return (torch.arange(count, device=like.device, dtype=like.dtype) - LEAD - CENTRE) / 2 - (side - 1) / 2
 
 
 def enlarged(places: Tensor, side: int) -> Tensor:
-    """Where places, from the middle of the image, are found in what `enlarging` makes of it."""
+    """Converts places, in pixels from the image's middle, to indices in the image that `enlarging` makes."""
     places = places + (side - 1) / 2
     far = (places < -MARGIN) | (places > side - 1 + MARGIN)
     return 2 * (torch.where(far, reflect(places, side), places) + MARGIN) + CENTRE
 
 
 def enlarging(side: int) -> Tensor:
-    """(2 (side + 2 MARGIN), side): row j is at the place (j - CENTRE) / 2 - MARGIN."""
+    """Returns the matrix (2 (side + 2 MARGIN), side); its row j is at the place (j - CENTRE) / 2 - MARGIN."""
     matrix = torch.zeros(2 * (side + 2 * MARGIN), side)
     for row in range(len(matrix)):
         for tap in range((row + LEAD) % 2, len(SYM6), 2):
@@ -90,7 +90,7 @@ def enlarging(side: int) -> Tensor:
 
 
 def reducing(side: int) -> Tensor:
-    """(side, 2 side + 10): enlarging, transposed and without a border; column j is at (j - LEAD - CENTRE) / 2."""
+    """Returns (side, 2 side + 10): enlarging, transposed, without border; column j is at (j - LEAD - CENTRE) / 2."""
     matrix = torch.zeros(side, 2 * (side - 1) + len(SYM6))
     for row in range(side):
         matrix[row, 2 * row : 2 * row + len(SYM6)] = torch.tensor(SYM6) / math.sqrt(2)
@@ -98,7 +98,7 @@ def reducing(side: int) -> Tensor:
 
 
 def bilinear(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Images (B, C, H, W) at rows and columns (B, h, w) that lie between pixels."""
+    """Samples images (B, C, H, W) bilinearly at fractional rows and columns (B, h, w)."""
     top, left = rows.floor(), columns.floor()
     below, beside = (rows - top)[:, None], (columns - left)[:, None]
     top, left = top.long(), left.long()

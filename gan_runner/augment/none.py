@@ -7,7 +7,7 @@ from gan_runner.schedule import Progress
 
 
 class NoAugmentation:
-    """The images as they are."""
+    """Returns the images unchanged."""
 
     def __call__(self, images: Tensor, noise: Noise, progress: Progress) -> Tensor:
         return images

@@ -1,4 +1,4 @@
-"""Images read at other places, and what the augmentations ask of their settings."""
+"""Helpers of the augmentations: reading pixels at other places, and checking probabilities."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from gan_runner.schedule import Schedule, check_schedulable
 
 
 def check_probability(name: str, value: float | Schedule) -> None:
-    """ValueError unless it stays within 0 and 1."""
+    """ValueError unless the value, or both ends of a schedule, are from 0 to 1."""
     check_schedulable(name, value)
     numbers = {f"{name}.start": value.start, f"{name}.end": value.end} if isinstance(value, Schedule) else {name: value}
     for setting, number in numbers.items():
@@ -16,15 +16,15 @@ def check_probability(name: str, value: float | Schedule) -> None:
 
 
 def whole(uniform: Tensor, low: int, high: int) -> Tensor:
-    """From U[0, 1) to the whole numbers low to high, each as likely."""
+    """Maps U[0, 1) to the integers from `low` to `high`, with equal probabilities."""
     return (uniform * (high - low + 1)).floor().long() + low
 
 
 def take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """(B, C, *S): of images (B, C, H, W), the pixels at rows and columns (B, *S).
+    """Returns (B, C, *S): the pixels of images (B, C, H, W) at rows and columns (B, *S).
 
-    By index rather than by torch's grid_sample, whose gradient is not deterministic on a GPU, nor differentiable, as a
-    penalty wants it, in every release of torch.
+    Uses indices, since the gradient of torch's grid_sample is not deterministic on a GPU, and not in every release of
+    torch differentiable, as a gradient penalty requires.
     """
     channels, width = images.shape[1], images.shape[3]
     flat = (rows * width + columns).flatten(1)[:, None].expand(-1, channels, -1)
@@ -33,7 +33,7 @@ def take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def reflect(places: Tensor, size: int) -> Tensor:
-    """Places, whole or between pixels, mirrored at the centres of the first and last pixel until they are inside."""
+    """Reflects places, integer or fractional, at the centres of the first and last pixel until they are inside."""
     last = max(size - 1, 1)
     return (last - (places.remainder(2 * last) - last).abs()).clamp(max=size - 1)
 
@@ -43,10 +43,10 @@ def inside(places: Tensor, size: int) -> Tensor:
 
 
 def each(values: Tensor) -> Tensor:
-    """(B,) -> (B, 1, 1, 1), a number for each image."""
+    """Reshapes (B,), one value for each image, to (B, 1, 1, 1)."""
     return values[:, None, None, None]
 
 
 def centred(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The places of a row of pixels, from its middle."""
+    """Returns the places of a row of pixels, in pixels from its middle."""
     return torch.arange(size, device=device, dtype=dtype) - (size - 1) / 2

@@ -1,4 +1,4 @@
-"""A run in turns with its rivals: a bare loop, a textbook loop and matrix products."""
+"""Benchmark of a run, in turns with its rivals: a bare loop, a textbook loop and matrix products."""
 
 import contextlib
 import logging
@@ -32,15 +32,15 @@ from gan_runner.training.reporting import Origin
 from gan_runner.training.run import Run
 from gan_runner.training.session import Session
 
-WARM = 3  # steps before the first that is timed
-IDLE = 0.95  # of a processor's time, which a training on an idle machine has at least
+WARM = 3  # steps before the first timed step
+IDLE = 0.95  # the share of a processor's time that a training gets, at least, on an idle machine
 SECTIONS = {"log": "logging", "sample": "housekeeping", "save": "housekeeping", "evaluate": "housekeeping"}
 CADENCES = {"log": "train.log_every", "sample": "train.sample_every", "save": "train.checkpoint_every"}
 
 
 def benchmark(config: Mapping[str, Any], plan: Plan, command: str, place: Path) -> dict[str, Any]:
-    """place: the folder that the run folder is made in, and removed from."""
-    # no lap would begin before the end of a warm-up
+    """Returns the results of a benchmark. place: the folder for the temporary run folder."""
+    # without the discriminator's warm-up, which would all run before the first lap
     config = {**config, "train": {**config["train"], "discriminator_warmup_steps": 0}}
     with tempfile.TemporaryDirectory(dir=place, prefix="run-") as scratch, silent():
         folder = RunFolder(Path(scratch) / "run")
@@ -53,7 +53,7 @@ def benchmark(config: Mapping[str, Any], plan: Plan, command: str, place: Path) 
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """The run does not log its progress."""
+    """Suppresses the log messages of the run's progress."""
     log = logging.getLogger("gan_runner")
     before = log.level
     log.setLevel(logging.WARNING)
@@ -64,12 +64,12 @@ def silent() -> Iterator[None]:
 
 
 class Contest:
-    """A session that trains in laps, in turns with its rivals; the seconds of its sections are counted."""
+    """A session that trains in laps, in turns with its rivals, and measures the seconds of its sections."""
 
     def __init__(self, run: Run, folder: RunFolder, config: Mapping[str, Any], origin: Origin, plan: Plan):
         self.run, self.config, self.plan = run, config, plan
         self.session = Session(run, folder, config, origin, timed=self.section)
-        self.spent: defaultdict[str, float] = defaultdict(float)  # seconds in the laps, by section
+        self.spent: defaultdict[str, float] = defaultdict(float)  # section -> seconds in the laps
         self.laps: dict[str, list[Lap]] = {"runner": [], "bare": [], "textbook": []}
         self.matrix: list[float] = []  # operations a second
 
@@ -88,7 +88,10 @@ class Contest:
             raise Stopped(error.exit_code - 128, f"stopped by {name}; nothing is saved.") from error
 
     def begin(self) -> None:
-        """The first step as in training, then what is slower the first time. Nothing else is in memory yet."""
+        """Takes the first step as training does, then each section once, since a first call is slower.
+
+        The rivals are built later, so that the peak memory is that of the run alone.
+        """
         session = self.session
         session.advance()
         settle(self.run.device)
@@ -141,7 +144,7 @@ class Contest:
         settle(self.run.device)
         self.spent[name] += time.perf_counter() - began
 
-    # ---- what came out
+    # ---- results
 
     def result(self) -> dict[str, Any]:
         own, batch, n_critic = self.laps["runner"], self.run.settings.batch_size, self.run.objective.n_critic
@@ -181,7 +184,7 @@ class Contest:
 
 
 class Bare:
-    """The bare loop of a configuration and matrix products, without rivals; nothing is written."""
+    """The bare loop of a configuration and matrix products, without other rivals; writes nothing."""
 
     def __init__(self, config: Mapping[str, Any]):
         self.run, began = build(config), time.perf_counter()

@@ -1,4 +1,4 @@
-"""Laps of a training loop, the rate of matrix products, and the operations of a step."""
+"""Measurements: laps of a training loop, the rate of matrix products, and the operations of a step."""
 
 import os
 import statistics
@@ -14,9 +14,9 @@ from gan_runner.nn.operations import counting
 from gan_runner.training.run import Run
 
 MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the matrices that are multiplied
-MATRIX_SECONDS = 1.0  # at most, in each repeat
+MATRIX_SECONDS = 1.0  # seconds of matrix products, at most, in each repeat
 PLAIN = {"precision": "fp32", "compile": False, "channels_last": False, "deterministic": False, "graphs": False}
-LIBRARY_CHOICES = ("fused", "foreach", "capturable")  # settings of an optimizer that tutorials leave alone
+LIBRARY_CHOICES = ("fused", "foreach", "capturable")  # settings of an optimizer that tutorials do not set
 
 
 class Plan(NamedTuple):
@@ -25,7 +25,7 @@ class Plan(NamedTuple):
 
 
 class Lap(NamedTuple):
-    """One contestant's part of one repeat."""
+    """The measurements of one loop in one repeat."""
 
     steps: int
     images: int
@@ -34,7 +34,7 @@ class Lap(NamedTuple):
 
 
 class Counted(Protocol):
-    """What counts the steps of a loop and the real images that it showed."""
+    """An object that counts the steps of a loop and the real images that it used."""
 
     @property
     def steps(self) -> int: ...
@@ -48,7 +48,7 @@ def lap(device: Device, counted: Counted, advance: Callable[[], object], seconds
     steps, images = counted.steps, counted.images
     settle(device)
     began, busy = time.perf_counter(), time.process_time()
-    advance()  # however busy the machine is
+    advance()  # at least one step, even on a busy machine
     while time.perf_counter() - began < seconds:
         advance()
     settle(device)
@@ -57,13 +57,13 @@ def lap(device: Device, counted: Counted, advance: Callable[[], object], seconds
 
 
 def settle(device: Device) -> None:
-    """Waits for what the GPU still computes."""
+    """Waits until the GPU has finished all its work."""
     if device.torch.type == "cuda":
         torch.cuda.synchronize(device.torch)
 
 
 def seconds_of_the_process() -> float | None:
-    """Since the command was given; None where the system does not tell."""
+    """Returns the seconds since the process started; None if the system has no /proc."""
     try:
         fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
@@ -72,10 +72,10 @@ def seconds_of_the_process() -> float | None:
 
 
 def matrix_rate(device: Device, seconds: float) -> float:
-    """Operations a second of square matrix products in the precision of the run.
+    """Returns operations per second of square matrix products in the precision of the run.
 
-    The matrices are smaller where one product would take longer than that: a processor without bf16 arithmetic computes
-    it forty times slower than fp32.
+    The matrices are smaller if one product would take longer than `seconds`: a processor without bf16 arithmetic
+    computes bf16 forty times slower than fp32.
     """
     size = MATRIX[device.torch.type]
     smallest = size // 8
@@ -86,7 +86,7 @@ def matrix_rate(device: Device, seconds: float) -> float:
 
 
 def products_a_second(device: Device, size: int, seconds: float) -> float:
-    """Measured over so many seconds, and over one product at least."""
+    """Returns matrix products per second, measured over `seconds` and at least one product."""
     dtype = DTYPES[device.precision] or torch.float32
     one, other = (torch.randn(size, size, device=device.torch).to(dtype) for _ in range(2))
     result = torch.mm(one, other)
@@ -101,7 +101,7 @@ def products_a_second(device: Device, size: int, seconds: float) -> float:
 
 
 def textbook_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """fp32, nothing compiled, and of the optimizers no implementation chosen."""
+    """Returns the configuration with fp32, without compilation, and with torch's default optimizer implementations."""
     device = {key: PLAIN.get(key, value) for key, value in config["device"].items()}
     optimizer = {key: without_choices(value) for key, value in config["optimizer"].items()}
     return {**config, "device": device, "optimizer": optimizer}
@@ -114,7 +114,10 @@ def without_choices(node: Any) -> Any:
 
 
 def operations(run: Run) -> tuple[float, float]:
-    """Of one discriminator update and one generator update, as torch executes them. No weight moves."""
+    """Returns the operations of one discriminator and one generator update, as torch executes them; updates no weight.
+
+    The operations of a penalty are divided by its `every`.
+    """
     penalties, algorithm = run.objective.penalties, run.algorithm
     all_of_them, now = dict(penalties), run.clock.moment(range(1))._replace(warm_up=True)
 
@@ -153,6 +156,6 @@ def speed(laps: Sequence[Lap]) -> dict[str, Any]:
 
 
 def ratio(own: Sequence[Lap], others: Sequence[Lap]) -> dict[str, Any]:
-    """How many times as fast, in images a second."""
+    """Returns the ratios of images per second, own over others."""
     pairs = zip(own, others, strict=True)
     return spread([a.images / a.seconds / (b.images / b.seconds) for a, b in pairs])

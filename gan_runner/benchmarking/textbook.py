@@ -1,4 +1,4 @@
-"""The loop that tutorials have, as a measure of what the runner's own loop gains."""
+"""The training loop of tutorials, as a baseline for the runner's own loop."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ from gan_runner.training.run import Run
 
 
 def unfit(run: Run) -> str | None:
-    """Why there is no textbook loop of this run, in a sentence."""
+    """Returns a sentence on why this run has no textbook loop; None if it has one."""
     spec = run.real.spec
     if spec.value_range is None or spec.channels not in (1, 3) or run.real.endless:
         return "the textbook loop is left out: it reads pictures, and these data are none."
@@ -33,10 +33,10 @@ def unfit(run: Run) -> str | None:
 
 
 class Textbook:
-    """Images from PIL through a DataLoader of this process, three forwards, weights that are never frozen, .item().
+    """PIL images from a DataLoader in this process, three discriminator forwards, no frozen weights, .item().
 
-    The networks, objective and optimizers are those of a run that is used for nothing else. The fakes of the
-    discriminator are made with a graph of the generator, which is dropped (`detach`). There is no moving average.
+    The networks, objective and optimizers are those of a run that is used for nothing else. The discriminator's fakes
+    are made with an autograd graph of the generator, which `detach` drops. There is no moving average.
     """
 
     def __init__(self, run: Run):
@@ -100,7 +100,7 @@ class Textbook:
 
 
 class Untouched(nn.Module):
-    """A discriminator whose layers run as torch has them, whatever a penalty would put in their place."""
+    """A discriminator that uses torch's own layers, even if a penalty would replace some of their functions."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -113,7 +113,7 @@ class Untouched(nn.Module):
 
 
 def of_size(batch: Batch, size: int) -> Batch:
-    """As many, some of them again where there are fewer."""
+    """Returns a batch of `size` images; if there are fewer, some of them are repeated."""
     if len(batch.images) == size:
         return batch
     rows = torch.arange(size, device=batch.images.device) % len(batch.images)
@@ -121,7 +121,7 @@ def of_size(batch: Batch, size: int) -> Batch:
 
 
 class Pictures(Dataset[Any]):
-    """Stored images as torchvision's datasets give them: PIL images, transformed one by one."""
+    """Stored images in the style of torchvision's datasets: PIL images, transformed one by one."""
 
     def __init__(self, real: ImageDataset):
         from torchvision import transforms

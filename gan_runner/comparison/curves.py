@@ -1,4 +1,4 @@
-"""Curves of runs over steps, images and seconds: read from metrics.jsonl, averaged over seeds, thinned for a page."""
+"""Curves of runs over steps, images and seconds: reading from metrics.jsonl, averaging over seeds, thinning."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from gan_runner.comparison.records import Record, Warn, number
 
 AXES = ("steps", "images", "seconds")
-POINTS = 1000  # of a drawn curve at most
+POINTS = 1000  # points, at most, of a drawn curve
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Curve:
 
 
 def read_curves(record: Record, tags: Iterable[str], warn: Warn) -> dict[str, Curve]:
-    """Tag -> its values in metrics.jsonl."""
+    """Returns tag -> curve of its values in metrics.jsonl."""
     values: dict[str, dict[float, float]] = {tag: {} for tag in tags}
     places = {0.0: (0.0, 0.0)}  # step -> images, seconds
     for step, line in lines(record.path / "metrics.jsonl", warn):
@@ -48,7 +48,7 @@ def read_curves(record: Record, tags: Iterable[str], warn: Warn) -> dict[str, Cu
 
 
 def place(line: dict[str, Any], images_before: float, seconds_before: float) -> tuple[float, float]:
-    """Images and seconds at a log line: `speed/seconds`, or what the images since the line before took."""
+    """Returns images and seconds at a log line; without `speed/seconds`, from the rate since the previous line."""
     images, seconds = float(line["progress/images"]), number(line.get("speed/seconds"))
     if seconds is None:
         rate = number(line.get("speed/images_per_second"))
@@ -57,7 +57,7 @@ def place(line: dict[str, Any], images_before: float, seconds_before: float) -> 
 
 
 def lines(path: Path, warn: Warn) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Step and content of each."""
+    """Yields step and content of each valid line; warns of damaged lines."""
     damaged = 0
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -78,10 +78,10 @@ def lines(path: Path, warn: Warn) -> Iterator[tuple[float, dict[str, Any]]]:
 
 
 def mean_of(curves: Sequence[Curve]) -> Curve:
-    """Mean and standard deviation over runs, at every step of any of them where all have values.
+    """Returns mean and standard deviation over runs, at every step of any run within the range that all runs share.
 
-    Between its own steps a curve is interpolated linearly. Curves that share no step, such as single points, give the
-    mean of those that have a value there, without a deviation.
+    Between its own steps a curve is interpolated linearly. If the curves share no range, such as single points, the
+    result at each step is the mean of the curves with a value there, without a deviation.
     """
     low, high = max(curve.x["steps"][0] for curve in curves), min(curve.x["steps"][-1] for curve in curves)
     steps = np.unique(np.concatenate([curve.x["steps"] for curve in curves]))
@@ -100,7 +100,7 @@ def mean_of(curves: Sequence[Curve]) -> Curve:
 
 
 def thinned(curve: Curve) -> Curve:
-    """At most POINTS points: of each of POINTS / 2 intervals the lowest and the highest, so that no extreme is lost."""
+    """Reduces to at most POINTS points: the lowest and the highest of POINTS / 2 intervals, to keep all extremes."""
     if len(curve.y) <= POINTS:
         return curve
     edges = np.linspace(0, len(curve.y), POINTS // 2 + 1).astype(int)

@@ -1,4 +1,4 @@
-"""What runs are sorted by, which way, and by which protocol it came about."""
+"""The objective by which runs are sorted: a value, its direction, and its protocol."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from gan_runner.errors import ConfigError
 from gan_runner.records.identity import show
 from gan_runner.records.scores import NETWORKS, REPORT, SELECTION
 
-TRAINING_ONLY = ("dataset.labels_per_class", "dataset.flip")  # settings of data that leave the judged images alone
+TRAINING_ONLY = ("dataset.labels_per_class", "dataset.flip")  # settings of data that do not change evaluated images
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A value of a metric, or a tag, that runs are sorted by."""
+    """A value of a metric, or a logged tag, by which runs are sorted."""
 
     name: str
-    better: str | None  # "low" or "high"; None: not known
+    better: str | None  # "low" or "high"; None: unknown
     split: str
 
     @property
@@ -31,7 +31,7 @@ class Objective:
         return number(record.scores.value(which, self.split, self.name))
 
     def protocol(self, record: Record) -> dict[str, str] | None:
-        """How the value came about, flat, with the settings of the data unless their hash is known; None: not known."""
+        """Returns the value's protocol, flat, with the data's settings unless it has their hash; None: unknown."""
         data = {k: v for k, v in record.shown.items() if k.startswith("dataset.") and k not in TRAINING_ONLY}
         if self.is_tag:
             return data
@@ -45,14 +45,14 @@ class Objective:
 def choose_objective(
     records: Sequence[Record], requested: str | None, split: str | None, notes: list[str]
 ) -> Objective | None:
-    """requested: `value`, `value:low` or `value:high`; None: what the runs were trained to select by."""
+    """Returns the objective. requested: `value`, `value:low` or `value:high`; None: the runs' `train.select_by`."""
     name, _, better = (requested or usual(records, notes)).partition(":")
     if better not in ("", "low", "high"):
         raise ConfigError(f"--select {requested} should end in :low or :high, which says what is better.")
     if not name:
         notes.append("no metric was taken: python -m gan_runner.evaluate adds one, --select TAG:low sorts by a tag")
         return None
-    if name.startswith("metric/"):  # a metric's tag: metric/fid of the validation split, metric/test/fid
+    if name.startswith("metric/"):  # tag of a metric: metric/fid for the validation split, metric/test/fid for test
         split = split or (REPORT if name.startswith("metric/test/") else SELECTION)
         name = name.rsplit("/", 1)[-1]
     found = Objective(name, better or direction(name, records), split or reported(name, records))
@@ -65,7 +65,7 @@ def choose_objective(
 
 
 def usual(records: Sequence[Record], notes: list[str]) -> str:
-    """What most runs were trained to select by, else a metric that most of them have."""
+    """Returns the value that most runs select by, else the metric that most runs have."""
     selected = Counter(str(by) for record in records if (by := record.flat.get("train.select_by")))
     if selected:
         if len(selected) > 1:
@@ -80,12 +80,12 @@ def usual(records: Sequence[Record], notes: list[str]) -> str:
 
 
 def reported(name: str, records: Sequence[Record]) -> str:
-    """The split whose values are compared: test, where any run has it."""
+    """Returns the split whose values are compared: test if any run has the value on it, else validation."""
     return REPORT if any(record.scores.has(REPORT, name) for record in records) else SELECTION
 
 
 def known_values(record: Record) -> list[str]:
-    """Names of metrics, and tags."""
+    """Returns the names of metrics and tags of a run."""
     splits = record.scores.splits("last").values()
     old = {tag.removeprefix("metric/"): 0 for tag in record.last if record.old and tag.startswith("metric/")}
     names = dict.fromkeys(name for values in splits for name in values)
@@ -93,5 +93,5 @@ def known_values(record: Record) -> list[str]:
 
 
 def direction(name: str, records: Sequence[Record]) -> str | None:
-    """Low or high, as the metric itself has said."""
+    """Returns "low" or "high", as the metric declared in any run; None if unknown."""
     return next((way for record in records if (way := record.scores.better(name))), None)

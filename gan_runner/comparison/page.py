@@ -1,4 +1,4 @@
-"""compare.html: one file that opens without a network, with plotly's script and the curves in it."""
+"""compare.html: one file that contains plotly's script and the curves, so that it opens without a network."""
 
 import base64
 import io
@@ -16,11 +16,11 @@ from gan_runner.comparison.rows import Row, shortened, varying
 from gan_runner.comparison.tables import clean, differing, remarks, table
 
 COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#7f7f7f", "#bcbd22")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # 50 lines that can be distinguished
-DIGITS = 5  # of a number in a curve
-IMAGES = 2_000_000  # bytes for all pictures of a page, half for the last grids and half for the steps before
-SIDES = (528, 352, 264, 176, 120)  # pixels that a large grid of samples is made smaller to
-FRAMES = 5  # of a row, from its first to its last grid
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # with COLORS, 50 lines can be distinguished
+DIGITS = 5  # significant digits of a number in a curve
+IMAGES = 2_000_000  # bytes for all images of a page, half for the last grids and half for earlier steps
+SIDES = (528, 352, 264, 176, 120)  # widths, in pixels, to which a large grid of samples is reduced
+FRAMES = 5  # grids of a row, at most, evenly from its first to its last one
 
 
 class Table(NamedTuple):
@@ -31,7 +31,7 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A grid of samples: the content of its `src`, or why there is none."""
+    """A grid of samples: its `src` attribute, or the reason why it is missing."""
 
     caption: str
     source: str
@@ -39,7 +39,7 @@ class Picture(NamedTuple):
 
 
 def page(found: Comparison, curves: Mapping[Path, Mapping[str, Curve]], tags: Sequence[str], axis: str) -> str:
-    """curves: of each run by its folder. axis: of AXES, the one that the page shows at first."""
+    """Returns the page. curves: folder of a run -> tag -> curve. axis: the axis, of AXES, that is shown at first."""
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -58,7 +58,7 @@ def page(found: Comparison, curves: Mapping[Path, Mapping[str, Curve]], tags: Se
         main=main_table(found),
         remarks=list(remarks(found)),
         data=data | {"axis": axis, "axes": [name for name in AXES if name in used]},
-        plotly=Markup(get_plotlyjs()),  # the library's own script
+        plotly=Markup(get_plotlyjs()),  # trusted: the library's own script
         **samples(found.rows),
         differences=differences(found),
         verdicts=verdicts(found.rows),
@@ -96,7 +96,7 @@ def verdicts(rows: Sequence[Row]) -> Table | None:
 
 
 def protocols(found: Comparison) -> Table | None:
-    """Of the objective, one for each part of the table; what differs is marked."""
+    """Returns the protocols of the objective, a column for each part of the table; differences are marked."""
     parts = [rows[0] for rows in found.parts() if rows[0].protocol and rows[0].rank]
     if not parts or found.objective is None or found.objective.is_tag:
         return None
@@ -112,7 +112,7 @@ def protocols(found: Comparison) -> Table | None:
 
 
 def drawn(found: Comparison, curves: Mapping[Path, Mapping[str, Curve]], tags: Sequence[str]) -> dict[str, Any]:
-    """What the page's script draws: rows, charts of lines, and the positions that lines share."""
+    """Returns the data for the page's script: rows, charts with lines, and x-positions, which lines share."""
     grids: dict[str, int] = {}
     shared: list[dict[str, list[float]]] = []
     charts = []
@@ -133,7 +133,7 @@ def look(number: int, row: Row) -> dict[str, str]:
 
 
 def lines_of(number: int, row: Row, curves: Mapping[Path, Mapping[str, Curve]], tag: str) -> list[dict[str, Any]]:
-    """The mean of the completed runs of a row, and each other run."""
+    """Returns the lines of a row: the mean of its completed runs, and each run that is not completed."""
     there = [(run, curves[run.path][tag]) for run in row.runs if tag in curves.get(run.path, {})]
     done = [curve for run, curve in there if run.status == "completed"]
     found = [(mean_of(done), f"mean of {len(done)}" if len(done) > 1 else "", True)] if done else []
@@ -156,7 +156,7 @@ def rounded(values: np.ndarray) -> list[float]:
 
 
 def samples(rows: Sequence[Row]) -> dict[str, Any]:
-    """The last grid of each row, of one seed, and how each came to it."""
+    """Returns the last grid of each row, all of one seed if possible, and the earlier grids of each row."""
     seeds = Counter(run.seed for row in rows for run in {run.seed: run for run in row.runs if run.samples()}.values())
     if not seeds:
         return {"grids": [], "films": [], "noise": ""}
@@ -198,7 +198,7 @@ def evenly(steps: dict[int, Path]) -> dict[int, Path]:
 
 
 def picture(caption: str, path: Path, most: float) -> Picture:
-    """As it is where it takes at most so many bytes, else smaller, as WebP."""
+    """Returns the image of a file: unchanged if it has at most `most` bytes, else reduced, as WebP."""
     from PIL import Image
 
     try:

@@ -1,4 +1,4 @@
-"""Which row is better, and how surely: only where protocols are alike, and by the spread of the seeds."""
+"""Ranking of rows, with tests of significance by the spread of the seeds, among rows of equal protocols."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from gan_runner.records.identity import show
 from gan_runner.records.scores import NETWORKS
 
 SIGNIFICANT = 0.05
-MOST_TOLD = 8  # names in one sentence
-FEWEST = 3  # seeds, below which a test says nothing
+MOST_TOLD = 8  # names, at most, in one sentence
+FEWEST = 3  # seeds, at least, for a test
 
 
 @dataclass
 class Comparison:
-    """What the pages show."""
+    """The content of the table and of the page."""
 
     records: list[Record]
     objective: Objective | None
@@ -38,7 +38,7 @@ class Comparison:
 def compare(
     records: Sequence[Record], by: Sequence[str] = (), select: str | None = None, split: str | None = None
 ) -> Comparison:
-    """by: keys whose values make a row; none: every configuration is one, whatever its seeds."""
+    """Returns the comparison. by: keys whose equal values form a row; none: a row for each configuration, all seeds."""
     notes: list[str] = []
     objective = choose_objective(records, select, split, notes)
     columns, groups = grouped(records, by)
@@ -53,7 +53,7 @@ def compare(
 
 
 def rank(found: Comparison) -> None:
-    """Sorts rows, those with the same protocol together."""
+    """Sorts and ranks the rows within each part, a part being the rows with the same protocol."""
     objective = found.objective
     able = [row for row in found.rows if row.counted and row.protocol is not None and objective and objective.better]
     by_protocol: dict[str, list[Row]] = defaultdict(list)
@@ -90,7 +90,7 @@ def why_not(row: Row, objective: Objective) -> str:
 
 
 def compare_with_first(rows: Sequence[Row], which: str) -> None:
-    """Each row against the first: Welch's t-test, corrected by Holm for the number of comparisons."""
+    """Compares each row with the first by Welch's t-test, with Holm's correction for the number of comparisons."""
     first, *others = rows
     first.compare("best" if others else "")
     tested: dict[int, float] = {}
@@ -116,25 +116,25 @@ def p_text(p: float) -> str:
 
 
 def welch(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Two-sided p of Welch's t-test (1947); None where neither has any spread."""
-    from scipy.stats import ttest_ind  # takes half a second to import
+    """Two-sided p of Welch's t-test (1947); None if neither sample has any spread."""
+    from scipy.stats import ttest_ind  # imported here, since it takes half a second
 
     if not (Spread(tuple(one)).std or Spread(tuple(other)).std):
         return None
     return float(ttest_ind(one, other, equal_var=False).pvalue)
 
 
-# ---- what must be known beside the table
+# ---- notes on the table
 
 
 def all_that_varies(found: Comparison) -> list[str]:
-    """Settings, where the columns of the table are not all of them."""
+    """Returns all settings that vary; [] if the columns of the table show all of them."""
     keys = varying(found.records)
     return [] if set(keys) <= set(found.columns) else keys
 
 
 def unlike(found: Comparison) -> list[str]:
-    """Why the parts of the table are not ranked together: the keys of the protocol that differ."""
+    """Returns the keys of the protocol that differ between the parts of the table, with their values."""
     ranked = [rows[0].protocol or {} for rows in found.parts() if rows[0].rank is not None]
     keys = dict.fromkeys(key for protocol in ranked for key in protocol)
     return [
@@ -161,7 +161,7 @@ def note_pools(found: Comparison) -> None:
 
 
 def conclusions(found: Comparison) -> list[str]:
-    """The last column in words."""
+    """Returns sentences that summarise the last column."""
     sentences = []
     for first, *others in found.parts():
         if first.rank is None or not others:

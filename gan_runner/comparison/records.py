@@ -1,4 +1,4 @@
-"""What the files of run folders say. They may come from anyone: nothing is executed, nothing is taken to be whole."""
+"""Reading of run folders from untrusted sources: nothing is executed, and files may be damaged or missing."""
 
 import os
 import struct
@@ -15,12 +15,12 @@ from gan_runner.records.folder import RunFolder
 from gan_runner.records.identity import config_hash, flatten, identity, show
 from gan_runner.records.scores import Scores, mapping
 
-OWN = ("README.md", "compare.md", "compare.csv", "compare.html")  # files of outputs/ that `outputs/*` names as well
-FIRST_EVENTS = 20  # records of an event file, among which a run describes itself
-LARGEST = 1e100  # values beyond it are no numbers: their squares would not be finite
-DEPTH = 3  # folders below one that is no run, in which runs are looked for
+OWN = ("README.md", "compare.md", "compare.csv", "compare.html")  # files that `outputs/*` matches besides runs
+FIRST_EVENTS = 20  # records at the start of an event file that may hold the hyperparameters
+LARGEST = 1e100  # larger values are ignored, since sums of their squares may not be finite
+DEPTH = 3  # levels of folders, below a folder that is no run, in which runs are searched
 
-Warn = Callable[[str], None]  # takes a sentence on what is left out
+Warn = Callable[[str], None]  # takes a sentence on what is missing or left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Record:
     status: str
     config: dict[str, Any]
     summary: dict[str, Any]
-    hparams: dict[str, Any]  # choices of groups, and what was typed; empty where it is not recorded
+    hparams: dict[str, Any]  # choices of groups, and typed settings; empty if not recorded
 
     @property
     def path(self) -> Path:
@@ -39,12 +39,12 @@ class Record:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Those that change the result, flat."""
+        """The settings that change the result, flat."""
         return identity(self.config)
 
     @cached_property
     def shown(self) -> dict[str, str]:
-        """Its settings but the seed, as they are typed."""
+        """The settings that change the result, except the seed, as text."""
         return {key: show(value) for key, value in self.settings.items() if key != "seed"}
 
     @cached_property
@@ -61,7 +61,7 @@ class Record:
 
     @property
     def old(self) -> bool:
-        """From before metrics had a protocol."""
+        """Whether the run was made before metrics had a protocol."""
         return "metrics" not in self.summary and any(tag.startswith("metric/") for tag in mapping(self.last))
 
     @property
@@ -83,7 +83,7 @@ class Record:
         return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
     def setting(self, key: str) -> str | None:
-        """What `--by` and `--where` name: a group's choice, a setting or a part of the configuration, the status."""
+        """Returns the value of a key of `--by` or `--where`: a choice of a group, a setting, a node or the status."""
         if key == "status":
             return self.status
         if key in self.hparams and key not in self.flat:
@@ -96,14 +96,14 @@ class Record:
         return None if node is None else show(node)
 
     def samples(self) -> dict[int, Path]:
-        """Grids of the same noise, by step."""
+        """Returns step -> sample grid; all grids of a run have the same noise."""
         found = (path for path in (self.path / "samples").glob("step-*.png") if not path.is_symlink())
         paths = {path.stem.removeprefix("step-"): path for path in found}
         return {int(step): paths[step] for step in sorted(paths) if step.isdecimal()}
 
 
 def number(found: Any) -> float | None:
-    """Finite, as anything that can be drawn."""
+    """Returns a value as a float if it is a finite number below LARGEST, else None."""
     return float(found) if type(found) in (int, float) and -LARGEST < found < LARGEST else None
 
 
@@ -111,7 +111,7 @@ def number(found: Any) -> float | None:
 
 
 def run_folders(arguments: Iterable[str], warn: Warn) -> list[Path]:
-    """Those that are named, or that are in a folder that is named, each once."""
+    """Returns the run folders that the arguments name or contain, each once."""
     found: dict[Path, Path] = {}
     for argument in arguments:
         matching = [] if Path(argument).exists() else sorted(glob(argument))
@@ -139,7 +139,7 @@ def below(path: Path, depth: int, warn: Warn) -> Iterator[Path]:
 
 
 def read(path: Path, warn: Warn) -> Record | None:
-    """None, and a sentence, where there is no configuration to compare."""
+    """Returns the record of a run folder; None, with a warning, if it has no readable configuration."""
     folder = RunFolder(path)
     try:
         folder.check_inside()
@@ -160,7 +160,7 @@ def read(path: Path, warn: Warn) -> Record | None:
 
 
 def hyperparameters(path: Path, warn: Warn) -> dict[str, Any]:
-    """As TensorBoard's HParams has them, from the first event file."""
+    """Returns the hyperparameters that the run recorded for TensorBoard, from its first event file."""
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -179,7 +179,7 @@ def hyperparameters(path: Path, warn: Warn) -> dict[str, Any]:
 
 
 def contents(file: Path) -> Iterator[bytes]:
-    """Of the records of an event file: length (8 bytes), its checksum (4), content, its checksum (4)."""
+    """Yields the content of each record of an event file: length (8 bytes), checksum (4), content, checksum (4)."""
     size = os.path.getsize(file)
     with open(file, "rb") as events:
         while header := events.read(12):
@@ -191,7 +191,7 @@ def contents(file: Path) -> Iterator[bytes]:
 
 
 def once(records: Iterable[Record], warn: Warn) -> list[Record]:
-    """Of one configuration, seed included, the run that came furthest."""
+    """Returns one run for each configuration and seed: the one that is completed or has most steps."""
     furthest: dict[str, Record] = {}
     ordered = sorted(records, key=lambda each: (each.status != "completed", -(each.number("steps") or 0)))
     for record in ordered:

@@ -1,4 +1,4 @@
-"""Which runs make one row: those of one configuration, or with the same values of some keys."""
+"""Grouping of runs into rows: by configuration, or by the values of some keys."""
 
 import math
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ from gan_runner.records.identity import show
 from gan_runner.records.scores import NETWORKS
 
 COLUMNS = tuple(group for group in CHOICES if group != "device")  # groups whose choice is a column
-MOST_COLUMNS = 12  # of settings; what differs beyond them stands in a table of its own
+MOST_COLUMNS = 12  # columns of settings, at most; further differences are in a second table
 
 
 class Spread(NamedTuple):
@@ -31,7 +31,7 @@ class Spread(NamedTuple):
 
     @property
     def std(self) -> float | None:
-        """Of a sample; None of a single value."""
+        """Sample standard deviation; None for a single value."""
         if len(self.values) < 2:
             return None
         return math.sqrt(sum((value - self.mean) ** 2 for value in self.values) / (len(self.values) - 1))
@@ -49,17 +49,17 @@ class Spread(NamedTuple):
 
 @dataclass
 class Row:
-    """One configuration, its seeds within."""
+    """One configuration with the runs of its seeds."""
 
     settings: dict[str, str]  # the columns that distinguish it from others
     runs: list[Record]
-    counted: list[Record]  # of which means are taken: the completed ones
-    values: dict[str, Spread]  # best and last
+    counted: list[Record]  # the completed runs, over which means are taken
+    values: dict[str, Spread]  # best and last -> values of the objective
     protocol: dict[str, str] | None
     label: str = ""
     part: int = 0  # rows of one part are ranked together
     rank: int | None = None
-    against: str = ""  # the best of the part
+    against: str = ""  # the result of the comparison with the best row of the part
 
     def place(self, part: int, rank: int | None, against: str = "") -> None:
         self.part, self.rank, self.against = part, rank, against
@@ -85,7 +85,7 @@ def spread_of(records: Iterable[Record], read: Callable[[Record], float | None])
 def grouped(
     records: Sequence[Record], by: Sequence[str]
 ) -> tuple[list[str], list[tuple[dict[str, str], list[Record]]]]:
-    """Columns, and runs by their values in them; without `by`, runs by their configuration."""
+    """Returns the columns, and the groups of runs: by their values of `by`, or else by their configuration."""
     for key in by:
         if all(record.setting(key) is None for record in records):
             raise ConfigError(f"--by {key} is no group and no setting of these runs.")
@@ -98,25 +98,25 @@ def grouped(
 
 
 def in_column(record: Record, key: str) -> str | None:
-    """A group by its choice, where that is recorded, and never by all of its settings."""
+    """Returns the cell of a run: for a group its recorded choice, never all of its settings."""
     return show(record.hparams[key]) if key in record.hparams else record.shown.get(key)
 
 
 def configuration(record: Record) -> str:
-    """All but the seed."""
+    """Returns a key for the configuration without the seed."""
     return str(record.shown)
 
 
 def varying(records: Sequence[Record]) -> list[str]:
-    """Settings that differ between configurations."""
+    """Returns the settings that differ between the runs' configurations."""
     frame = pd.DataFrame([record.shown for record in records])
     return list(frame.columns[frame.nunique(dropna=False) > 1])
 
 
 def columns_of(records: Sequence[Record]) -> list[str]:
-    """The choices of groups that differ, what was typed, and what differs within equal choices.
+    """Returns the differing choices of groups, and the differing settings that were typed or vary within equal choices.
 
-    A loss brings other settings with it; what follows from a choice is listed under the settings that differ.
+    Settings that follow from a choice, as those of a loss, are no columns; they are in the table of differences.
     """
     choices = [group for group in COLUMNS if len({show(record.hparams.get(group, ...)) for record in records}) > 1]
     different, typed = varying(records), {key for record in records for key in record.hparams}
@@ -128,12 +128,12 @@ def columns_of(records: Sequence[Record]) -> list[str]:
 
 
 def shortened(value: str) -> str:
-    """A class without its modules."""
+    """Returns the name of a class without its modules; other values unchanged."""
     return value.rsplit(".", 1)[-1] if value.startswith(("gan_runner.", "torch.")) else value
 
 
 def rows_of(settings: dict[str, str], runs: Sequence[Record], objective: Objective | None) -> list[Row]:
-    """One row; several where seeds were judged by unlike protocols."""
+    """Returns the row of a group of runs, or several rows if its runs have different protocols."""
     completed = [run for run in runs if run.status == "completed"]
     if objective is None:
         return [Row(settings, list(runs), completed, {}, None)]
@@ -153,7 +153,7 @@ def rows_of(settings: dict[str, str], runs: Sequence[Record], objective: Objecti
 
 
 def name_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """By as few columns as distinguish rows, the first before the last; without columns by the folder."""
+    """Names rows by the fewest columns that distinguish them, preferring the first; without columns, by the folder."""
     keys = list(columns)
     for key in reversed(columns):
         fewer = [each for each in keys if each != key]
@@ -171,12 +171,12 @@ def name_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
 
 
 def kinds(rows: Sequence[Row], keys: Sequence[str]) -> int:
-    """How many rows these columns distinguish."""
+    """Returns the number of rows that these columns distinguish."""
     return len({tuple(row.settings[key] for key in keys) for row in rows})
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """The end of a dotted key that no other key has."""
+    """Returns key -> the shortest end of the dotted key that is unique."""
     ends = {key: [".".join(key.split(".")[-n:]) for n in range(1, key.count(".") + 2)] for key in keys}
     counts = Counter(end for all_ends in ends.values() for end in all_ends)
     return {key: next(end for end in ends[key] if counts[end] == 1 or end == key) for key in keys}

@@ -1,4 +1,4 @@
-"""The comparison as text: a table for the terminal, Markdown, and CSV with one line a run."""
+"""The comparison as text: a table for the terminal, Markdown, and CSV with one line for each run."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -17,7 +17,7 @@ COSTS = ("steps", "images", "seconds", "images_per_second", "peak_memory_mb", "r
 
 
 def clean(text: object) -> str:
-    """Without what would move a terminal's cursor or break a line."""
+    """Replaces characters that would move the cursor of a terminal or break a line."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(text))
 
 
@@ -25,7 +25,7 @@ def clean(text: object) -> str:
 
 
 def span(found: Spread) -> str:
-    """Lowest to highest."""
+    """Returns the range of values as text, lowest to highest."""
     if not found.values:
         return "-"
     low, high = (f"{value:.0f}" for value in (min(found.values), max(found.values)))
@@ -33,7 +33,7 @@ def span(found: Spread) -> str:
 
 
 def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Headings, and a row of cells for each configuration."""
+    """Returns the headings, and a list of cells for each row."""
     short, objective = short_names(found.columns), found.objective
     name = objective.name if objective else ""
     whiches = [which for which in NETWORKS if any(row.values.get(which, Spread(())).values for row in found.rows)]
@@ -71,7 +71,7 @@ def average(row: Row, key: str) -> float | None:
 
 
 def print_table(found: Comparison, terminal: Terminal) -> None:
-    """A table that fits into the terminal; sentences list what is left out."""
+    """Prints a table that fits into the terminal, and sentences on the omitted columns."""
     heads, rows = table(found)
     rows = [[clean(cell) for cell in row] for row in rows]
     heads, rows, left_out = narrowed(heads, rows, len(found.columns) or 1, terminal.width)
@@ -85,10 +85,10 @@ def print_table(found: Comparison, terminal: Terminal) -> None:
 def narrowed(
     heads: list[str], rows: list[list[str]], settings: int, columns: int
 ) -> tuple[list[str], list[list[str]], list[str]]:
-    """Fewer columns, and sentences on those that are left out. settings: columns of them, after the rank."""
+    """Returns fewer columns, and sentences on omitted ones. settings: the number of their columns, after the rank."""
     heads, rows = list(heads), [list(row) for row in rows]
     sentences, hidden = [], []
-    for head in ("device", "status"):  # what all rows share takes no column
+    for head in ("device", "status"):  # a value that all rows share needs no column
         shared = {row[place(heads, head)] for row in rows}
         if len(shared) == 1:
             sentences.append(f"all: {head} {shared.pop()}")
@@ -106,7 +106,7 @@ def narrowed(
 
 
 def expendable(rows: Sequence[Sequence[str]], settings: int) -> int:
-    """The last column of the settings without which as many rows can be distinguished; else the last."""
+    """Returns the last settings column that is not needed to distinguish rows; else the last settings column."""
 
     def distinct(without: int | None = None) -> int:
         return len({tuple(row[column] for column in range(1, settings + 1) if column != without) for row in rows})
@@ -115,7 +115,7 @@ def expendable(rows: Sequence[Sequence[str]], settings: int) -> int:
 
 
 def place(heads: Sequence[str], head: str) -> int:
-    """Of the last with this name: a setting may be called so, too."""
+    """Returns the index of the last column with this name, since a setting may have the same name."""
     return len(heads) - 1 - heads[::-1].index(head)
 
 
@@ -126,13 +126,13 @@ def remove(heads: list[str], rows: list[list[str]], place: int) -> None:
 
 
 def width(heads: list[str], rows: list[list[str]]) -> int:
-    """Characters of the widest line."""
+    """Returns the characters of the widest line."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     return sum(widths) + len(console.GAP) * (len(widths) - 1)
 
 
 def remarks(found: Comparison) -> Iterator[str]:
-    """What the table means and does not mean."""
+    """Yields sentences that explain the table."""
     objective = found.objective
     if objective is not None and found.sorted_by:
         which = " and ".join(dict.fromkeys(found.sorted_by.values()))
@@ -174,12 +174,12 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Itera
 
 
 def differing(row: Row, keys: Sequence[str]) -> list[str]:
-    """The values of settings in a row, several where it pools configurations."""
+    """Returns the values of settings in a row; several values if the row pools configurations."""
     return [", ".join(dict.fromkeys(run.shown.get(key, "-") for run in row.runs)) for key in keys]
 
 
 def comma_separated(found: Comparison) -> str:
-    """One line a run, with every value that it has."""
+    """Returns CSV with one line for each run and all of its values."""
     keys = dict.fromkeys([*found.columns, *varying(found.records)])
     lines = [values_of(row, run, keys) for row in found.rows for run in row.runs]
     return str(pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n"))

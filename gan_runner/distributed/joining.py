@@ -1,4 +1,4 @@
-"""How a process comes to stand among ranks, without torch where it stands alone."""
+"""Joining of the ranks that torchrun started; a single process does not import torch here."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from gan_runner.errors import ConfigError
 
 
 def standing() -> Ranks:
-    """The ranks that this process has joined, else itself alone."""
+    """Returns the ranks that this process has joined; ALONE if it has joined none."""
     if started() == 1 or "gan_runner.distributed.torchrun" not in sys.modules:
         return ALONE
     from gan_runner.distributed.torchrun import Torchrun, has_joined
@@ -21,7 +21,7 @@ def standing() -> Ranks:
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Among the ranks that torchrun started, if it did. All but the first are silent; they leave together."""
+    """Joins the ranks that torchrun started, if any. All ranks but the first are silent; all leave together."""
     if started() == 1:
         yield
         return
@@ -36,7 +36,7 @@ def joined() -> Iterator[None]:
         with contextlib.nullcontext() if Torchrun().first else silent():
             yield
     except SystemExit as ending:
-        if ending.code != 1:  # else the others may be in the middle of something, and do not come
+        if ending.code != 1:  # with code 1 the other ranks may still compute, and would not arrive
             part()
         raise
     except Exception as error:

@@ -19,8 +19,8 @@ from gan_runner.distributed.ranks import Ranks
 from gan_runner.errors import ConfigError, EndedElsewhere, RankLost
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=2)  # with a rank that lives: the first one of a machine may be packing images
-FAREWELL = 10.0  # seconds that ranks wait for one another at the end
+PATIENCE = timedelta(hours=2)  # timeout for a rank that is alive: the first rank of a machine may be packing images
+FAREWELL = 10.0  # seconds, at most, that ranks wait for one another at the end
 
 
 def has_joined() -> bool:
@@ -28,11 +28,11 @@ def has_joined() -> bool:
 
 
 def join() -> None:
-    """Meets the others where torchrun's environment says, and takes its share of the machine's cores."""
+    """Joins the process group that torchrun's environment describes, and uses a share of the machine's cores."""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         place, rank, count = next(rendezvous("env://"))
-        # torchrun may keep the store when it starts ranks again, with the addresses of those that are gone
+        # torchrun may keep the store, with the addresses of ended ranks, when it restarts the ranks
         place = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", place)
         dist.init_process_group(backend, store=place, rank=rank, world_size=count, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
@@ -42,8 +42,8 @@ def join() -> None:
 
 
 def part() -> None:
-    """Waits a while for the others, since torchrun ends who still speaks or writes when one has left."""
-    with contextlib.suppress(RuntimeError):  # a store that is gone has nobody to wait for
+    """Waits for the other ranks, up to FAREWELL: torchrun kills ranks that still write when one has left."""
+    with contextlib.suppress(RuntimeError):  # if the store is gone, there is no rank to wait for
         place, deadline = store(), time.monotonic() + FAREWELL
         place.add("left", 1)
         while place.add("left", 0) < dist.get_world_size() and time.monotonic() < deadline:
@@ -52,22 +52,22 @@ def part() -> None:
 
 
 def store() -> Any:
-    """Of keys and values that all ranks see at any time."""
+    """Returns the key-value store that all ranks share."""
     return dist.distributed_c10d._get_default_store()
 
 
 def threads() -> int:
-    """As OMP_NUM_THREADS says, where the user set it; torchrun sets it to 1 by itself. Else a share of the cores."""
+    """Returns OMP_NUM_THREADS if the user set it (torchrun itself sets it to 1), else the rank's share of the cores."""
     number = os.environ.get("OMP_NUM_THREADS", "")
     if number.isdigit() and (number != "1" or "OMP_NUM_THREADS" in environment_of(os.getppid())):
         return int(number)
-    from joblib import cpu_count  # knows affinity and the quotas of cgroups
+    from joblib import cpu_count  # respects CPU affinity and the quotas of cgroups
 
     return max(1, int(cpu_count()) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def environment_of(process: int) -> set[str]:
-    """The variables that a process was started with, where the system shows them (Linux)."""
+    """Returns the names of a process's environment variables; an empty set if the system does not show them."""
     with contextlib.suppress(OSError):
         content = Path(f"/proc/{process}/environ").read_bytes().decode(errors="replace")
         return {line.split("=", 1)[0] for line in content.split("\0")}
@@ -76,7 +76,7 @@ def environment_of(process: int) -> set[str]:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """A collective call: where it cannot be completed, another rank is gone."""
+    """Converts the failure of a collective call into RankLost: another rank is gone."""
     try:
         yield
     except RuntimeError as error:
@@ -84,7 +84,7 @@ def together() -> Iterator[None]:
 
 
 def summed(x: Tensor) -> Tensor:
-    """Over the ranks, in new memory."""
+    """Returns the sum of x over the ranks, in new memory."""
     total = x.clone(memory_format=torch.contiguous_format)
     with together():
         dist.all_reduce(total)
@@ -92,7 +92,7 @@ def summed(x: Tensor) -> Tensor:
 
 
 class Asked:
-    """A question to all ranks, on its way between the hosts: of each number, which is the highest?"""
+    """An asynchronous maximum of each number over all ranks, between the hosts."""
 
     def __init__(self, numbers: Sequence[float]):
         self.numbers = torch.tensor(numbers, dtype=torch.float64)
@@ -106,7 +106,7 @@ class Asked:
 
 
 def alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Those of one dtype and device together, in their order."""
+    """Groups tensors by dtype and device, in their order."""
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
         groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
@@ -114,7 +114,7 @@ def alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
 
 
 class Torchrun(Ranks):
-    """The ranks that this process has joined. All make the same calls in the same order, with tensors of equal size."""
+    """The ranks that this process has joined. All must make the same calls in the same order, with equal sizes."""
 
     def __init__(self) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
@@ -130,7 +130,7 @@ class Torchrun(Ranks):
 
     @torch.no_grad()
     def add_up(self, tensors: list[Tensor]) -> None:
-        """Of one dtype and device, in place: one buffer, one all-reduce."""
+        """Replaces tensors of one dtype and device by their sums over the ranks, with one buffer and one all-reduce."""
         sizes = [tensor.numel() for tensor in tensors]
         flat = self.buffer(sum(sizes), tensors[0])
         torch.cat([tensor.reshape(-1) for tensor in tensors], out=flat)
@@ -139,7 +139,7 @@ class Torchrun(Ranks):
         torch._foreach_copy_(tensors, [part.view(t.shape) for part, t in zip(flat.split(sizes), tensors, strict=True)])
 
     def buffer(self, size: int, like: Tensor) -> Tensor:
-        """Kept from update to update, since new memory costs as much as filling it."""
+        """Returns a buffer that is kept between updates, since allocating it takes as long as filling it."""
         key = (size, like.dtype, like.device)
         if key not in self.buffers:
             self.buffers[key] = like.new_empty(size)
@@ -162,7 +162,7 @@ class Torchrun(Ranks):
             take(torch.load(content, map_location="cpu", weights_only=True))
 
     def send(self, content: Tensor | None) -> Tensor:
-        """(bytes,) uint8 of the first rank, to all."""
+        """Sends (bytes,) uint8 from the first rank to all; returns it."""
         (size,) = self.highest(0 if content is None else len(content))
         content = torch.empty(int(size), dtype=torch.uint8) if content is None else content
         with together():
