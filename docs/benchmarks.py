@@ -1,10 +1,10 @@
 """The measured tables of docs/benchmarks.md.
 
-python docs/benchmarks.py data IMAGES.zip    the data path, of an archive with folders of classes
-python docs/benchmarks.py growth             how the cost of a training grows
+python docs/benchmarks.py data IMAGES.zip    speed of the data path, for an archive with folders of classes
+python docs/benchmarks.py growth             growth of the cost of training with the size of the problem
 
-Everything is written into a temporary folder, which is removed, but outputs/.benchmarks/growth.json. Ratios are taken
-within one run.
+All files are in a temporary folder, which is removed, except outputs/.benchmarks/growth.json. Ratios are taken within
+one run.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from gan_runner.spec import Batch
 
 BATCH, BATCHES = 64, 300
 ROUNDS = 5
-MANY = 200_000  # small images, for the memory
+MANY = 200_000  # small images, for measuring the memory
 CPU = torch.device("cpu")
 
 
@@ -68,7 +68,7 @@ def main() -> None:
 
 GROWN = ("model=dcgan", "loss=wgan_gp", "dataset=synthetic", "dataset.count=2000")
 NARROW = ("model.generator.width=16", "model.discriminator.width=16")
-GROWTH: dict[str, dict[str, tuple[str, ...]]] = {  # what grows, from the smallest on
+GROWTH: dict[str, dict[str, tuple[str, ...]]] = {  # quantity -> value, from the smallest on -> overrides
     "batch": {str(n): (*NARROW, f"train.batch_size={n}") for n in (8, 16, 32, 64, 128)},
     "resolution": {
         f"{n}x{n}": (*NARROW, "train.batch_size=16", f"dataset.height={n}", f"dataset.width={n}") for n in (16, 32, 64)
@@ -97,7 +97,7 @@ HEAD = (
 
 
 def growth(quick: bool) -> None:
-    """Prints the table row by row; the laps of one table's rows take turns, so that a drift of the machine cancels."""
+    """Prints the table row by row; the laps of one quantity take turns, so that a drift of the machine cancels."""
     for cells in (HEAD, ("---",) * len(HEAD)):
         print("| " + " | ".join(cells) + " |", flush=True)
     result: dict[str, list[dict[str, Any]]] = {}
@@ -122,7 +122,7 @@ def grown(sizes: Mapping[str, tuple[str, ...]], asked: Plan) -> Iterator[dict[st
 
 
 def ranked(count: int, seconds: float) -> dict[str, Any]:
-    """The speed in a run's own summary, of so many processes on this machine; its start is not counted."""
+    """Returns the speed from the summary of a run with `count` ranks on this machine, without its start."""
     with tempfile.TemporaryDirectory() as folder:
         limits = (f"train.total_seconds={seconds}", "name=ranks")
         launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count))
@@ -161,7 +161,7 @@ def ratio(one: float | None, other: float | None) -> str:
 
 
 def rows(images: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """What was measured, and the result."""
+    """Yields the name of each measurement and its result."""
     cores = len(os.sched_getaffinity(0))
     starts: dict[int, list[float]] = {1: [], cores: []}
     later = []
@@ -185,7 +185,7 @@ def rows(images: str, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def batch_rows(images: str, folder: Path, cores: int) -> Iterator[tuple[str, str]]:
-    """Batches of floats in [-1, 1], from the map and from single files."""
+    """Measures batches of floats in [-1, 1], from the mapped file and from single files."""
     data = ImageFolder(images, cache_dir=str(folder / f"cache-0-{cores}")).split("train")
     with zipfile.ZipFile(images) as archive:
         archive.extractall(folder / "files")
@@ -208,17 +208,17 @@ def pack(images: str, cache: str, cores: int) -> dict[str, float]:
 
 
 def memory(images: str, cache: str) -> dict[str, float]:
-    """Packs, then reads two epochs."""
+    """Packs the images and reads two epochs; returns the peak memory in MB, without the mapped file."""
     data = ImageFolder(images, cache_dir=cache, held_out=0.0).split("train")
     for _ in islice(data.batches(BATCH, CPU, 0, 0, "prefetched"), 2 * len(data) // BATCH):
         pass
-    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage would count the parent before exec
+    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage would include the parent's memory
     peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
     return {"mb": (peak - data.images.numel()) / 1e6}
 
 
 def rate(batches: Iterator[Any]) -> float:
-    """Batches a second, without the start."""
+    """Returns batches per second, without the first 20 batches."""
     list(islice(batches, 20))
     began = time.perf_counter()
     seen = len(list(islice(forget(batches), BATCHES)))
@@ -251,7 +251,7 @@ def small_images(path: Path) -> Path:
 
 
 def child(task: str, images: str, cache: str, *more: str) -> dict[str, float]:
-    """In a process of its own, whose start is not counted."""
+    """Runs a task in its own process; the task measures its own time, so the start of the process is not included."""
     command = [sys.executable, __file__, "data", images, "--child", task, "--cache", cache, *more]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, float] = json.loads(found.stdout.splitlines()[-1])

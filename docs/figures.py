@@ -1,7 +1,7 @@
-"""The figures of the docs: python docs/figures.py [dirac] [gradients] [ring8] [errors] [film] [toys] [augment].
+"""Makes the figures of the docs: python docs/figures.py [dirac] [gradients] [ring8] [errors] [film] [toys] [augment].
 
-Without a name, those of docs/losses.md; errors, of docs/results.md, needs runs of an hour; film and toys, of
-docs/datasets.md, need its runs; augment is of docs/augment.md.
+Without a name the script makes the figures of docs/losses.md. errors (docs/results.md) needs runs of an hour; film and
+toys (docs/datasets.md) need the runs of that page; augment is for docs/augment.md.
 """
 
 import json
@@ -52,9 +52,9 @@ def panels(count: int, columns: int) -> tuple[Figure, list[Axes]]:
     return figure, list(axes.flat[:count])
 
 
-# ---- the Dirac-GAN: theta across, psi upwards
+# ---- the Dirac-GAN: theta horizontally, psi vertically
 
-FREE = "loss.constraint=null"  # spectral norm would leave the slope no freedom but its sign
+FREE = "loss.constraint=null"  # spectral norm would fix the slope except for its sign
 WEIGHT = "loss.penalties.gradient.weight={}"
 DIRAC = {
     "gan": ("loss=gan",),
@@ -85,7 +85,7 @@ DIRAC = {
 
 
 def path(steps: int, *overrides: str) -> Tensor:
-    """(steps + 1, 2): theta and psi."""
+    """Trains a Dirac-GAN; returns (steps + 1, 2): theta and psi after each step."""
     run = run_of("experiment=dirac", "optimizer.lr=0.05", f"train.total_steps={steps}", *overrides)
     numbers = [next(player.network.parameters()) for player in (run.generator, run.discriminator)]
     points = [torch.cat([number.detach().flatten() for number in numbers])]
@@ -96,7 +96,7 @@ def path(steps: int, *overrides: str) -> Tensor:
 
 
 def verdict(points: Tensor) -> str:
-    """From how far the generator is from the data, at most, in the second and in the last quarter of the path."""
+    """Judges a path by the largest distances of the generator from the data in its second and in its last quarter."""
     _, second, _, last = points[1:, 0].abs().chunk(4)
     before, after = float(second.max()), float(last.max())
     if after < 0.05:
@@ -119,13 +119,13 @@ def dirac(steps: int = 4000) -> None:
     figure.savefig(IMAGES / "dirac.png", dpi=110)
 
 
-# ---- what reaches the generator while the discriminator learns
+# ---- the gradient of the generator while the discriminator learns
 
 STARVED = ("minimax", "gan", "lsgan", "wgan", "wgan_gp")
 
 
 def gradient_norms(loss: str, generator: dict[str, Tensor], marks: list[int]) -> list[float]:
-    """Of the generator, held, after so many updates of a new discriminator."""
+    """Returns gradient norms of a fixed generator after the numbers of updates in `marks` of a new discriminator."""
     run = run_of(f"loss={loss}", "train.batch_size=256", "model.discriminator.norm=none", "seed=1")
     run.generator.network.load_state_dict(generator)
     norms = []
@@ -154,7 +154,7 @@ def gradients(steps: int = 500, most: int = 4096) -> None:
     figure.savefig(IMAGES / "starved.png", dpi=110)
 
 
-# ---- the ring, as learned by each loss of a sweep
+# ---- the ring of Gaussians, learned with each loss of a sweep
 
 
 def ring8(sweep: Path = Path("outputs/ring8")) -> None:
@@ -208,13 +208,13 @@ OTHERS = ("imgfilter", "noise", "cutout")
 
 
 def ada(*names: str) -> ADA:
-    """With these transforms alone, always."""
+    """Returns ADA with only these transforms, at probability 1."""
     factors: dict[str, Any] = {name: float(name in names) for name in (*BLIT, *GEOMETRY, *COLOR, *OTHERS)}
     return ADA(PHOTO, torch.device("cpu"), batch_size=8, probability=1.0, **factors)
 
 
 def augment() -> None:
-    """A row for each augmentation: eight copies, in turn of two photographs."""
+    """Draws a row for each augmentation: eight images, from two photographs in turn."""
     squares = [torch.tensor(photo[:, 100:527] / 127.5 - 1).permute(2, 0, 1) for photo in load_sample_images().images]
     pair = adaptive_avg_pool2d(torch.stack(squares).float(), (PHOTO.height, PHOTO.width))
     rows: list[Augmentation] = [Flip(), DiffAugment(), ada(*BLIT), ada(*GEOMETRY), ada(*COLOR), *map(ada, OTHERS)]
@@ -227,12 +227,12 @@ def augment() -> None:
     Image.fromarray(image_grid(images, PHOTO)).quantize(192).save(IMAGES / "augment.png")
 
 
-# ---- toy data, from the pictures that their runs left
+# ---- toy data, from the sample pictures of their runs
 
 FRAME = (560, 400)  # pixels
 COLOURS = 64
-SLOW = 25  # first pictures of a run that are all shown; then every sixth
-MOMENTS = (0, 1, 3, 10, 50, -1)  # pictures of the strip
+SLOW = 25  # the first pictures of a run, which are all shown; of the later ones every sixth is shown
+MOMENTS = (0, 1, 3, 10, 50, -1)  # indices of the pictures in the strip
 
 
 def pictures(run: Path) -> list[Path]:
@@ -248,13 +248,13 @@ def scaled(path: Path) -> Image.Image:
 
 
 def flat(picture: Image.Image, palette: Image.Image | None = None) -> Image.Image:
-    """In few colours, without dots in between, which would not compress."""
+    """Reduces a picture to few colours, without dithering, which would compress badly."""
     chosen = palette or picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
     return picture.quantize(palette=chosen, dither=Image.Dither.NONE)
 
 
 def film(run: Path = Path("outputs/experiment=gaussian_1d")) -> None:
-    """gaussian_1d.gif, and gaussian_1d.png with a few moments of it."""
+    """Makes gaussian_1d.gif, and gaussian_1d.png with a few of its frames."""
     found = pictures(run)
     shown = [*found[:SLOW], *found[SLOW::6], found[-1]]
     palette = flat(scaled(found[-1]))
@@ -268,7 +268,7 @@ def film(run: Path = Path("outputs/experiment=gaussian_1d")) -> None:
 
 
 def toys(study: Path = Path("outputs/toys")) -> None:
-    """The last picture of each run of a study."""
+    """Copies the last picture of each run of the study."""
     for name in ("ring8", "grid25", "swiss_roll", "two_moons"):
         with Image.open(pictures(study / name)[-1]) as last:
             last.quantize(256, dither=Image.Dither.NONE).save(IMAGES / f"toy_{name}.png", optimize=True)
@@ -279,6 +279,6 @@ FIGURES = OF_LOSSES | {"errors": errors, "film": film, "toys": toys, "augment": 
 
 if __name__ == "__main__":
     plt.switch_backend("Agg")
-    torch.set_num_threads(1)  # tiny networks
+    torch.set_num_threads(1)  # the networks are tiny, so more threads would be slower
     for figure_name in sys.argv[1:] or OF_LOSSES:
         FIGURES[figure_name]()

@@ -1,9 +1,9 @@
-"""The whole check of a GPU in one call, which `make gpu` is: speed, tests, a training. One JSON file of it all.
+"""The complete check of a GPU, as `make gpu` runs it: speed, tests and a training. Writes one JSON file.
 
 python docs/gpu.py [--out outputs/.gpu] [--device cuda] [--minutes 7.5] [--quick]
 
-Speed is measured first, with nothing beside it; then the tests run beside the training. What does not fit into the
-minutes is left out, and the file says what. --quick tries the script itself, on tiny networks.
+Speed is measured first, without other work on the GPU; then the tests run beside the training. Parts that do not fit
+into the minutes are left out, and the file lists them. --quick tests the script itself, with tiny networks.
 """
 
 import argparse
@@ -34,23 +34,23 @@ from gan_runner.records.environment import environment
 from gan_runner.storage.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARES = {"graphs": 0.2, "eager": 0.36, "compiled": 0.48}  # of the time, after which the next way is measured
-SPEED, TESTS = 0.48, 0.95  # after which the speeds, and then the tests, are cut short
-OVERTIME = 20.0  # seconds for the variant that is being measured then
+SHARES = {"graphs": 0.2, "eager": 0.36, "compiled": 0.48}  # way -> share of the time at which its measurement ends
+SPEED, TESTS = 0.48, 0.95  # shares of the time at which the speeds, and then the tests, are cut short
+OVERTIME = 20.0  # seconds in which the variant that is then being measured may finish
 TOO_LATE = "left out: the time was over"
 TRAINING = 120.0  # seconds
-GRACE = 15.0  # seconds in which a process that was asked to stop may report what it did
-TIMED = "tests/test_gpu.py::test_housekeeping_is_cheap_on_a_gpu"  # it wants the GPU for itself
+GRACE = 15.0  # seconds for a stopped process to report its results
+TIMED = "tests/test_gpu.py::test_housekeeping_is_cheap_on_a_gpu"  # needs the GPU for itself
 LAPS, QUICK = Plan(0.4, 3), Plan(0.01, 1)
 SYNTHETIC = ("dataset=synthetic",)
 SIXTY_FOUR = ("dataset.height=64", "dataset.width=64", "dataset.count=4096")
-NETWORKS = {  # in the batches of the published recipes
+NETWORKS = {  # with the batch sizes of the published recipes
     "DCGAN 32x32": ("experiment=dcgan_cifar10", *SYNTHETIC),
     "WGAN-GP ResNet 32x32": ("experiment=wgan_gp_cifar10", *SYNTHETIC),
     "SNGAN ResNet 32x32": ("experiment=sngan_cifar10", *SYNTHETIC),
     "DCGAN 64x64": ("experiment=dcgan_celeba64", *SYNTHETIC, *SIXTY_FOUR),
 }
-TARGETS = {"DCGAN 32x32": 50_000, "WGAN-GP ResNet 32x32": 10_000, "SNGAN ResNet 32x32": 15_000}  # images/s, an H200
+TARGETS = {"DCGAN 32x32": 50_000, "WGAN-GP ResNet 32x32": 10_000, "SNGAN ResNet 32x32": 15_000}  # images/s on an H200
 WAYS = {
     "eager": ("device.graphs=false",),
     "graphs": ("device.graphs=true",),
@@ -69,7 +69,7 @@ TINY = {
 
 @dataclass
 class Check:
-    """What was asked for, and what came out so far."""
+    """The options of the check, and its results so far."""
 
     out: Path
     device: str
@@ -79,11 +79,11 @@ class Check:
     found: dict[str, Any] = field(default_factory=dict)
 
     def left(self, share: float = 1.0) -> float:
-        """Seconds until so much of the time has passed."""
+        """Returns the seconds until this share of the time has passed."""
         return share * 60 * self.minutes - (time.perf_counter() - self.began)
 
     def write(self) -> None:
-        """After each part, so that a call that is cut off leaves what it has."""
+        """Writes the results; called after each part, so that an interrupted check leaves its results."""
         self.found["seconds"] = time.perf_counter() - self.began
         text = json.dumps(self.found, indent=2) + "\n"
         write_atomically(self.out / "gpu.json", lambda file: file.write(text.encode()))
@@ -115,7 +115,7 @@ def main() -> None:
 
 
 def carry_out(check: Check) -> int:
-    """0 when no test failed and the training ended well."""
+    """Runs the check; returns 0 if no test failed and the training ended with exit code 0, else 1."""
     check.found["environment"] = environment(Device(check.device))
     measure(check)
     check.found["timed_test"] = tested(check, "timed", [TIMED, "-s"], 8 * GRACE)
@@ -132,7 +132,7 @@ def carry_out(check: Check) -> int:
 
 
 def measure(check: Check) -> None:
-    """Each way in a process of its own, so that one that breaks the GPU's context leaves the others theirs."""
+    """Measures each way in its own process, so that a failure that breaks the GPU's context affects no other way."""
     speeds: list[dict[str, Any]] = []
     check.found["speed"] = speeds
     ways = SHARES if check.device == "cuda" else {"eager": SPEED}
@@ -154,7 +154,7 @@ def measure(check: Check) -> None:
 
 
 def variants(way: str, device: str, quick: bool) -> Iterator[tuple[str, str, list[str]]]:
-    """Networks, how they are computed, and the overrides; the most wanted first, since the rest may be left out."""
+    """Yields networks, way of computing and overrides; the most important first, since the last may be left out."""
     best, *others = PRECISIONS if device == "cuda" else ("bf16", "fp32")
     plan = [(way, best)] + [("contiguous", best)] * (way == "eager") + [(way, precision) for precision in others]
     for how, precision in plan:
@@ -164,7 +164,7 @@ def variants(way: str, device: str, quick: bool) -> Iterator[tuple[str, str, lis
 
 
 def measure_way(way: str, device: str, quick: bool, seconds: float) -> Iterator[dict[str, Any]]:
-    """A row for each variant; one that would take longer than is left is left out."""
+    """Yields a row for each variant; a variant is left out if the previous one's time exceeds the remaining time."""
     began, taken = time.perf_counter(), 0.0
     for name, computed, overrides in variants(way, device, quick):
         row = {"networks": name, "computed": computed, "overrides": overrides}
@@ -190,7 +190,7 @@ def alone(overrides: Sequence[str], asked: Plan) -> dict[str, Any]:
 
 
 def beside(speeds: Sequence[Mapping[str, Any]], name: str, target: int) -> dict[str, Any]:
-    """A target, and the fastest that was measured of it."""
+    """Returns the target of some networks, and their fastest measurement."""
     own = [row for row in speeds if row["networks"] == name and "error" not in row]
     if not own:
         return {"target": target, "measured": None}
@@ -207,7 +207,7 @@ def beside(speeds: Sequence[Mapping[str, Any]], name: str, target: int) -> dict[
 
 
 def run_tests(check: Check) -> None:
-    """Those marked gpu, in several processes where pytest-xdist is there; cut short when the time is over."""
+    """Runs the tests marked gpu, in parallel if pytest-xdist is installed, until the time is over."""
     chosen = ["tests/test_gpu.py"] if check.quick else ["tests/test_gpu.py", "tests"]
     if not check.quick and importlib.util.find_spec("xdist") is not None:
         chosen += ["-n", str(min(8, os.cpu_count() or 1))]
@@ -233,7 +233,7 @@ def tested(check: Check, name: str, chosen: Sequence[str], seconds: float) -> di
 
 
 def ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """By itself within so many seconds; else it is asked to stop."""
+    """Whether the process ends by itself within `seconds`; else it gets SIGINT and, after GRACE, is killed."""
     try:
         process.wait(max(seconds, 1.0))
         return True
@@ -248,7 +248,7 @@ def ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def surroundings() -> dict[str, str]:
-    """This checkout is found from everywhere."""
+    """Returns environment variables with which Python imports this checkout from any folder."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
 
 
@@ -256,7 +256,7 @@ def surroundings() -> dict[str, str]:
 
 
 def start_training(check: Check) -> subprocess.Popen[bytes]:
-    """CIFAR-10 where its files are, else what needs no download; its own numbers are those of a busy GPU."""
+    """Starts a training on CIFAR-10 if its files are present, else on digits. Its speed is that of a busy GPU."""
     seconds = 1.0 if check.quick else min(TRAINING, check.left(TESTS) - 2 * GRACE)
     root = Path(os.environ.get("GAN_RUNNER_DATA", "data")).resolve()
     digits = ["model=dcgan", "loss=wgan_gp", "dataset=digits", "train.total_steps=1000000"]

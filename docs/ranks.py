@@ -1,6 +1,6 @@
-"""Two gloo ranks of one thread each beside one process of two threads, at the same global batch.
+"""Compares two gloo ranks of one thread each with one process of two threads, at the same global batch.
 
-python docs/ranks.py [--steps 20] [--repeats 7]. All train in turns, so that a drift of the machine cancels.
+python docs/ranks.py [--steps 20] [--repeats 7]. Both train in turns, so that a drift of the machine cancels.
 """
 
 import argparse
@@ -28,14 +28,14 @@ WORK = {
 
 
 class Lap(NamedTuple):
-    """Seconds for some steps, and those of them that were spent on collective calls."""
+    """Seconds for some steps, and the part of them that was spent in collective calls."""
 
     seconds: float
     waiting: float
 
 
 class Timed(Torchrun):
-    """Ranks that know how long they exchange gradients, and wait for the slower one."""
+    """Ranks that measure the time of exchanging gradients, including the wait for the slower rank."""
 
     waiting = 0.0
 
@@ -50,7 +50,7 @@ def made(overrides: tuple[str, ...], ranks: Ranks) -> Run:
 
 
 def work(rank: int, count: int, port: int, orders: Connection) -> None:
-    """One process: builds the given configuration and takes steps, with its share of two threads."""
+    """The main function of a process: builds the sent configurations and takes steps, with its share of threads."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if count > 1:
@@ -70,7 +70,7 @@ def work(rank: int, count: int, port: int, orders: Connection) -> None:
 
 
 def start(count: int) -> list[Connection]:
-    """The pipes of as many ranks."""
+    """Starts `count` ranks; returns the pipes to them."""
     spawn = multiprocessing.get_context("spawn")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -88,9 +88,9 @@ def ask(pipes: list[Connection], order: tuple[str, ...] | int) -> list[Lap]:
 
 
 def compare(one: list[Connection], two: list[Connection], steps: int, repeats: int) -> str:
-    """A row: milliseconds a step of both, their ratio, and the share that ranks exchange gradients."""
+    """Returns a row: milliseconds for a step of both, their ratio, and the milliseconds of exchanging gradients."""
     for pipes in (one, two):
-        ask(pipes, 3)  # warm
+        ask(pipes, 3)  # warm-up
     laps = []
     for repeat in range(repeats):
         turns = (one, two) if repeat % 2 else (two, one)

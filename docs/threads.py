@@ -1,7 +1,7 @@
-"""How many threads: python docs/threads.py, the table of docs/benchmarks.md.
+"""Measures speed by number of threads, for docs/benchmarks.md: python docs/threads.py.
 
-Trains an MLP and a DCGAN by default, with one thread and with two, five times each in turns, on a quiet machine and
-beside a process that keeps one core busy.
+Trains MLPs and DCGANs with the default number of threads, with one and with two, five times each in turns, on an idle
+machine and beside a process that keeps one core busy.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ QUIET = ("device=cpu", f"train.total_seconds={SECONDS}", "train.sample_every=100
 
 @contextlib.contextmanager
 def beside(busy: bool) -> Iterator[None]:
-    """A process that computes without end, or none."""
+    """Runs its block beside a process that keeps one core busy, if `busy`."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
     try:
         yield
@@ -37,7 +37,7 @@ def beside(busy: bool) -> Iterator[None]:
 
 
 def speed(overrides: tuple[str, ...], threads: str | None) -> float:
-    """Images per second of training."""
+    """Trains once; returns images per second."""
     env = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     env |= {"OMP_NUM_THREADS": threads} if threads is not None else {}
     with tempfile.TemporaryDirectory() as folder:
