@@ -1,4 +1,4 @@
-"""The measured tables of docs/benchmarks.md.
+"""Measures the tables of docs/benchmarks.md.
 
 python docs/benchmarks.py data IMAGES.zip    speed of the data path, for an archive with folders of classes
 python docs/benchmarks.py growth             growth of the cost of training with the size of the problem

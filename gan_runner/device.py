@@ -1,4 +1,4 @@
-"""Where and how to compute: device, precision, memory format, compilation, determinism."""
+"""The device of a run, with its precision, memory format, compilation and determinism."""
 
 import contextlib
 import ctypes
@@ -20,7 +20,7 @@ from gan_runner.spec import KEPT
 DTYPES = {"auto": None, "fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 KINDS = {"auto": None, "cpu": False, "cuda": True}
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # constants of glibc's malloc.h
 KEPT_BYTES = 2**30
 MANY_OPERATIONS = 1e9  # operations of a step from which several threads are faster than one
 
@@ -169,7 +169,7 @@ def keep_freed_memory() -> None:
 
     By default glibc returns each large buffer of a step to the system, and obtains it again page by page.
     """
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    with contextlib.suppress(OSError, AttributeError):  # the C library is not glibc
         adjust = ctypes.CDLL(None).mallopt
         for setting in (TRIM_THRESHOLD, MMAP_THRESHOLD):
             adjust(setting, KEPT_BYTES)
@@ -187,7 +187,7 @@ def limit_threads(most: int) -> None:
 
 
 def ram() -> int:
-    """Bytes of the machine's memory."""
+    """Returns the bytes of the machine's memory."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -66,7 +66,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def logging_on_stderr() -> Iterator[None]:
-    """Long operations and warnings are logged on stderr."""
+    """Sends log messages, which report long operations and warnings, to stderr."""
     log, handler = logging.getLogger("gan_runner"), logging.StreamHandler()
     log.addHandler(handler)
     log.setLevel(logging.INFO)

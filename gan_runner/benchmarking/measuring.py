@@ -20,7 +20,7 @@ LIBRARY_CHOICES = ("fused", "foreach", "capturable")  # settings of an optimizer
 
 
 class Plan(NamedTuple):
-    seconds: float  # of one lap
+    seconds: float  # length of one lap
     repeats: int
 
 
@@ -30,7 +30,7 @@ class Lap(NamedTuple):
     steps: int
     images: int
     seconds: float
-    processor_seconds: float  # of all threads
+    processor_seconds: float  # processor time of all threads
 
 
 class Counted(Protocol):

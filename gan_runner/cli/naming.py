@@ -74,7 +74,7 @@ def doubly(value: str) -> str:
 def with_effect(typed: dict[str, str]) -> list[str]:
     """Returns the keys of the overrides with an effect: without one of them the identity of the run changes."""
     kept, primary = dict(typed), HydraConfig.get().job.config_name
-    assert primary is not None  # every command names one
+    assert primary is not None  # every command names its primary configuration file
     target = identity(compose(kept.values(), primary))
     for key in sorted(kept):
         without = [text for other, text in kept.items() if other != key]

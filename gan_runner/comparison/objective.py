@@ -25,7 +25,7 @@ class Objective:
         return "/" in self.name
 
     def value(self, record: Record, which: str) -> float | None:
-        """which: best or last."""
+        """Returns the value of a run; None if it has none. which: best or last."""
         if which == "last" and (self.is_tag or record.old):
             return number(record.last.get(self.name if self.is_tag else f"metric/{self.name}"))
         return number(record.scores.value(which, self.split, self.name))

@@ -51,7 +51,7 @@ class Spread(NamedTuple):
 class Row:
     """One configuration with the runs of its seeds."""
 
-    settings: dict[str, str]  # the columns that distinguish it from others
+    settings: dict[str, str]  # column -> value, for the columns that distinguish rows
     runs: list[Record]
     counted: list[Record]  # the completed runs, over which means are taken
     values: dict[str, Spread]  # best and last -> values of the objective

@@ -22,7 +22,7 @@ class Modes(NamedTuple):
 class ClassModes(NamedTuple):
     found: int  # classes with at least one sample
     reverse_kl: float  # nats, from the samples' share of each class to the uniform one; log K if all are of one
-    total_variation: float  # to the uniform share: half the sum of the differences, from 0 to 1 - 1/K
+    total_variation: float  # distance to the uniform shares: half the sum of the differences, from 0 to 1 - 1/K
     share: Tensor  # (K,) float64, of each class
 
 

@@ -19,7 +19,7 @@ NUMBERS = 2_000_000  # values in one block of squared distances: 16 MB in float6
 class Parzen(NamedTuple):
     sigma: float  # the candidate with the highest likelihood on the validation images
     mean: float  # log-likelihood of a test image, nats
-    standard_error: float  # of that mean: population deviation / sqrt(test images)
+    standard_error: float  # standard error of `mean`: population deviation / sqrt(test images)
 
 
 def parzen_log_likelihood(
