@@ -1,4 +1,4 @@
-"""Signals ask the run to stop after its step; a second one stops at once."""
+"""Signal handling: the first signal stops the run after the present step, a second one at once."""
 
 import signal
 import threading
@@ -9,15 +9,15 @@ from gan_runner.errors import RankLost
 from gan_runner.records.console import Terminal
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-REQUEUEING = (signal.SIGUSR1, signal.SIGUSR2)  # what schedulers send ahead of a time limit or a preemption
+REQUEUEING = (signal.SIGUSR1, signal.SIGUSR2)  # schedulers send these before a time limit or a preemption
 
 
 class Interrupt:
-    """While open, `signum` is the signal that asked to stop, or None; `save` is set by one that asks to save alone.
+    """While open, `signum` is the signal that requested a stop, or None; `save` is True if a signal requested a save.
 
-    The handlers of a scheduler (submitit requeues on SIGUSR2 and ignores SIGTERM) or a sweep are not replaced but
-    follow: on SIGUSR1 and SIGUSR2 the run stops, then its handler is called (`follow`); on SIGTERM and SIGINT the run
-    saves and goes on. Who printed to a reader that left is stopped as by SIGPIPE.
+    The handlers of a scheduler (submitit requeues on SIGUSR2 and ignores SIGTERM) or a sweep are still called: on
+    SIGUSR1 and SIGUSR2 after the run has stopped (`follow`); on SIGTERM and SIGINT at once, and the run saves and
+    continues. If the reader of the output is gone, the run stops as on SIGPIPE.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Interrupt:
         self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
-        if threading.current_thread() is threading.main_thread():  # Python handles signals there alone
+        if threading.current_thread() is threading.main_thread():  # the only thread that handles signals
             for number in {*STOPPING, *(n for n in REQUEUEING if is_a_schedulers(signal.getsignal(n)))}:
                 if not (number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):  # nohup
                     self.previous[number] = signal.signal(number, self.ask)
@@ -45,12 +45,12 @@ class Interrupt:
         self.ask(signal.SIGPIPE, None)
 
     def take_save(self) -> bool:
-        """Was a checkpoint requested since the last call?"""
+        """Returns True if a checkpoint was requested since the last call."""
         requested, self.save = self.save, False
         return requested
 
     def restore(self) -> None:
-        """After one signal the next has the effect that it had before."""
+        """Restores the previous handlers, so that a second signal has its original effect."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
@@ -61,10 +61,10 @@ class Interrupt:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         Terminal.listeners.remove(self.reader_left)
-        if kind is not RankLost:  # then torchrun is about to send SIGTERM, and there is a word to say before the end
+        if kind is not RankLost:  # after it torchrun sends SIGTERM, which must not end the process before its message
             self.restore()
 
 
 def is_a_schedulers(handler: Any) -> bool:
-    """A function, but not Python's own for Ctrl-C."""
+    """Returns True for a function other than Python's own handler of Ctrl-C."""
     return callable(handler) and handler is not signal.default_int_handler

@@ -1,4 +1,4 @@
-"""Metrics of a run at their cadence, and the choice of the best networks."""
+"""Evaluations of a run at their intervals, and the selection of the best networks."""
 
 import logging
 import textwrap
@@ -21,7 +21,10 @@ WIDTH = 118  # characters of a line that lists metrics
 
 
 def evaluate(run: Run, split: str | None = None) -> Evaluation | None:
-    """Metrics of the networks as they are, if there are any, by default on the split that checkpoints are chosen on."""
+    """Returns the metrics of the present networks, or None if no metric is configured.
+
+    split: by default the split on which checkpoints are selected.
+    """
     if run.evaluator is None:
         return None
     live, averaged = sampler_of(run, run.generator.network), sampler_of(run, run.ema.carry_buffers())
@@ -31,21 +34,21 @@ def evaluate(run: Run, split: str | None = None) -> Evaluation | None:
 
 
 class Evaluations:
-    """Takes metrics, logs and stores them, and keeps the best networks."""
+    """Computes, logs and stores metrics, and keeps the checkpoint of the best networks."""
 
     def __init__(self, run: Run, reporter: Reporter, checkpoints: Checkpoints):
         self.run, self.reporter, self.checkpoints = run, reporter, checkpoints
         self.ranks, self.scores = run.device.ranks, reporter.scores
 
     def is_missing(self) -> bool:
-        """Was the evaluation of this step superseded, or cut short after its checkpoint?"""
+        """Returns True if the evaluation due at this step is not in the log: superseded, or interrupted."""
         step = self.run.clock.steps
         due = step > 0 and self.run.clock.evaluation_is_due and self.run.evaluator is not None
         absent = due and self.ranks.first and not self.reporter.logger.holds(step, "protocol")
         return bool(*self.ranks.highest(absent))
 
     def evaluate(self) -> None:
-        """Metrics on the split for selection, and the best checkpoint so far."""
+        """Computes metrics on the split for selection, and updates the best checkpoint."""
         if self.run.evaluator is None:
             return
         self.checkpoints.check_health()
@@ -54,7 +57,7 @@ class Evaluations:
         self.select(evaluation)
 
     def take(self, split: str | None = None) -> Evaluation:
-        """All ranks measure alike; the first one's numbers are taken."""
+        """Computes the metrics on all ranks; every rank then uses the values of the first one."""
         with self.ranks.ending_together():
             evaluation = evaluate(self.run, split)
         assert evaluation is not None  # there is an evaluator
@@ -62,7 +65,7 @@ class Evaluations:
         return evaluation
 
     def record(self, evaluation: Evaluation, which: str) -> None:
-        """which: last, or best for what is no longer the state of the run."""
+        """Stores the values; also logs them if `which` is last. which: last, or best (networks loaded from best.pt)."""
         evaluator, step, tags = self.run.evaluator, self.run.clock.steps, evaluation.tags()
         assert evaluator is not None
         self.scores.record(which, step, evaluation.split, evaluation.values)
@@ -71,7 +74,7 @@ class Evaluations:
         log.info(textwrap.fill(f"step {step}  {listed}", WIDTH, subsequent_indent="  "))
         if which != "last":
             return
-        if evaluation.split == REPORT != evaluator.selection:  # what is of one split was logged with the other
+        if evaluation.split == REPORT != evaluator.selection:  # logged with the split for selection
             tags = {tag: value for tag, value in tags.items() if tag not in OF_ONE_SPLIT}
         self.reporter.score(tags, evaluation.protocols)
         with self.reporter.writing():
@@ -95,13 +98,13 @@ class Evaluations:
         improved = self.run.selection.improves(step, evaluation, by, better, counts)
         self.scores.choose(self.run.selection.best)
         if improved or self.checkpoints.saved == step:
-            self.checkpoints.outdate()  # what is saved of this step does not know of its evaluation
+            self.checkpoints.outdate()  # the checkpoint of this step was written before its evaluation
             self.checkpoints.save()
         if improved:
             self.checkpoints.keep_as_best()
 
     def report(self) -> None:
-        """What the last and the best networks are worth on the split that chose nothing."""
+        """Computes metrics of the last and the best networks on the test split, which is not used for selection."""
         evaluator, best = self.run.evaluator, self.run.selection.step
         if evaluator is None or evaluator.selection == REPORT or not self.run.dataset.splits.get(REPORT):
             return
@@ -117,7 +120,7 @@ class Evaluations:
                 self.checkpoints.load()
 
     def log_best(self) -> None:
-        """The value that chose the best networks, on both splits: TensorBoard's HParams show what was logged last."""
+        """Logs the selection metric of the best networks on both splits; TensorBoard's HParams show the last value."""
         values = {
             f"best/{'' if split != REPORT else f'{REPORT}/'}{name}": value
             for name, split, value in self.scores.selected()

@@ -1,4 +1,4 @@
-"""What a run leaves for people: log lines, pictures, verdicts, and a summary that says how it ended."""
+"""The reports of a run: log lines, pictures, health verdicts, and a summary with the final status."""
 
 import contextlib
 import logging
@@ -27,8 +27,8 @@ from gan_runner.training.stopwatch import Pace
 
 log = logging.getLogger(__name__)
 
-SUCCESS = {"completed": True, "diverged": False, "failed": False}  # an interrupted run goes on
-SHOWN = {  # tag -> its name in the line of progress
+SUCCESS = {"completed": True, "diverged": False, "failed": False}  # not `interrupted`: such a run can continue
+SHOWN = {  # tag -> its name in the progress line
     "loss/discriminator": "D",
     "loss/generator": "G",
     "wasserstein/estimate": "Wasserstein",
@@ -39,7 +39,7 @@ SHOWN = {  # tag -> its name in the line of progress
 
 @dataclass(frozen=True)
 class Origin:
-    """What the command knows of a run beside its configuration."""
+    """The data that the command passes to a run beside its configuration."""
 
     command: str
     advice: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Origin:
 
 
 class Reporter:
-    """Writes on the first rank alone; every rank comes to the same places with the same numbers."""
+    """Writes the reports, on the first rank only; every rank makes the same calls with the same values."""
 
     logger: Logger
 
@@ -61,24 +61,24 @@ class Reporter:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """What the system refuses to the rank that writes ends all ranks, in one sentence."""
+        """Ends all ranks with a one-sentence error if the operating system refuses a write to the first rank."""
         with self.ranks.ending_together(), storing(self.folder.path):
             yield
 
     def go_on_from(self, summary: Mapping[str, Any]) -> None:
-        """With the values and scores of the sessions before."""
+        """Takes over the values and scores of the previous sessions."""
         self.last, self.scores = summary.get("last", {}), Scores(summary.get("metrics"))
         self.scores.choose(self.run.selection.best)
 
     def open(self, purge_from: int) -> None:
-        """purge_from: what was logged at or after this step is superseded."""
+        """Opens the logs; entries of earlier sessions at or after step `purge_from` become invalid."""
         with self.writing():
             self.folder.write_config(self.config)
             self.summarize("running")
             self.logger = Logger(self.folder.path, purge_from) if self.ranks.first else Silence()
 
     def introduce(self) -> None:
-        """What TensorBoard shows of a run from its first moment on."""
+        """Logs the configuration, the command, advice and real samples for TensorBoard at the start of a run."""
         evaluator, real = self.run.evaluator, self.run.real
         with self.writing():
             self.text("config", verbatim(yaml.safe_dump(dict(self.config), sort_keys=False)))
@@ -102,7 +102,7 @@ class Reporter:
         self.judge_health(values)
 
     def show_progress(self, values: Mapping[str, float]) -> None:
-        """One line, the most important first, since a narrow terminal shows only the beginning."""
+        """Prints one progress line, the most important values first: a narrow terminal shows only the beginning."""
         clock, done = self.run.clock, min(1.0, self.run.clock.progress())
         left = self.pace.left(clock.seconds, done)
         fields = [f"step {clock.steps}", f"{100 * done:.0f} %"]
@@ -112,7 +112,10 @@ class Reporter:
         log.info(GAP.join(fields), extra={"progress": Progress(done, fields), "run": self.folder.path.name})
 
     def judge_health(self, values: Mapping[str, float]) -> None:
-        """Verdicts that change. A line at an end off the cadence counts for none: a longer run has no such line."""
+        """Prints and logs the verdicts that change.
+
+        Ignores the last line of a run if its step is not a multiple of log_every: a longer run has no such line.
+        """
         step = self.run.clock.steps
         if step % self.run.settings.log_every:
             return
@@ -125,7 +128,7 @@ class Reporter:
                 self.text("verdict", str(verdict))
 
     def score(self, values: Mapping[str, float], protocols: Mapping[str, Any]) -> None:
-        """Values of metrics, with the protocol of each."""
+        """Logs the values of metrics, with the protocol of each."""
         with self.writing():
             self.logger.scalars(self.run.clock.steps, values, protocol=protocols)
         self.last |= values
@@ -138,7 +141,7 @@ class Reporter:
         self.picture("samples/fixed", f"step-{self.run.clock.steps:08d}", images, labels)
 
     def picture(self, tag: str, name: str, images: torch.Tensor, labels: torch.Tensor | None = None) -> None:
-        """A grid, where the data are pictures at all."""
+        """Logs a grid of images, if the data are gray or colour images."""
         spec = self.run.real.spec
         if spec.value_range is not None and spec.channels in (1, 3):
             grid = image_grid(images, spec, labels)
@@ -146,7 +149,7 @@ class Reporter:
                 self.logger.image(tag, name, self.run.clock.steps, grid)
 
     def draw_scene(self) -> None:
-        """Of points on the line or in the plane: where they are, and the discriminator beside them."""
+        """Logs a picture of the points and of the discriminator, if the data have one or two coordinates."""
         if points.can_show(self.run.real.spec):
             step = self.run.clock.steps
             with self.writing():
@@ -156,7 +159,7 @@ class Reporter:
     # ---- the end
 
     def conclude(self, status: str) -> None:
-        """How it ended. Where even that cannot be written, the error that ended the run is raised instead."""
+        """Writes the final status. If this fails after an error that ended the run, that error is raised instead."""
         try:
             with storing(self.folder.path):
                 self.logger.close()

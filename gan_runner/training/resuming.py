@@ -1,4 +1,4 @@
-"""From the files of a run folder to a run in memory, and back."""
+"""Saving a run to checkpoints in its folder, and resuming it from them."""
 
 import logging
 from collections.abc import Mapping
@@ -15,21 +15,22 @@ from gan_runner.training.run import Run
 
 log = logging.getLogger(__name__)
 
-COMPARED = ("device", "precision", "threads", "ranks", "python", "torch", "gan_runner")  # of the environment
+# entries of the environment whose change is reported at a resume
+COMPARED = ("device", "precision", "threads", "ranks", "python", "torch", "gan_runner")
 
 
 class Checkpoints:
-    """The checkpoints of a run. The first rank reads and writes for all, and broadcasts what it read."""
+    """The checkpoints of a run. Only the first rank reads and writes files; it broadcasts the loaded state."""
 
     def __init__(self, run: Run, folder: RunFolder, config: Mapping[str, Any], reporter: Reporter):
         self.run, self.config, self.reporter = run, config, reporter
         self.folder, self.ranks = folder.checkpoints, run.device.ranks
-        self.saved: int | None = None  # the step of the newest that holds all of the run's state
+        self.saved: int | None = None  # the step of the checkpoint that holds the run's newest state
 
     # ---- reading
 
     def resume(self, summary: Mapping[str, Any]) -> None:
-        """From the newest checkpoint, if there is one. summary: what the session before wrote."""
+        """Resumes from the newest checkpoint, if there is one. summary: summary.json of the previous session."""
         if not self.load():
             return
         self.run.schedules.check_length(self.run.clock)
@@ -46,7 +47,7 @@ class Checkpoints:
             log.warning("resumed under another environment, so not bit for bit: %s", "; ".join(changed))
 
     def load(self) -> bool:
-        """The newest checkpoint. False where there is none to go on from."""
+        """Loads the newest checkpoint. Returns False if there is none."""
         with self.ranks.ending_together():
             loaded = self.ranks.first and checkpoint.load_latest(self.folder, self.restore)
             if loaded:
@@ -64,7 +65,7 @@ class Checkpoints:
         self.broadcast()
 
     def broadcast(self) -> None:
-        """The first rank's state to the others."""
+        """Sends the first rank's state to the other ranks."""
         with self.ranks.ending_together():
             self.ranks.broadcast(self.run.state, self.run.load_state)
 
@@ -78,7 +79,7 @@ class Checkpoints:
         self.run.load_state(found.state)
 
     def match_best(self) -> None:
-        """best.pt is what this state knows as the best: a process may have ended between the two."""
+        """Makes best.pt agree with the loaded selection: a process may have ended between the writes of the two."""
         best, step = self.run.selection.step, self.run.clock.steps
         if best == step:
             checkpoint.keep_as_best(self.folder, step)
@@ -90,7 +91,7 @@ class Checkpoints:
     # ---- writing
 
     def save(self) -> None:
-        """What is logged up to here reaches the disk first, so that a resume from here misses nothing."""
+        """Saves a checkpoint. Flushes the logs to the disk first, so that a resume from it misses no log entry."""
         step = self.run.clock.steps
         if self.saved == step:
             return
@@ -105,7 +106,7 @@ class Checkpoints:
             self.reporter.summarize("running")
 
     def outdate(self) -> None:
-        """What is saved no longer holds all of the run's state."""
+        """Marks the newest checkpoint as older than the state of the run."""
         self.saved = None
 
     def keep_as_best(self) -> None:
@@ -113,10 +114,10 @@ class Checkpoints:
             if self.ranks.first:
                 checkpoint.keep_as_best(self.folder, self.run.clock.steps)
 
-    # ---- what must not be saved or shown
+    # ---- checks before a checkpoint or a picture
 
     def check_health(self) -> None:
-        """Raises Diverged unless everything is finite."""
+        """Raises Diverged unless the mean statistics and all weights are finite."""
         self.check_finite(self.run.meter.read())
         for name, norm in weight_norms((self.run.generator, self.run.discriminator)).items():
             self.check_finite({name: norm})

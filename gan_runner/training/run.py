@@ -1,4 +1,4 @@
-"""A run: everything that trains, assembled, and everything that a checkpoint holds of it."""
+"""A run: all assembled objects that take part in the training, and their state in a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +27,7 @@ from gan_runner.protocols import Augmentation, Stateful, Stats
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What `build` makes of a configuration. The loop around it is a Session."""
+    """The objects that `build` makes from a configuration. A Session contains the training loop."""
 
     settings: Settings
     seed: int
@@ -39,7 +39,7 @@ class Run:
     augment: Augmentation
     generator: Player
     discriminator: Player
-    averages: Mapping[str, EMA]  # ema: of the generator; classifier: of a discriminator that learns classes
+    averages: Mapping[str, EMA]  # ema: the averaged generator; classifier: an averaged discriminator with class logits
     clock: Clock
     batches: Batches
     schedules: Schedules
@@ -60,11 +60,11 @@ class Run:
         return self.algorithm.step()
 
     def measure(self, observed: Mapping[str, float]) -> dict[str, float]:
-        """The tags of health. observed: what was logged of the steps since the last log line."""
+        """Returns the values with `health/` tags. observed: mean statistics of the steps since the last log line."""
         return self.probe(self.batches.noise("health", self.clock.steps, 0).key, self.clock.last, observed)
 
     def observe(self) -> dict[str, float]:
-        """Learning rates, schedules and images, known without asking the device."""
+        """Returns learning rates, schedule values and the number of images, without a read from the device."""
         return self.schedules.observe(self.clock.last) | {"progress/images": float(self.clock.images)}
 
     def state(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Run:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Strict: KeyError where the parts are others, ConfigError where the images are."""
+        """Loads strictly: KeyError if the parts of the state differ, ConfigError if the dataset's images differ."""
         own = self.state()
         if state.keys() != own.keys() or any(state[key].keys() != own[key].keys() for key in ("objective", "augment")):
             raise KeyError(f"the checkpoint's parts are {sorted(state)}, this run's {sorted(own)}")

@@ -1,4 +1,4 @@
-"""One process's share of a run: resume, loop, housekeeping, and how it ends."""
+"""One session of a run in one process: resume, training loop, logs, samples, checkpoints, evaluations, end."""
 
 import contextlib
 import logging
@@ -27,12 +27,12 @@ def untimed(section: str) -> AbstractContextManager[None]:
 
 
 class Session:
-    """Trains a run in a folder that this process holds, or that the first rank holds for all."""
+    """Trains a run in a folder that this process, or the first rank for all ranks, has locked."""
 
     interrupt: Interrupt
 
     def __init__(self, run: Run, folder: RunFolder, config: Mapping[str, Any], origin: Origin, timed: Timed = untimed):
-        """timed: a context around each section of housekeeping (log, sample, save, evaluate), by its name."""
+        """timed: returns a context for a section beside the training (log, sample, save, evaluate), by its name."""
         self.run, self.folder, self.settings, self.timed = run, folder, run.settings, timed
         self.clock, self.ranks, self.origin = run.clock, run.device.ranks, origin
         self.stopwatch = Stopwatch(run.clock, run.batches)
@@ -40,18 +40,18 @@ class Session:
         self.checkpoints = Checkpoints(run, folder, config, self.reporter)
 
     def train(self) -> dict[str, Any]:
-        """To the end of the run, from the newest checkpoint of the folder if it has one. Returns the summary."""
+        """Trains to the end of the run, from the newest checkpoint of the folder if any. Returns the summary."""
         with self.opened():
             self.loop()
         return self.folder.read_summary()
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Around the training: the state is resumed before, and the summary says afterwards how it ended."""
+        """A context for the training: resumes the state before, writes the final status to the summary afterwards."""
         self.checkpoints.resume(self.folder.read_summary())
         self.evaluations = Evaluations(self.run, self.reporter, self.checkpoints)
         step = self.clock.steps
-        # a step off the cadence was logged only because an earlier session ended there: it is superseded too
+        # if the step is no multiple of log_every, only the end of an earlier session logged it: purge that line too
         purge_from = step + 1 if step and step % self.settings.log_every == 0 else step
         self.reporter.open(purge_from)
         status = "failed"
@@ -76,13 +76,13 @@ class Session:
         for sentence in self.origin.advice:
             log.warning("advice: %s", sentence)
         if step == purge_from > 0 and self.clock.sample_is_due:
-            self.sample()  # its picture was superseded together with the numbers
+            self.sample()  # the purge also invalidates the logged picture of this step
         if self.evaluations.is_missing():
             self.evaluate()
         if step == 0:
             self.reporter.introduce()
         if self.settings.on_divergence == "rollback" and self.checkpoints.saved is None:
-            self.save()  # there is always a place to go back to
+            self.save()  # a rollback needs a checkpoint
 
     # ---- the loop
 
@@ -105,7 +105,7 @@ class Session:
         return self.settings.end.out_of_patience(self.run.selection.without_gain)
 
     def advance(self) -> None:
-        """One step, and what is due after it."""
+        """Does one step, then the logs, samples, checkpoints and evaluations that are due."""
         self.run.meter.add(self.run.step())
         self.stopwatch.follow()
         step = self.clock.steps
@@ -124,7 +124,7 @@ class Session:
         self.attend()
 
     def warm_up(self) -> None:
-        """One update of the discriminator alone; what was saved before it is no longer where the run is."""
+        """Does one warm-up update of the discriminator; an earlier checkpoint is then older than the run's state."""
         self.run.algorithm.warm_up()
         self.stopwatch.follow()
         self.checkpoints.outdate()
@@ -134,7 +134,7 @@ class Session:
         self.attend()
 
     def attend(self) -> None:
-        """To the first rank's clock and to signals of any, so that all ranks stop at one step."""
+        """Shares the first rank's time and any rank's signals with all ranks, so that all stop at the same step."""
         seconds = self.clock.seconds if self.ranks.first else 0.0
         requests = self.interrupt.signum or 0, self.interrupt.take_save()
         seconds, signum, save = self.ranks.highest_delayed(seconds, *requests)
@@ -145,7 +145,10 @@ class Session:
             self.save()
 
     def finish(self) -> None:
-        """The end, on or off the cadences. The meter keeps its sums, so that a longer run logs as if uncut."""
+        """Logs, samples, saves and evaluates at the end of the run, where not done at this step already.
+
+        The meter is not reset, so that a longer run, resumed from here, logs the same means as without the end here.
+        """
         step = self.clock.steps
         if step % self.settings.log_every:
             self.log()
@@ -167,7 +170,7 @@ class Session:
         raise Stopped(signum, f"stopped by {name} at step {self.clock.steps}; the same command goes on from there.")
 
     def roll_back(self, error: Diverged) -> None:
-        """To the last good checkpoint, with other noise from there on. A resume takes the same way again."""
+        """Returns to the last good checkpoint, with other noise from there on. A resume repeats the same rollbacks."""
         number = self.clock.rollbacks + 1
         if self.settings.on_divergence == "stop" or number > MOST_ROLLBACKS:
             raise error
@@ -181,7 +184,7 @@ class Session:
             self.reporter.logger.supersede(self.clock.steps + 1)
         self.stopwatch.mark()
 
-    # ---- housekeeping
+    # ---- logs, samples, checkpoints, evaluations
 
     def log(self) -> None:
         with self.timed("log"):
@@ -202,6 +205,6 @@ class Session:
             self.checkpoints.save()
 
     def evaluate(self) -> None:
-        """Not counted as time of training."""
+        """Evaluates the networks; this does not count as training time."""
         with self.timed("evaluate"), self.stopwatch.paused():
             self.evaluations.evaluate()

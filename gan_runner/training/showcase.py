@@ -1,4 +1,4 @@
-"""What is shown of a run: the same samples at every step, and both players on data in the plane."""
+"""Inputs for the pictures of a run: samples from fixed noise, and both players on toy data."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from gan_runner.records.points import Scene
 from gan_runner.spec import full_precision
 from gan_runner.training.run import Run
 
-SHOWN = 20_000  # points in a picture of toy data
+SHOWN = 20_000  # generated points in a picture of toy data
 
 
 def sampler_of(run: Run, generator: nn.Module) -> Sampler:
@@ -19,9 +19,9 @@ def sampler_of(run: Run, generator: nn.Module) -> Sampler:
 
 
 def fixed_samples(run: Run) -> tuple[Tensor, Tensor | None]:
-    """Of the averaged generator: the same noise at every step, as many images as the grid holds, and their labels.
+    """Returns samples of the averaged generator from the same noise at every step, for one grid, and their labels.
 
-    A conditional generator makes one class a row.
+    For a conditional generator each row of the grid shows one class.
     """
     sampler = sampler_of(run, run.ema.carry_buffers())
     labels = sampler.rows(run.settings.grid)
@@ -32,9 +32,9 @@ def fixed_samples(run: Run) -> tuple[Tensor, Tensor | None]:
 
 @torch.no_grad()
 def scene(run: Run) -> Scene:
-    """Both players as they are now, for a picture of toy data: the generator that the discriminator answers.
+    """Returns both players in their present state, for a picture of toy data, with the live generator.
 
-    In evaluation mode, so that nothing of theirs changes and a place has one score whatever else is scored.
+    Both run in evaluation mode: their buffers do not change, and the score of a point does not depend on other points.
     """
     noise = Noise((run.seed, "game", 0), SHOWN, run.device.torch)
     z = run.latent.sample(noise)

@@ -1,4 +1,4 @@
-"""Seconds of training, and speed between log lines."""
+"""Training time in seconds, and speed between log lines."""
 
 import contextlib
 import time
@@ -9,17 +9,20 @@ from gan_runner.game.batches import Batches
 from gan_runner.game.clock import Clock
 
 WINDOW = 120.0  # seconds of training over which the pace is averaged
-LEAST = 3.0  # seconds before it is known
+LEAST = 3.0  # seconds of training before an estimate is given
 
 
 class Pace:
-    """How long a run will last, from how far it came in the last minutes of training."""
+    """Estimates the remaining time of a run from its progress in the last WINDOW seconds of training."""
 
     def __init__(self) -> None:
         self.marks: deque[tuple[float, float]] = deque()
 
     def left(self, seconds: float, share: float) -> float | None:
-        """Seconds until the end, given seconds of training and the share of the run that is done; None: not known."""
+        """Returns the seconds until the end, or None if not known.
+
+        seconds: of training so far; share: of the run that is done.
+        """
         self.marks.append((seconds, share))
         while len(self.marks) > 2 and self.marks[1][0] <= seconds - WINDOW:
             self.marks.popleft()
@@ -28,7 +31,7 @@ class Pace:
 
 
 class Stopwatch:
-    """Keeps the clock's seconds, over all sessions; what is paused is no time of training."""
+    """Updates the clock's seconds of training over all sessions; paused time does not count."""
 
     def __init__(self, clock: Clock, batches: Batches):
         self.clock, self.batches = clock, batches
@@ -39,15 +42,15 @@ class Stopwatch:
         self.mark()
 
     def mark(self) -> None:
-        """From here on images per second are counted."""
+        """Starts the measurement of images per second anew."""
         self.marked, self.images, self.waited = time.perf_counter(), self.clock.images, self.batches.waited
 
     def follow(self) -> None:
-        """After an update."""
+        """Updates the clock's seconds; called after every update."""
         self.clock.spend(time.perf_counter() - self.started)
 
     def lap(self) -> dict[str, float]:
-        """Tag -> value since the last mark, which is set anew."""
+        """Returns tag -> value since the last mark, and sets a new mark."""
         elapsed = time.perf_counter() - self.marked
         values = {
             "speed/seconds": self.clock.seconds,
