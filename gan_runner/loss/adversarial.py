@@ -1,4 +1,4 @@
-"""Adversarial terms on raw scores (B,): real high, fake low, means over the batch, natural logarithms."""
+"""Adversarial terms on raw scores (B,), high for real images: means over the batch, natural logarithms."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,10 +13,10 @@ from gan_runner.errors import choose, require
 class Minimax:
     """D: E softplus(-D(x)) + E softplus(D(G(z))); G: -E softplus(D(G(z))) (Goodfellow et al. 2014, equation 1).
 
-    Both terms of the discriminator are summed, not halved: log 4 when it cannot tell, and JS = log 2 - loss / 2.
-    The generator's loss saturates: its gradient vanishes as the discriminator wins.
-    real_target below 1 smooths the label of real images, and of those alone (Salimans et al. 2016: 0.9); the loss then
-    no longer estimates JS.
+    The discriminator's loss is the sum of both terms, not their mean: log 4 if it cannot distinguish real and fake, and
+    JS = log 2 - loss / 2. The generator's loss saturates: its gradient vanishes as the discriminator improves.
+    real_target below 1 smooths the label of real images only (Salimans et al. 2016: 0.9); the loss then does not
+    estimate JS.
     """
 
     paired = False
@@ -37,7 +37,7 @@ class Minimax:
 
 
 class NonSaturating(Minimax):
-    """D: as minimax; G: E softplus(-D(G(z))), which keeps its gradient (Goodfellow et al. 2014, section 3)."""
+    """D: as Minimax; G: E softplus(-D(G(z))), whose gradient does not vanish (Goodfellow et al. 2014, section 3)."""
 
     def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
         return softplus(-fake).mean()
@@ -46,8 +46,8 @@ class NonSaturating(Minimax):
 class LeastSquares:
     """D: 1/2 E (D(x) - b)^2 + 1/2 E (D(G(z)) - a)^2; G: 1/2 E (D(G(z)) - c)^2 (Mao et al. 2017, equations 8 and 9).
 
-    a=-1, b=1, c=0 minimises the Pearson chi^2 between p + q and 2q; a=0, b=c=1 is the coding that most code uses.
-    At equilibrium: 1 and 0 for the first, 1/4 and 1/8 for the second.
+    a=-1, b=1, c=0 minimises the Pearson chi^2 between p + q and 2q; a=0, b=c=1 are the most common targets in code.
+    Losses of D and G at equilibrium: 1 and 0 for the first, 1/4 and 1/8 for the second.
     """
 
     paired = False
@@ -69,7 +69,7 @@ class LeastSquares:
 class Hinge:
     """D: E relu(1 - D(x)) + E relu(1 + D(G(z))); G: -E D(G(z)) (Lim and Ye 2017; Miyato et al. 2018, equation 17).
 
-    2 when the discriminator has learned nothing; 1 - loss / 2 is a lower bound of the total variation.
+    D's loss is 2 if it cannot distinguish real and fake; 1 - loss / 2 is a lower bound of the total variation.
     """
 
     paired = False
@@ -85,7 +85,7 @@ class Hinge:
 
 
 class Wasserstein:
-    """D: E D(G(z)) - E D(x); G: -E D(G(z)) (Arjovsky et al. 2017). Papers call this discriminator a critic."""
+    """D: E D(G(z)) - E D(x); G: -E D(G(z)) (Arjovsky et al. 2017, who call the discriminator a critic)."""
 
     paired = False
     batch_statistics = False
@@ -100,7 +100,7 @@ class Wasserstein:
 
 
 class WassersteinDivergence(Wasserstein):
-    """As Wasserstein. With WGAN-div's penalty the loss is minus a divergence, its gap no distance (Wu et al. 2018)."""
+    """As Wasserstein; with WGAN-div's penalty the loss is minus a divergence, not a distance (Wu et al. 2018)."""
 
     estimate: str | None = "w_div"
 
@@ -108,8 +108,8 @@ class WassersteinDivergence(Wasserstein):
 class RelativisticPaired:
     """D: E softplus(-(D(x) - D(y))); G: E softplus(-(D(y) - D(x))), each real x with one fake y.
 
-    RSGAN (Jolicoeur-Martineau 2018), RpGAN in R3GAN (Huang et al. 2024). log 2 each at equilibrium. Scores may drift
-    together: read differences.
+    RSGAN (Jolicoeur-Martineau 2018), called RpGAN in R3GAN (Huang et al. 2024). Both losses are log 2 at equilibrium.
+    Only differences of scores have a meaning: real and fake scores may drift together.
     """
 
     paired = True
@@ -125,7 +125,7 @@ class RelativisticPaired:
         return softplus(real - fake).mean()
 
 
-FORMS: dict[str, Callable[[Tensor], Tensor]] = {  # the price of a margin; 1 is a good one
+FORMS: dict[str, Callable[[Tensor], Tensor]] = {  # loss of a margin between real and fake scores
     "standard": lambda margin: softplus(-margin),
     "least_squares": lambda margin: (margin - 1).square(),
     "hinge": lambda margin: relu(1 - margin),
@@ -136,8 +136,9 @@ class RelativisticAverage:
     """D: E f(D(x) - E D(y)) + E f(E D(x) - D(y)); G: the same with real and fake exchanged.
 
     Jolicoeur-Martineau 2018.
-    form: standard (RaSGAN), least_squares (RaLSGAN), hinge (RaHinge). The gradient flows through the means. Summed,
-    as in the paper; the author's code averages the two terms. At equilibrium log 4, 2 and 2, for both players.
+    form: standard (RaSGAN), least_squares (RaLSGAN), hinge (RaHinge). The gradient flows through the means. The two
+    terms are summed, as in the paper; the author's code averages them. At equilibrium both players' losses are log 4, 2
+    and 2, for the three forms.
     """
 
     paired = True
@@ -159,14 +160,14 @@ class RelativisticAverage:
 class EnergyBased:
     """D: E R(x) + E relu(margin - R(G(z))); G: E R(G(z)); R = -D(x), an autoencoder's error (EBGAN, Zhao et al. 2017).
 
-    Equations 1 and 2, without the pull-away term. The margin at equilibrium, whatever the error is below it.
+    Equations 1 and 2, without the pull-away term. At equilibrium D's loss is the margin, for any error R below it.
     """
 
     paired = False
     batch_statistics = False
     zero_is_boundary = False
     energy = True
-    ranked = False  # smooth samples are easy to reconstruct, and below the margin their error may be the lower one
+    ranked = False  # smooth samples are easy to reconstruct: their error may be below that of real images
     estimate: str | None = None
 
     def __init__(self, margin: float = 1.0):
@@ -183,15 +184,15 @@ class EnergyBased:
 class BoundaryEquilibrium:
     """D: E R(x) - k E R(G(z)); G: E R(G(z)); R = -D(x), an autoencoder's error (BEGAN, Berthelot et al. 2017).
 
-    After each step k moves by rate (gamma E R(x) - E R(G(z))) within [0, 1], towards E R(G(z)) = gamma E R(x): the
-    smaller gamma, the nearer the samples are to the data's middle.
+    Each generator update changes k by rate (gamma E R(x) - E R(G(z))), within [0, 1], towards E R(G(z)) = gamma E R(x).
+    The smaller gamma is, the lower is the diversity of the samples.
     """
 
     paired = False
-    batch_statistics = True  # k is of the whole batch
+    batch_statistics = True  # k depends on the whole batch
     zero_is_boundary = False
     energy = True
-    ranked = False  # at equilibrium samples have gamma times the error of real images, which is the higher score
+    ranked = False  # at equilibrium samples have gamma times the error of real images, so a higher score
     estimate: str | None = None
 
     def __init__(self, gamma: float = 0.5, rate: float = 1e-3):
@@ -217,7 +218,7 @@ class BoundaryEquilibrium:
 
 # ---- f-GAN
 
-TANGENT = 20.0  # past it exp is continued by its tangent, so that no score overflows or loses its gradient
+TANGENT = 20.0  # above it the tangent replaces exp, so that scores neither overflow nor lose their gradient
 
 
 def bounded_exp(x: Tensor) -> Tensor:
@@ -232,12 +233,12 @@ def conjugate_of_jeffrey(t: Tensor) -> Tensor:
         for _ in range(20):
             u = u - (bounded_exp(u) + u - y) / (bounded_exp(u) + 1)
     w = bounded_exp(u)
-    u = u - (w + u - y) / (w + 1)  # one more step of Newton's, which carries the gradient
+    u = u - (w + u - y) / (w + 1)  # one more Newton step, with autograd
     return bounded_exp(u) + bounded_exp(-u) + t - 2
 
 
-# divergence -> g(v), which maps scores into the domain of f*, and f*(g(v)), in its stable form (Nowozin et al. 2016,
-# tables 2 and 6)
+# divergence -> g(v), which maps scores into the domain of f*; f*(g(v)), in a stable form (Nowozin et al. 2016, tables 2
+# and 6); and the key of the estimate in ESTIMATES
 DIVERGENCES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str | None]] = {
     "total_variation": (lambda v: torch.tanh(v) / 2, lambda v: torch.tanh(v) / 2, "minus_loss_tv"),
     "kl": (lambda v: v, lambda v: bounded_exp(v - 1), None),
@@ -253,7 +254,7 @@ DIVERGENCES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tens
 
 class FDivergence:
     """D: -(E g(D(x)) - E f*(g(D(G(z))))), minus a lower bound of the divergence; G: -E f*(g(D(G(z)))), or with trick
-    -E g(D(G(z))), which the paper recommends (f-GAN, Nowozin et al. 2016). js is twice JS, gan twice JS less log 4.
+    -E g(D(G(z))), which the paper recommends (f-GAN, Nowozin et al. 2016). js bounds 2 JS, gan bounds 2 JS - log 4.
     """
 
     paired = False
@@ -272,8 +273,8 @@ class FDivergence:
         return -(self.activation(fake) if self.trick else self.conjugate(fake)).mean()
 
 
-# What a discriminator's loss says about the distance of the two distributions: tag, formula, and whether the formula is
-# of the loss with its penalties.
+# Estimates of the distance of the two distributions from a discriminator's loss: tag, formula, and whether the loss in
+# the formula includes the penalties.
 ESTIMATES: dict[str, tuple[str, Callable[[Tensor], Tensor], bool]] = {
     "wasserstein": ("wasserstein/estimate", lambda loss: -loss, False),
     "w_div": ("divergence/w_div", lambda loss: -loss, True),

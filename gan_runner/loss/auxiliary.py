@@ -1,4 +1,4 @@
-"""The auxiliary classifier: a discriminator that also names the class, and a generator that wants it named rightly."""
+"""The auxiliary classifier loss: discriminator and generator also minimise the class error of the discriminator."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ from gan_runner.spec import Batch, full_precision
 class AuxiliaryClassifier(Objective):
     """As Objective, plus for D: weight (CE(x) + CE(G(z))), for G: generator_weight CE(G(z)) (ACGAN, Odena et al. 2017).
 
-    CE is the cross-entropy, in nats, of the discriminator's class logits with the label. on_fake=false leaves the fakes
-    out of D's, as Gulrajani et al. 2017 have it (weight 1, generator_weight 0.1).
+    CE is the cross-entropy, in nats, of the discriminator's class logits with the label. on_fake=false leaves CE(G(z))
+    out of D's loss, as in Gulrajani et al. 2017 (weight 1, generator_weight 0.1).
     """
 
     needs_logits = "conditioning=classifier (of any model that has conditioning)"
@@ -55,7 +55,7 @@ class AuxiliaryClassifier(Objective):
         return loss, {"loss/generator": loss.detach()}
 
     def read(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Scores (B,) and the cross-entropy of the class."""
+        """Returns the scores (B,) and the mean cross-entropy of the classes."""
         heads = network.heads(batch.images, batch.labels)  # type: ignore[operator]
-        assert batch.labels is not None  # the network would not be conditional
+        assert batch.labels is not None  # a conditional network requires labels
         return full_precision(heads.score), cross_entropy(full_precision(heads.logits), batch.labels)

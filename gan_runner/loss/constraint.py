@@ -10,7 +10,7 @@ from gan_runner.nn.normalisation import normalise
 class WeightClipping:
     """Clamps every parameter to [-bound, bound], gains and biases too, after each update (Arjovsky et al. 2017).
 
-    After, not before as in the authors' code, so that the discriminator that is read keeps the bound.
+    The authors' code clamps before each update; here the bound also holds for the discriminator after its last update.
     """
 
     def __init__(self, bound: float = 0.01):
@@ -18,7 +18,7 @@ class WeightClipping:
         self.bound = bound
 
     def prepare(self, discriminator: nn.Module) -> None:
-        """Nothing to prepare."""
+        """Does nothing."""
 
     @torch.no_grad()
     def enforce(self, discriminator: nn.Module) -> None:
@@ -28,13 +28,13 @@ class WeightClipping:
 
 
 class SpectralNorm:
-    """Every linear map, convolution and embedding becomes W / sigma(W), its largest singular value 1.
+    """Divides the weight W of every linear map, convolution and embedding by its largest singular value sigma(W).
 
-    sigma comes from one power iteration in each training forward, of W as (outputs, rest) (Miyato et al. 2018).
+    sigma comes from one power iteration per training forward, on W as (outputs, rest) (Miyato et al. 2018).
     """
 
     def prepare(self, discriminator: nn.Module) -> None:
         normalise(discriminator, "spectral", "discriminator", "loss.constraint=null")
 
     def enforce(self, discriminator: nn.Module) -> None:
-        """Nothing to enforce: the forward does."""
+        """Does nothing: the forward pass divides by sigma."""

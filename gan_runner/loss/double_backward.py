@@ -1,8 +1,9 @@
-"""The gradient of a gradient, without the passes that only carry zeros.
+"""Faster double backward for gradient penalties, without backward passes of zeros.
 
-Where torch differentiates the gradient of a piecewise linear activation or of a convolution, it hands zeros to the
-layer below, which computes a backward pass of them; and it finds the gradient of a convolution's weight by a
-convolution whose kernel is as large as the map. Here both are what they are to the second derivative: linear.
+In the double backward of a piecewise linear activation or a convolution, torch passes zero gradients to the layer
+below, which computes a backward pass of them; and it computes the gradient of a convolution's weight by a convolution
+whose kernel is as large as the map. The functions here treat both layers as linear, as they are for the second
+derivative.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ Geometry = tuple[Any, Any, Any, int]  # stride, padding, dilation, groups
 
 
 class PiecewiseLinear(torch.autograd.Function):
-    """x where x > 0, else slope * x; the slopes are constants to whoever differentiates the gradient."""
+    """x where x > 0, else slope * x; the slopes are constants in the double backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
@@ -32,11 +33,11 @@ class PiecewiseLinear(torch.autograd.Function):
 
 
 class Convolution(torch.autograd.Function):
-    """torch.conv2d, its gradient differentiable as a linear function of the gradient above and of the weight."""
+    """torch.conv2d; its gradient is differentiable as a linear function of the output gradient and of the weight."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, first: bool) -> Tensor:
-        """first: x are the points themselves, which nobody moves."""
+        """first: x are the points of the penalty, a leaf that needs no gradient in the second backward pass."""
         ctx.save_for_backward(x, weight)
         ctx.geometry, ctx.first = geometry, first
         return torch.conv2d(x, weight, bias, *geometry)
@@ -44,7 +45,7 @@ class Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph: the penalty's own gradient, which is that of the images alone
+        if torch.is_grad_enabled():  # create_graph: the gradient inside a penalty, only with respect to the images
             return InputGradient.apply(gradient, x.detach(), weight, ctx.geometry), *[None] * 4
         of_x, *of_parameters = ctx.needs_input_grad[:3]
         wanted = (of_x and not ctx.first, *of_parameters)
@@ -52,14 +53,14 @@ class Convolution(torch.autograd.Function):
 
 
 class InputGradient(torch.autograd.Function):
-    """The gradient of a convolution's input x, of which only the shape matters."""
+    """The gradient with respect to a convolution's input x; it depends on the shape of x, not on its values."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(gradient, weight)
         ctx.geometry = geometry
         found, _, _ = convolution_backward(gradient, x, weight, geometry, (True, False, False))
-        assert found is not None  # it was wanted
+        assert found is not None  # the mask requests it
         return found
 
     @staticmethod
@@ -73,7 +74,7 @@ class InputGradient(torch.autograd.Function):
 def convolution_backward(
     gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of x, weight and bias, those that are wanted."""
+    """Returns the gradients of x, weight and bias that the mask `wanted` selects, None for the others."""
     *lengths, groups = geometry
     strides, paddings, dilations = ([one, one] if isinstance(one, int) else list(one) for one in lengths)
     found: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
@@ -83,7 +84,7 @@ def convolution_backward(
 
 
 class Lean(TorchFunctionMode):
-    """While it is on, the layers that run are those above, as autocast would run them."""
+    """While active, replaces torch's relu, leaky_relu and conv2d by those of this module, with autocast's dtypes."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return REPLACED.get(function, function)(*args, **(kwargs or {}))
@@ -115,7 +116,7 @@ def conv2d(
 ) -> Tensor:
     geometry = (stride, padding, dilation, groups)
     fixed = all(parameter is None or isinstance(parameter, nn.Parameter) for parameter in (weight, bias))
-    if not fixed or isinstance(padding, str) or input.dim() != 4:  # not fixed: it may depend on the image
+    if not fixed or isinstance(padding, str) or input.dim() != 4:  # not fixed: a weight may depend on the image
         return torch.conv2d(input, weight, bias, *geometry)
     kind, first = input.device.type, input.is_leaf and not isinstance(input, nn.Parameter)
     if torch.is_autocast_enabled(kind):

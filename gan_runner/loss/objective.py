@@ -1,4 +1,4 @@
-"""A loss as it is published: adversarial term, penalties, constraint, and how often the discriminator moves."""
+"""A complete loss: adversarial term, penalties, constraint, and the number of discriminator updates per step."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -21,20 +21,20 @@ FIRST, EVERY = 25, 500  # the generator steps with a burst: the first 25 and eve
 class Objective:
     """n_critic discriminator updates per generator update, each on adversarial + sum of weighted penalties.
 
-    n_critic_burst: discriminator updates in the first 25 and every 500th generator step, as WGAN's authors had.
-    instance_noise: standard deviation of Gaussian noise on every image that the adversarial terms see, real and
-    fake alike (Sonderby et al. 2017); in units of the data, whose range is -1 to 1.
-    simultaneous: both players move from the same point, as in the code of Goodfellow et al. 2014; else the
-    generator answers the discriminator that has just moved (their Algorithm 1).
-    discriminator_norm, discriminator_output and the two conditionings are what networks that leave them open read
-    from the configuration.
+    n_critic_burst: discriminator updates in the first 25 and every 500th generator step, as in the WGAN authors' code.
+    instance_noise: standard deviation of the Gaussian noise added to all real and fake images in the adversarial terms
+    (Sonderby et al. 2017); in units of the data, whose range is -1 to 1.
+    simultaneous: the gradients of both players are computed before either moves, as in the code of Goodfellow et al.
+    2014; else the generator's gradient uses the updated discriminator (their Algorithm 1).
+    discriminator_norm, discriminator_output and the two conditionings are the values for networks whose own settings
+    refer to them in the configuration.
     """
 
-    needs_logits: ClassVar[str] = ""  # the setting by which a discriminator gives logits of the classes
-    semi_supervised: ClassVar[bool] = False  # does it want a second batch, of the images whose labels are known?
+    needs_logits: ClassVar[str] = ""  # if not empty: the setting that gives the discriminator the required class logits
+    semi_supervised: ClassVar[bool] = False  # True: the loss needs a second batch of labelled images
 
     adversarial: Adversarial
-    penalties: dict[str, Penalty] = field(default_factory=dict)  # null switches one off
+    penalties: dict[str, Penalty] = field(default_factory=dict)  # null switches a penalty off
     constraint: Constraint | None = None
     n_critic: int = 1
     n_critic_burst: int | None = None
@@ -45,7 +45,7 @@ class Objective:
     generator_conditioning: str = "none"
     discriminator_conditioning: str = "none"
 
-    together: bool = field(default=False, init=False)  # may real and fake pass in one batch?
+    together: bool = field(default=False, init=False)  # True: real and fake images share one pass
 
     def __post_init__(self) -> None:
         term = self.adversarial
@@ -67,46 +67,49 @@ class Objective:
 
     @property
     def batch_statistics(self) -> bool:
-        """Is the loss more than a mean over samples, so that a batch cannot be accumulated from parts?"""
+        """Whether the loss is not a mean over samples, so that a batch cannot be accumulated from parts."""
         return any(getattr(term, "batch_statistics", False) for term in (self.adversarial, *self.penalties.values()))
 
     @property
     def paired(self) -> bool:
-        """Does the generator's loss need real images?"""
+        """Whether the generator's loss needs real images."""
         return self.adversarial.paired
 
     @property
     def estimate_tag(self) -> str | None:
-        """The tag of what the discriminator's loss estimates."""
+        """The tag of the distance that the discriminator's loss estimates; None without an estimate."""
         return ESTIMATES[self.adversarial.estimate][0] if self.adversarial.estimate is not None else None
 
     def n_critic_at(self, step: int) -> int:
-        """Discriminator updates in generator step `step`, counted from 0."""
+        """Returns the number of discriminator updates in generator step `step`, counted from 0."""
         burst = step < FIRST or step % EVERY == 0
         return self.n_critic_burst if burst and self.n_critic_burst else self.n_critic
 
     def discriminator_updates(self, steps: int) -> int:
-        """Discriminator updates in the first `steps` generator steps."""
+        """Returns the number of discriminator updates in the first `steps` generator steps."""
         bursts = min(steps, FIRST) + max(steps - 1, 0) // EVERY
         return steps * self.n_critic + bursts * ((self.n_critic_burst or self.n_critic) - self.n_critic)
 
     def discriminator(
         self, network: nn.Module, real: Batch, fake: Batch, noise: Noise, progress: Progress
     ) -> tuple[Tensor, Stats]:
-        """Loss of the discriminator, without penalties."""
+        """Returns the loss of the discriminator without penalties, and statistics."""
         return self.compare(network, real, fake, noise, progress)
 
     def compare(
         self, network: Scorer, real: Batch, fake: Batch, noise: Noise, progress: Progress
     ) -> tuple[Tensor, Stats]:
-        """Adversarial loss of the discriminator."""
+        """Returns the adversarial loss of the discriminator, and statistics."""
         seen = [self.noised(batch, noise.scoped(name), progress) for name, batch in (("real", real), ("fake", fake))]
         real_scores, fake_scores = self.score_both(network, *seen)
         loss = self.adversarial.discriminator(real_scores, fake_scores)
         return loss, self.observe(loss.detach(), real_scores.detach(), fake_scores.detach())
 
     def score_both(self, network: Scorer, real: Batch, fake: Batch) -> tuple[Tensor, Tensor]:
-        """In one pass where nothing couples the two; joint batch statistics would leak which is which."""
+        """Returns real and fake scores, from one pass if no layer couples samples.
+
+        Joint batch statistics would mix information between real and fake images.
+        """
         if not self.together:
             return scores(network, real), scores(network, fake)
         of_real, of_fake = scores(network, joined(real, fake)).split([len(real.images), len(fake.images)])
@@ -131,21 +134,21 @@ class Objective:
         return stats
 
     def estimate(self, loss: Tensor, observed: Stats) -> Stats:
-        """What an adversarial loss says about the distance, with what was `observed` of the penalties beside it."""
+        """Returns the distance estimated from an adversarial loss. observed: the statistics of the penalties."""
         if self.adversarial.estimate is None:
             return {}
         tag, formula, penalised = ESTIMATES[self.adversarial.estimate]
         if penalised:
             due = [observed[f"penalty/{name}"] for name in self.penalties if f"penalty/{name}" in observed]
             if len(due) < len(self.penalties):
-                return {}  # lazy ones are known only when they are due
+                return {}  # the value of a lazy penalty is known only if it is due
             loss = loss + sum(due)
         return {tag: formula(loss)}
 
     def penalty(
         self, network: nn.Module, real: Batch, fake: Batch, noise: Noise, update: int, progress: Progress
     ) -> tuple[Tensor | float, Stats]:
-        """Weighted sum of the penalties that are due at discriminator update `update`."""
+        """Returns the weighted sum of the penalties that are due at discriminator update `update`, and statistics."""
         total: Tensor | float = 0.0
         stats: Stats = {}
         for name, term in self.penalties.items():
@@ -173,13 +176,13 @@ class Objective:
             self.constraint.enforce(network)
 
     def schedules(self) -> dict[str, Schedule]:
-        """What changes as training goes on, by its name under `schedule/`."""
+        """Returns the schedules of the loss, by their name under the tag `schedule/`."""
         named = {name: penalty.weight for name, penalty in self.penalties.items()}
         named["instance_noise"] = self.instance_noise
         return {name: value for name, value in named.items() if isinstance(value, Schedule)}
 
     def stateful(self) -> dict[str, Stateful]:
-        """The terms that a checkpoint must hold."""
+        """Returns the terms whose state belongs in a checkpoint."""
         terms: dict[str, object] = {"adversarial": self.adversarial, "constraint": self.constraint}
         terms |= {f"penalties.{name}": penalty for name, penalty in self.penalties.items()}
         return {name: term for name, term in terms.items() if isinstance(term, Stateful)}

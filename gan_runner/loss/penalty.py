@@ -1,4 +1,4 @@
-"""Gradient penalties: one class, where the gradient is taken times which norm it should have."""
+"""Penalties: a family of gradient penalties (points times target norm), Roth's regulariser, orthogonal weights."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ def on_fake(real: Batch, fake: Batch, noise: Noise) -> Batch:
 
 
 def on_both(real: Batch, fake: Batch, noise: Noise) -> Batch:
-    """Half real, half fake points, each with weight 1/2."""
+    """Returns real and fake points together, so that the mean weighs each kind with 1/2."""
     return joined(real, fake)
 
 
@@ -46,7 +46,7 @@ def around_real_symmetric(real: Batch, fake: Batch, noise: Noise) -> Batch:
 
 
 def around_real_gaussian(real: Batch, fake: Batch, noise: Noise) -> Batch:
-    """x + 0.5 std(x) u with u ~ N(0, 1) per pixel (DRAGAN's Algorithm 1, its deviation that of the authors' code)."""
+    """x + 0.5 std(x) u with u ~ N(0, 1) per pixel (DRAGAN's Algorithm 1, with the deviation of the authors' code)."""
     images = real.images
     return Batch(images + 0.5 * images.std() * noise.normal(*images.shape[1:]).to(images.dtype), real.labels)
 
@@ -63,10 +63,10 @@ POINTS: dict[str, Callable[[Batch, Batch, Noise], Batch]] = {
 
 
 def score_and_gradient(discriminator: nn.Module, points: Batch) -> tuple[Tensor, Tensor]:
-    """Scores (B,) at the points and their gradients there, flat (B, D), both differentiable."""
+    """Returns the scores (B,) of the points and their gradients at the points, flat (B, D), both differentiable."""
     images = points.images.detach().requires_grad_(True)
     with Lean():
-        # forward, not the call: double backward through a compiled call raises
+        # .forward instead of a call: double backward through a compiled call raises
         score = full_precision(discriminator.forward(images, points.labels))
     (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
     return score, full_precision(gradient).flatten(1)
@@ -78,9 +78,9 @@ def check_weight(weight: float | Schedule, every: int) -> None:
 
 
 class GradientPenalty:
-    """E |  ||grad_x D(x)|| - center  |^power at the points x; one-sided: norms below the center are free.
+    """E |  ||grad_x D(x)|| - center  |^power at the points x; one-sided: no penalty for norms below the center.
 
-    The norm is Euclidean over all dimensions of one sample. The members of the family, weight included:
+    The norm is Euclidean over all dimensions of one sample. Published penalties of this family, with their weights:
     WGAN-GP 10, at line, center 1. WGAN-LP: one_sided. DRAGAN 10, at around_real, center 1.
     R1 gamma/2, at real, center 0. R2 gamma/2, at fake, center 0. Both, as in R3GAN: gamma, at both, center 0.
     WGAN-div 2, center 0, power 6, at line.
@@ -102,10 +102,10 @@ class GradientPenalty:
         require(center >= 0, f"center={center} is a norm: use 0 or more")
         require(power >= 1, f"power={power} must be at least 1")
         self.weight, self.center, self.power, self.one_sided, self.every = weight, center, power, one_sided, every
-        self.batch_statistics = at.startswith("around_real")  # the deviation is the whole batch's
+        self.batch_statistics = at.startswith("around_real")  # its standard deviation is over the whole batch
 
     def __call__(self, discriminator: nn.Module, real: Batch, fake: Batch, noise: Noise) -> tuple[Tensor, Stats]:
-        """Unweighted value of the penalty, and the mean gradient norm at its points."""
+        """Returns the unweighted penalty, and the mean gradient norm at its points."""
         _, gradient = score_and_gradient(discriminator, self.points(real, fake, noise))
         if self.center == 0 and self.power >= 2:  # no square root, whose derivative at 0 is infinite
             squared = gradient.square().sum(1)
@@ -119,7 +119,7 @@ class GradientPenalty:
 class JensenShannonRegularizer:
     """E (1 - sigma(D(x)))^2 ||grad D(x)||^2 + E sigma(D(y))^2 ||grad D(y)||^2, weight gamma/2 (Roth et al. 2017).
 
-    What noise on the images would do to the discriminator of the minimax GAN, to first order.
+    To first order, its effect equals that of noise on the images for the discriminator of the minimax GAN.
     """
 
     per_sample = True
@@ -141,8 +141,8 @@ class JensenShannonRegularizer:
 class OrthonormalRegularizer:
     """Sum over the layers of ||W W^T - I||_F^2, W (outputs, rest) (Brock et al. 2017).
 
-    off_diagonal: of the part off the diagonal alone, which leaves the norms free (BigGAN, Brock et al. 2019). Where
-    there are more outputs than inputs, of W^T W.
+    off_diagonal: uses only the entries off the diagonal, without a penalty on the norms (BigGAN, Brock et al. 2019).
+    For layers with more outputs than inputs, W^T W replaces W W^T.
     """
 
     per_sample = False
@@ -167,6 +167,6 @@ MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 def matrix(layer: nn.Module) -> Tensor:
-    """The weight as (outputs, rest), in float32 at least."""
+    """Returns the weight as (outputs, rest), at least in float32."""
     weight = full_precision(layer.weight)  # type: ignore[arg-type]
     return (weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight).flatten(1)

@@ -1,4 +1,4 @@
-"""Learning classes from few labels: the discriminator is the classifier, and the unlabelled images say what is real."""
+"""Semi-supervised learning: the discriminator is a classifier, trained on few labelled and many unlabelled images."""
 
 from dataclasses import dataclass
 
@@ -20,13 +20,12 @@ DISTANCES = {"squared": torch.square, "absolute": torch.abs}
 class SemiSupervised(Objective):
     """D: CE(labelled) + unsupervised_weight adversarial(s); G: |E f(x) - E f(G(z))| (Salimans et al. 2016, section 5).
 
-    Of the discriminator's class logits l, with the logit of the class "fake" fixed at 0, s = log sum exp l is the score
-    that an image is real, and CE the cross-entropy of the known labels, in nats. f are the features that the logits
-    are linear in.
+    l are the discriminator's class logits, the logit of the class "fake" is fixed at 0. s = log sum exp l is the score
+    of an image, CE the cross-entropy with the known labels, in nats. f are the inputs of the linear layer that gives l.
 
-    fake_class: CE over the classes and "fake", as in a softmax of K + 1 (Odena 2016), or over the classes alone.
+    fake_class: true takes CE over the K classes and "fake" (Odena 2016), false over the K classes only.
     feature_matching: squared (Salimans on MNIST) or absolute (on CIFAR-10) differences of the batches' mean features,
-    or none, for the adversarial term's own loss of the generator (Odena).
+    or none: the generator's loss is that of the adversarial term (Odena).
     """
 
     needs_logits = "output=classes (of mlp, dcgan, toy, ssl_mlp or ssl_cnn)"
@@ -54,7 +53,7 @@ class SemiSupervised(Objective):
         self, network: nn.Module, real: Batch, fake: Batch, noise: Noise, progress: Progress
     ) -> tuple[Tensor, Stats]:
         adversarial, stats = self.compare(network, real, fake, noise, progress)
-        assert real.labelled is not None  # the run sees to it
+        assert real.labelled is not None  # Batches.with_labelled adds this batch
         known = self.noised(real.labelled, noise.scoped("labelled"), progress)
         supervised = self.classify(network, known)
         unsupervised = self.unsupervised_weight * adversarial
@@ -62,7 +61,7 @@ class SemiSupervised(Objective):
         return supervised + unsupervised, stats
 
     def classify(self, network: nn.Module, known: Batch) -> Tensor:
-        """Cross-entropy with the labels."""
+        """Returns the mean cross-entropy with the labels."""
         heads = network.heads(known.images)  # type: ignore[operator]
         score, logits = full_precision(heads.score), full_precision(heads.logits)
         partition = softplus(score) if self.fake_class else score
