@@ -1,4 +1,4 @@
-"""Divergence: a number that is no longer finite."""
+"""Checks for divergence: values that are not finite."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from gan_runner.game.player import Player
 def check_finite(values: Mapping[str, float], step: int, saved: int | None, scaled: bool) -> None:
     """Raises Diverged for the first value that is not finite.
 
-    saved: the step of the newest checkpoint. scaled: under fp16 a gradient that overflows is the scaler's business.
+    saved: the step of the newest checkpoint. scaled: fp16, where the gradient scaler handles overflows of gradients.
     """
     for tag, value in values.items():
         if not math.isfinite(value) and not (scaled and tag.startswith("grad_norm/")):
@@ -24,7 +24,7 @@ def check_finite(values: Mapping[str, float], step: int, saved: int | None, scal
 
 
 def weight_norms(players: Sequence[Player]) -> dict[str, float]:
-    """By what a sentence calls them."""
+    """Returns the norm of each player's weights, by its description in an error message."""
     return {
         f"the norm of the {player.name}'s weights": float(get_total_norm(list(player.network.parameters())))
         for player in players

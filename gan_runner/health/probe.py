@@ -1,4 +1,4 @@
-"""What is measured of both networks at a log line, beside what the steps between two lines tell."""
+"""Measurements of both networks at a log line, beside the statistics of the steps since the previous line."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,19 +21,19 @@ from gan_runner.protocols import Augmentation
 from gan_runner.schedule import Progress, Schedule
 from gan_runner.spec import Batch, full_precision, scores
 
-Key = tuple[int | str, ...]  # of noise
+Key = tuple[int | str, ...]  # key of noise
 
-MOST = 64  # images: with fewer, a share of them says little; with more, the probe would be felt beside the steps
-PIECES = 4  # batches of the training's size, at most, for the same reason where a batch is small
-CELLS = 7  # of the smoothed images, about, across: what is left of noise in single pixels is small there
-CLOSE = 0.1  # of the typical distance of real neighbours: in many dimensions no two real images are as near
+MOST = 64  # images at most: fewer make shares of images inaccurate, more would slow the training down
+PIECES = 4  # batches of the training's size at most, also to limit the time, for small batches
+CELLS = 7  # approximate side of smoothed images, in pixels: averaging reduces the noise of single pixels
+CLOSE = 0.1  # share of the median distance of real neighbours: in many dimensions no two real images are as near
 
 
 class Probe:
-    """Samples, and scores of training images, of held-out ones and of samples, as a pure function of the weights.
+    """Measures samples, and scores of training images, held-out images and samples: a pure function of the weights.
 
-    In training mode and in batches of the training's size, since that is how the players see one another. The real
-    images are the same at every line; the samples take their labels.
+    The networks run in training mode and in batches of the training's size, as in the updates. The real images are the
+    same at every line; the samples have the same labels.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Probe:
         self.weights = {name: list(network.parameters()) for name, network in networks.items()}
         self.start = {name: float(norm(weights)) for name, weights in self.weights.items()}
         self.typical = float(neighbour_distances(real).median())
-        self.pictures = self.real[0].images[0, 0].numel() > 1  # else points
+        self.pictures = self.real[0].images[0, 0].numel() > 1  # False for points
         self.typical_smoothed = float(neighbour_distances(smoothed(real)).median())
 
     def batches(self, split: ImageDataset, batch_size: int, seed: int) -> list[Batch]:
-        """Of a few images, none of them twice if there are two, which batch norm needs."""
+        """Returns batches of a few images, at least 2 each (for batch norm), without repeats if the split has 2."""
         size = max(2, min(batch_size, MOST, len(split)))
         count = max(1, min(PIECES, MOST // size, len(split) // size))
-        batches = split.batches(size, self.device.torch, 0, seed_of(seed, "health"), "mapped")  # only a few
+        batches = split.batches(size, self.device.torch, 0, seed_of(seed, "health"), "mapped")  # few images
         known = not self.objective.semi_supervised
         return [batch if known else batch._replace(labels=None) for batch in islice(batches, count)]
 
@@ -76,9 +76,9 @@ class Probe:
     def __call__(
         self, key: tuple[int | str, ...], progress: Progress, observed: Mapping[str, float]
     ) -> dict[str, float]:
-        """Tag -> value. key: of the noise; observed: the log line so far."""
+        """Returns tag -> value. key: the key of the noise; observed: the values of this log line so far."""
         with undisturbed(self.generator), undisturbed(self.discriminator), self.device.autocast():
-            self.device.seed(*key)  # dropout, on every rank alike
+            self.device.seed(*key)  # the same dropout on every rank
             fake = [self.sample(batch, self.noise(key, "fake", n, batch)) for n, batch in enumerate(self.real)]
             named = {"real": self.real, "fake": fake, "held_out": self.held_out}
             scored = {name: self.scores(name, batches, key, progress) for name, batches in named.items() if batches}
@@ -91,12 +91,12 @@ class Probe:
         return Noise((*key, name, number), len(batch.images), self.device.torch)
 
     def sample(self, real: Batch, noise: Noise) -> Batch:
-        # forward, not the call: torch.compile would compile once more for it
+        # .forward instead of a call: torch.compile would compile the network once more for this call
         images = self.generator.forward(self.latent.sample(noise.scoped("latent")), real.labels)
         return Batch(full_precision(images), real.labels)
 
     def scores(self, name: str, batches: list[Batch], key: Key, progress: Progress) -> Tensor:
-        """(N,), of images as the discriminator sees them."""
+        """Returns the scores (N,) of images with instance noise and augmentation, as in training."""
         found = []
         for number, batch in enumerate(batches):
             noise = self.noise(key, name, number, batch)
@@ -137,7 +137,7 @@ class Probe:
 
 
 def ratios(values: dict[str, float], observed: Mapping[str, float]) -> dict[str, float]:
-    """With those that have no value everywhere: real images may be all the same, gradients overflow or vanish."""
+    """Adds ratios to `values`, except undefined ones: real images may have no variance, gradients be infinite or 0."""
     real = values.pop("real")
     if real > 0:
         values["health/sample_std_ratio"] = values["health/sample_std"] / real
@@ -148,34 +148,34 @@ def ratios(values: dict[str, float], observed: Mapping[str, float]) -> dict[str,
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Of all their elements."""
+    """Returns the Euclidean norm over all elements of all tensors."""
     whole: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
     return whole
 
 
 def deviation(images: Tensor) -> Tensor:
-    """Standard deviation over the images, mean over their pixels; 0 of a single image."""
+    """Returns the standard deviation over the images, averaged over pixels; 0 for a single image."""
     return images.flatten(1).std(dim=0, correction=0).mean()
 
 
 def smoothed(images: Tensor) -> Tensor:
-    """Means over squares of pixels, so that copies which differ by noise alone are copies again."""
+    """Returns means over squares of pixels, in which copies that differ only by noise are nearly equal."""
     return avg_pool2d(images, max(1, round(min(images.shape[2:]) / CELLS)))
 
 
 def neighbour_distances(images: Tensor) -> Tensor:
-    """(N,): the Euclidean distance of each image from the nearest of the others; infinite where it is alone."""
-    points = images.flatten(1).double()  # the distance is a small difference of large products
+    """Returns the Euclidean distance (N,) of each image from the nearest other image; infinite for a single image."""
+    points = images.flatten(1).double()  # cdist computes a small difference of large products
     distances = torch.cdist(points, points)
     return distances.fill_diagonal_(math.inf).amin(dim=1)
 
 
 def standardised(high: Tensor, low: Tensor) -> Tensor:
-    """Difference of the means in units of the standard deviation within; 0 where all scores are one number."""
+    """Returns the difference of the means over the pooled standard deviation; 0 if all scores are equal."""
     gap, spread = high.mean() - low.mean(), ((high.var(correction=0) + low.var(correction=0)) / 2).sqrt()
     return over(gap, spread)
 
 
 def over(part: Tensor, whole: Tensor) -> Tensor:
-    """Their ratio; 0 where both are."""
+    """Returns part / whole; 0 if `part` is 0."""
     return torch.where(part == 0, 0.0, part / whole.clamp(min=torch.finfo(whole.dtype).tiny))

@@ -1,4 +1,4 @@
-"""The rules of health: each a function of what was logged, which returns a sentence where it holds."""
+"""The health rules: each is a function of logged values that returns a sentence if the rule holds, else None."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,27 +6,27 @@ from typing import NamedTuple
 
 from gan_runner.health.facts import Facts
 
-PERSISTENCE = 500  # steps: the default run needs as many until its samples resemble anything
-ROUND = 1000  # steps: on a ring WGAN-GP's players go round, half of the time with the generator ahead, and come home
+PERSISTENCE = 500  # steps: about the time until samples of the default run resemble the data
+ROUND = 1000  # steps: on a ring, WGAN-GP's players oscillate, with the generator ahead half of the time, and recover
 
-WON = 0.999  # accuracy: the default run comes to 0.99 on its best side and recovers
-SATURATED = 5.0  # gap of a pair: its loss has a hundredth of its slope left; penalties keep the gap of R3GAN below 2
-LOST = -0.5  # separation, in deviations of the scores: 0 where they cannot be distinguished, and chance is within 0.4
-DUPLICATES = 0.2  # share of samples: healthy runs on images have none, of points in the plane a few percent
-ALIKE = 0.3  # of the distance between real neighbours, smoothed: every healthy run on images is above 0.4 once trained
-DIFFERED = 0.4  # likewise: samples that did and are alike now have collapsed; others have not begun to differ
-COLLAPSED = 0.25  # of the real images' deviation: every healthy run seen had at least half of it
-NO_GRADIENT = 1e-8  # norm: below the eps that Adam and RMSprop add, so that steps vanish as well
-VANISHED = 1e-5  # of the gradient norm of the beginning
-GREATEST_SCORE = 1e4  # scores that drift together are no harm yet; from here on fp32 and bf16 lose their differences
-GREATEST_GAP = 1e3  # no logit is meant to be as large, and no two images of 256x256x3 in [-1, 1] are farther apart
-GROWTH = 1e3  # of a gradient norm over that of the beginning, or over 1: of healthy runs it grew a hundredfold at most
-GROWN = 10.0  # of the norm of the weights, over that at the start: of healthy runs it grew by a tenth
-BY_HEART = 0.5  # of what separates training images from samples separates them from held-out ones (ADA's r_v, 2020)
-CHANCE = 0.5  # deviations: thrice what 64 images of either kind leave to chance
-PILED_UP = 0.5  # share of weights at the bound: of most only the sign is learned any more; WGAN's own runs have a tenth
-SLOPES = (0.5, 2.0)  # of the penalty's centre; WGAN-GP's own runs stay within a tenth of it
-RISE = 0.1  # of the estimate: a rise of the generator's loss that one sees in its curve
+WON = 0.999  # accuracy: the default run reaches 0.99 on real images or on samples, and recovers
+SATURATED = 5.0  # score gap of pairs: the loss has 1/100 of its slope left; penalties keep the gap of R3GAN below 2
+LOST = -0.5  # separation, in standard deviations of the scores: chance variation around 0 stays within 0.4
+DUPLICATES = 0.2  # share of samples: healthy runs have none on images, a few percent on points in the plane
+ALIKE = 0.3  # share of the distance of real neighbours, smoothed: trained healthy runs on images are above 0.4
+DIFFERED = 0.4  # the same share: samples once above it and now below ALIKE have collapsed, others are still untrained
+COLLAPSED = 0.25  # share of the real images' deviation: all healthy runs that were measured had at least half of it
+NO_GRADIENT = 1e-8  # gradient norm: below the eps of Adam and RMSprop, so that updates vanish too
+VANISHED = 1e-5  # share of the gradient norm at the beginning
+GREATEST_SCORE = 1e4  # real and fake scores may drift together; above this value fp32 and bf16 lose their differences
+GREATEST_GAP = 1e3  # larger than any useful logit, and than the distance of two 256x256x3 images in [-1, 1]
+GROWTH = 1e3  # gradient norm over that of the beginning, or over 1 if larger: at most 100 in healthy runs
+GROWN = 10.0  # norm of the weights over that at the start: about 1.1 in healthy runs
+BY_HEART = 0.5  # gap of training and held-out scores over gap of training images and samples (ADA's r_v, 2020)
+CHANCE = 0.5  # standard deviations: three times the chance variation with 64 images of each kind
+PILED_UP = 0.5  # share of weights at the bound: only their signs are still learned; the authors' WGAN runs have 0.1
+SLOPES = (0.5, 2.0)  # gradient norm over the penalty's center; the WGAN-GP authors' settings stay within 10 % of 1
+RISE = 0.1  # share of the estimate: a rise of the generator's loss that is visible in its curve
 
 
 NEIGHBOURS = "health/neighbour_ratio"
@@ -34,12 +34,12 @@ PEAKS = (NEIGHBOURS,)
 
 
 class Seen(NamedTuple):
-    """What a rule is a function of."""
+    """The arguments of a rule."""
 
-    values: Mapping[str, float]  # of the newest line
-    before: Mapping[str, float] | None  # of the line PERSISTENCE steps ago
+    values: Mapping[str, float]  # values of the newest line
+    before: Mapping[str, float] | None  # values of the line PERSISTENCE steps ago
     beginning: Mapping[str, float]  # the largest values of the first lines; empty before they are known
-    steps: int  # for which the rule has held
+    steps: int  # number of steps for which the rule has held
     facts: Facts
     peaks: Mapping[str, float] = {}  # the largest values so far, of the tags in PEAKS
 
@@ -86,7 +86,7 @@ def negative_estimate(seen: Seen) -> str | None:
 def collapse(seen: Seen) -> str | None:
     share, spread = seen.values.get("health/near_duplicates", 0.0), seen.values.get("health/sample_std_ratio", 1.0)
     apart = seen.values.get(NEIGHBOURS, 1.0)
-    held = seen.values.get("lr/generator") == 0  # on purpose
+    held = seen.values.get("lr/generator") == 0  # the user has frozen the generator
     if held or not (are_copies(seen) or apart <= ALIKE):
         return None
     seen_as = f"{100 * share:.0f} % near-duplicates, {100 * spread:.0f} % of the real images' spread"
@@ -104,12 +104,12 @@ def collapse(seen: Seen) -> str | None:
 
 
 def has_differed(seen: Seen) -> bool:
-    """Did samples answer z in their own way before?"""
+    """Returns True if samples for different z differed at an earlier line."""
     return seen.peaks.get(NEIGHBOURS, 0.0) >= DIFFERED
 
 
 def are_copies(seen: Seen) -> bool:
-    """Pixel by pixel."""
+    """Returns True if samples are nearly equal pixel by pixel."""
     share, spread = seen.values.get("health/near_duplicates", 0.0), seen.values.get("health/sample_std_ratio", 1.0)
     return share >= DUPLICATES or spread <= COLLAPSED
 
@@ -185,7 +185,7 @@ def rising(seen: Seen) -> str | None:
 
 
 def rate(seen: Seen, player: str | None, factor: float) -> str:
-    """Another learning rate, for one player or both, as an override."""
+    """Returns an override with another learning rate, for one player or for both (None)."""
     now = seen.values.get(f"lr/{player or 'generator'}", 0.0)
     setting = f"optimizer.{player}.lr" if player else "optimizer.lr"
     return f"{setting}={now * factor:.2g}" if now > 0 else f"another {setting}"
@@ -194,8 +194,8 @@ def rate(seen: Seen, player: str | None, factor: float) -> str:
 class Rule(NamedTuple):
     check: Callable[[Seen], str | None]
     alarm: bool = True
-    steps: int = PERSISTENCE  # for which it must hold
-    scaled: bool = False  # in a shorter run for fewer steps; to its half where samples have not differed before
+    steps: int = PERSISTENCE  # number of steps for which the rule must hold
+    scaled: bool = False  # fewer steps in a shorter run; half of the run if samples have not differed before
 
 
 RULES = {

@@ -1,7 +1,7 @@
-"""What the log lines of a run say of its health, in words: alarms with what to try, and notes that explain.
+"""Health verdicts from the log lines of a run: alarms with suggestions, and notes with explanations.
 
-A verdict begins when its rule has held in every line of PERSISTENCE steps or more, and is over when it has held in none
-of as many, so that a young run and a single noisy line say nothing.
+A verdict begins when its rule has held in every line of PERSISTENCE steps or more, and ends when the rule has held in
+no line of as many steps. A few first steps or a single noisy line give no verdict.
 """
 
 import math
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from gan_runner.health.facts import Facts
 from gan_runner.health.rules import PEAKS, PERSISTENCE, READ, RULES, Rule, Seen, are_copies, has_differed
 
-LEAST_LINES = 3  # in them: one or two may be chance, unless a line stands for as many steps
-USUAL_LENGTH = 5000  # steps of a run for which PERSISTENCE was chosen
-LATE = 0.5  # of a run: a generator that has not begun to answer every z in its own way will not, or needs longer
-SPACING = 50  # steps that a line stands for at least; shorter ones are joined, since single steps are noise
-FIRST_LINES = 3  # from which a run's own beginning is known
+LEAST_LINES = 3  # lines of a verdict at least, one less if a line covers enough steps: one or two may be chance
+USUAL_LENGTH = 5000  # steps of the run that PERSISTENCE was chosen for
+LATE = 0.5  # share of a run: if samples do not depend on z by then, they will not, or need more steps
+SPACING = 50  # minimum steps of a line; shorter lines are joined, since values of single steps are noisy
+FIRST_LINES = 3  # lines that define the beginning of a run
 
 
 class Line(NamedTuple):
@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One that begins, or that is over."""
+    """A verdict that begins, or that is over."""
 
     name: str
     alarm: bool
@@ -48,18 +48,18 @@ class Verdict:
 
 
 class Streak(NamedTuple):
-    """Lines in which a rule says other than its verdict."""
+    """Consecutive lines in which a rule contradicts the present state of its verdict."""
 
     start: int
     lines: int
 
 
 class Health:
-    """Takes every log line and returns the verdicts that change. Keeps the lines of PERSISTENCE steps."""
+    """Judges every log line and returns the verdicts that change. Keeps the lines of the last PERSISTENCE steps."""
 
     def __init__(self, facts: Facts):
         self.facts = facts
-        self.pending: list[Line] = []  # too short to stand alone
+        self.pending: list[Line] = []  # lines that cover fewer than SPACING steps together
         self.lines: list[Line] = []
         self.first: list[Line] = []
         self.streaks: dict[str, Streak] = {}
@@ -67,7 +67,7 @@ class Health:
         self.peaks: dict[str, float] = {}
 
     def judge(self, step: int, values: Mapping[str, float], length: float = USUAL_LENGTH) -> list[Verdict]:
-        """The verdicts that begin or end with the log line of this step. length: steps of the run, as far as known."""
+        """Returns the verdicts that begin or end at the log line of this step. length: estimated steps of the run."""
         start = (self.pending or self.lines or [Line(0, 0, {})])[-1].step
         known = {tag: value for tag, value in values.items() if tag.startswith(READ) and math.isfinite(value)}
         self.pending.append(Line(start, step, known))
@@ -82,14 +82,14 @@ class Health:
         return [verdict for verdict in changed if verdict is not None]
 
     def conclude(self, step: int, values: Mapping[str, float]) -> None:
-        """At the end of a run: samples that are alike now count, however short the run and seldom the lines."""
+        """Adds the verdict `collapse` at the end of a run if its rule holds then, for any number of steps and lines."""
         line = Line(step, step, {tag: value for tag, value in values.items() if math.isfinite(value)})
         sentence = RULES["collapse"].check(self.seen(line, 0))
         if sentence is not None and "collapse" not in self.standing:
             self.standing["collapse"] = Verdict("collapse", True, step, sentence)
 
     def decide(self, name: str, line: Line, length: float) -> Verdict | None:
-        """A rule of one line: does it end a streak that is long enough?"""
+        """Applies a rule to one line; returns its verdict if it begins or ends, that is, after a long enough streak."""
         streak = self.streaks.get(name, Streak(line.start, 0))
         seen = self.seen(line, line.step - streak.start)
         sentence, standing = RULES[name].check(seen), self.standing.get(name)
@@ -105,7 +105,7 @@ class Health:
         if sentence is not None:
             self.standing[name] = Verdict(name, RULES[name].alarm, streak.start, sentence)
             return self.standing[name]
-        assert standing is not None  # or nothing would have changed
+        assert standing is not None  # the rule does not hold, so a verdict that is over exists
         del self.standing[name]
         return Verdict(name, standing.alarm, standing.since, standing.sentence, over=True)
 
@@ -116,7 +116,7 @@ class Health:
         return Seen(line.values, old[-1].values if old else None, beginning, steps, self.facts, self.peaks)
 
     def verdicts(self) -> list[Verdict]:
-        """Those that stand."""
+        """Returns the verdicts that have begun and are not over."""
         return [self.standing[name] for name in RULES if name in self.standing]
 
     def state_dict(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class Health:
 
 
 def steps_needed(rule: Rule, seen: Seen, length: float, recovers: bool) -> float:
-    """For how many steps a rule must hold, or not hold, until its verdict changes."""
+    """Returns the number of steps for which a rule must hold, or not hold, until its verdict changes."""
     if not rule.scaled:
         return rule.steps
     if recovers or has_differed(seen):
@@ -157,7 +157,7 @@ def steps_needed(rule: Rule, seen: Seen, length: float, recovers: bool) -> float
 
 
 def joined(lines: list[Line]) -> Line:
-    """One line for several: of each tag the mean over the lines that have it."""
+    """Joins lines into one: the value of each tag is its mean over the lines that have the tag."""
     tags = {tag for line in lines for tag in line.values}
     found = {tag: [line.values[tag] for line in lines if tag in line.values] for tag in sorted(tags)}
     return Line(lines[0].start, lines[-1].step, {tag: sum(values) / len(values) for tag, values in found.items()})

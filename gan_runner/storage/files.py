@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Atomic writes, and one-sentence errors for writes that fail."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from gan_runner.errors import NotWritten
 
 @contextlib.contextmanager
 def storing(folder: Path) -> Iterator[None]:
-    """What the operating system refuses within it becomes NotWritten, one sentence without a traceback."""
+    """A context that turns OSError into NotWritten, which the command prints as one sentence without a traceback."""
     try:
         yield
     except OSError as error:
@@ -19,7 +19,7 @@ def storing(folder: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Calls write(file) on a temporary neighbour, then gives it its name: a reader sees all of it or none."""
+    """Calls write(file) on a temporary file, then renames it to `path`: a reader sees all of the content or none."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -27,7 +27,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:  # a second Ctrl-C, too, leaves nothing half written
+    except BaseException:  # includes KeyboardInterrupt: no temporary file stays behind
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise

@@ -1,4 +1,4 @@
-"""One process a folder: an advisory lock of the file system or, where it has none, a heartbeat."""
+"""A lock on a folder for one process: an advisory file lock, or a heartbeat file if the file system has no locks."""
 
 import contextlib
 import errno
@@ -14,19 +14,19 @@ from pathlib import Path
 
 FILES = LOCK, OWNER, HEARTBEAT = ".lock", ".owner", ".heartbeat"
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-BEAT = 5.0  # seconds between two beats
-SILENCE = 60.0  # seconds without one after which the process counts as dead
-PATIENCE = 0.2  # seconds that a look at the lock by `is_held` may take
+BEAT = 5.0  # seconds between two heartbeats
+SILENCE = 60.0  # seconds without a heartbeat after which the process counts as dead
+PATIENCE = 0.2  # seconds that `is_held` of another process may hold the lock for its check
 
 
 class InUse(Exception):
-    """Another process holds the folder; the message says which, as far as it is known."""
+    """Another process holds the folder; the message names the process if it is known."""
 
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Holds a folder that exists until the context ends or the process dies."""
-    with open(folder / LOCK, "a", encoding="utf-8") as handle:  # kept open: closing it is what releases the lock
+    """Locks an existing folder until the context ends or the process dies. InUse if another process holds it."""
+    with open(folder / LOCK, "a", encoding="utf-8") as handle:  # stays open: closing the file releases the lock
         try:
             take(handle.fileno())
         except BlockingIOError:
@@ -46,7 +46,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def take(descriptor: int) -> None:
-    """BlockingIOError when another process has it for longer than a look at it takes."""
+    """Takes the lock. BlockingIOError if another process holds it for longer than PATIENCE."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -58,7 +58,7 @@ def take(descriptor: int) -> None:
 
 
 def is_held(folder: Path) -> bool:
-    """Does a living process hold the folder? Without locks in the file system: as its heartbeat says."""
+    """Returns True if a running process holds the folder; without file locks, if its heartbeat is recent."""
     try:
         with open(folder / LOCK, "rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -70,7 +70,7 @@ def is_held(folder: Path) -> bool:
 
 
 def holder(folder: Path) -> int | None:
-    """The process of this machine that holds the folder by a lock."""
+    """Returns the id of the process of this machine that holds the folder by a file lock, or None."""
     who = re.fullmatch(r"process (\d+) on (.*)", read(folder / OWNER))
     return int(who[1]) if who and who[2] == socket.gethostname() and is_held(folder) else None
 
@@ -86,7 +86,7 @@ def read(path: Path) -> str:
         return ""
 
 
-# ---- file systems without locks: a file that exists once and is touched as long as its process lives
+# ---- file systems without locks: one file, which its process touches regularly as long as it runs
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def beating(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
     with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:
         file.write(mine)
-    time.sleep(PATIENCE)  # another that saw the same silence may have removed ours
+    time.sleep(PATIENCE)  # another process that found no heartbeat either may have removed our file
     if not path.exists() or path.read_text(encoding="utf-8") != mine:
         raise InUse(read(path) or "another process")
     done = threading.Event()
@@ -117,7 +117,10 @@ def beat(path: Path, done: threading.Event) -> None:
 
 
 def is_beating(path: Path) -> bool:
-    """Was it touched of late? Both times are the file system's, whose clock may differ from ours."""
+    """Returns True if the file was touched in the last SILENCE seconds.
+
+    Both times come from the file system, whose clock may differ from that of this machine.
+    """
     probe = path.with_name(f"{path.name}.{uuid.uuid4()}")
     try:
         probe.touch()
