@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: written beside their final name, flushed to the disk, renamed."""
+"""Checkpoints, written atomically: to a temporary file, flushed to the disk, then renamed."""
 
 import io
 import logging
@@ -27,24 +27,24 @@ State = dict[str, Any]
 
 
 def from_5(state: State) -> State:
-    """The selection names the step of its last evaluation `evaluated`."""
+    """Format 5 to 6: renames the selection's step of the last evaluation to `evaluated`."""
     selection = dict(state["selection"])
     selection["evaluated"] = selection.pop("judged")
     return {**state, "selection": selection}
 
 
 def from_6(state: State) -> State:
-    """Averaged networks have the buffers of the live ones; health knows the largest values so far."""
+    """Format 6 to 7: adds the buffers of the live networks to the averages, and `peaks` to the health state."""
     lives = {"ema": "generator", "classifier": "discriminator"}
     averages = {name: state[lives[name]]["network"] | state[name] for name in lives.keys() & state.keys()}
     return {**state, **averages, "health": {**state["health"], "peaks": {}}}
 
 
-UPGRADES: dict[int, Callable[[State], State]] = {5: from_5, 6: from_6}  # from a format to the next
+UPGRADES: dict[int, Callable[[State], State]] = {5: from_5, 6: from_6}  # format -> upgrade to the next format
 
 
 class Checkpoint(NamedTuple):
-    """One that was read: where from, what the run was configured with, and its state."""
+    """A loaded checkpoint: its path, the configuration of the run, and the state."""
 
     path: Path
     config: dict[str, Any]
@@ -52,14 +52,14 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """From the oldest to the newest."""
+    """Returns the checkpoints of a folder, from the oldest to the newest."""
     found = [path for path in folder.glob("step-*.pt") if NAME.fullmatch(path.name)]
     return sorted(found, key=step_of)
 
 
 def step_of(path: Path) -> int:
     match = NAME.fullmatch(path.name)
-    assert match is not None, path  # only called on names that matched
+    assert match is not None, path  # callers pass only names that match
     return int(match[1])
 
 
@@ -67,7 +67,7 @@ def save(folder: Path, step: int, config: Mapping[str, Any], state: dict[str, An
     """Writes step-NNNNNNNN.pt atomically, then removes all but the newest `keep`."""
     folder.mkdir(exist_ok=True)
     path = folder / f"step-{step:08d}.pt"
-    buffer = io.BytesIO()  # torch.save would hide a full disk behind an error of its own
+    buffer = io.BytesIO()  # torch.save to a file would hide the error of a full disk behind another one
     torch.save({"format": FORMAT, "config": dict(config), "state": state}, buffer)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
     for old in checkpoints(folder)[:-keep]:
@@ -76,7 +76,7 @@ def save(folder: Path, step: int, config: Mapping[str, Any], state: dict[str, An
 
 
 def keep_as_best(folder: Path, step: int) -> None:
-    """The checkpoint of this step also as best.pt, which stays when it is no longer among the newest."""
+    """Links the checkpoint of this step as best.pt, which stays when the checkpoint itself is removed."""
     temporary = folder / ".best.pt.tmp"
     temporary.unlink(missing_ok=True)
     source = folder / f"step-{step:08d}.pt"
@@ -88,7 +88,7 @@ def keep_as_best(folder: Path, step: int) -> None:
 
 
 def best_step(folder: Path) -> int | None:
-    """Of best.pt; None where there is none that can be read."""
+    """Returns the step of best.pt; None if there is no readable best.pt."""
     try:
         return int(load(folder / BEST).state["counters"]["steps"])
     except DAMAGE:
@@ -96,14 +96,14 @@ def best_step(folder: Path) -> int | None:
 
 
 def set_aside_after(folder: Path, step: int) -> None:
-    """Renames what lies past the step that a run goes on from: it could not be used, and must not count as newest."""
+    """Renames checkpoints after the step of a resume: they could not be loaded, and must not count as the newest."""
     for path in checkpoints(folder):
         if step_of(path) > step:
             path.rename(path.with_suffix(".damaged"))
 
 
 def load(path: Path) -> Checkpoint:
-    """One checkpoint, on the CPU. Nothing but tensors and plain values is unpickled."""
+    """Loads one checkpoint to the CPU. Unpickles only tensors and plain values."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     steps, state = upgrades(path, content["format"]), content["state"]
     for step in steps:
@@ -112,7 +112,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def upgrades(path: Path, written: int) -> list[Callable[[State], State]]:
-    """The steps from the format of a file to today's. ConfigError where no way leads there."""
+    """Returns the upgrades from the format of a file to the present format. ConfigError if there are none."""
     if written != FORMAT and written not in UPGRADES:
         raise ConfigError(
             f"{path} has format {written}, this version of gan_runner reads {min(UPGRADES)} to {FORMAT}; go on with "
@@ -122,7 +122,10 @@ def upgrades(path: Path, written: int) -> list[Callable[[State], State]]:
 
 
 def reason(error: BaseException) -> str:
-    """Why a file cannot be used, in a line: torch's first one names neither the weight nor, of damage, the cause."""
+    """Returns in one line why a file cannot be used.
+
+    The first line of torch's message alone names neither the weight nor the cause of a damage.
+    """
     if isinstance(error, pickle.UnpicklingError):
         return "it is damaged, or holds more than tensors and plain values"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -130,7 +133,7 @@ def reason(error: BaseException) -> str:
 
 
 def load_latest(folder: Path, use: Callable[[Checkpoint], None]) -> bool:
-    """Uses the newest checkpoint that can be; one that is damaged is named. False where there is none at all."""
+    """Calls `use` with the newest usable checkpoint; warns about damaged ones. Returns False if there are none."""
     paths = checkpoints(folder)
     for path in reversed(paths):
         try:

@@ -1,4 +1,4 @@
-"""The terminal, drawn by rich: one live line of progress, tables and log lines; plain lines in a pipe or a file."""
+"""Terminal output with rich: a live progress line, tables and log lines; plain lines in a pipe or a file."""
 
 import contextlib
 import logging
@@ -16,23 +16,23 @@ from rich.table import Table
 from rich.text import Text
 
 GAP = "  "
-UNBOUNDED = 100_000  # columns outside a terminal: nothing is cut or wrapped there
-BAR = (8, 40)  # columns of the progress bar
+UNBOUNDED = 100_000  # columns outside a terminal, where nothing is cut or wrapped
+BAR = (8, 40)  # minimum and maximum columns of the progress bar
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the live line shows: the most important field first, since a narrow terminal shows only the beginning."""
+    """Content of the live line: the most important field first, since a narrow terminal shows only the beginning."""
 
-    share: float  # of the run that is done
+    share: float  # share of the run that is done
     fields: Sequence[str]
 
 
 class Terminal(Console):
-    """stdout or stderr. What cannot be written is left out, and so is all that follows it.
+    """stdout or stderr. After a failed write, this and all later output is discarded.
 
-    Where the reader is gone (`| head`) the listeners are called; BrokenPipeError where there is none.
+    If the reader is gone (`| head`), calls the listeners; BrokenPipeError without a listener.
     """
 
     listeners: ClassVar[list[Callable[[], None]]] = []
@@ -44,7 +44,7 @@ class Terminal(Console):
         super().__init__(stderr=stderr, width=width, force_terminal=self.live, highlight=False, markup=False)
 
     def show(self, content: Any, **options: Any) -> None:
-        """A text, of which nothing is wrapped or cut, or a table, which is as wide as its content or the terminal."""
+        """Prints a text without wrapping or cutting, or a table at most as wide as the terminal."""
         try:
             if isinstance(content, Table) and not self.live:
                 content = self.lines_of(content)
@@ -55,7 +55,7 @@ class Terminal(Console):
             silence(self.file)
 
     def lines_of(self, drawn: Table) -> str:
-        """Without the spaces at the ends of lines."""
+        """Returns a table as text, without spaces at the ends of lines."""
         with self.capture() as found:
             self.print(drawn)
         return "\n".join(line.rstrip() for line in found.get().splitlines())
@@ -68,7 +68,7 @@ class Terminal(Console):
             listener()
 
     def show_live(self, progress: Progress) -> None:
-        """In the line where the cursor is, without an end of line."""
+        """Prints the progress in the present line, without a newline."""
         self.show(live_line(progress, self.width - 1), end="")
 
     def erase_line(self) -> None:
@@ -77,15 +77,15 @@ class Terminal(Console):
 
 
 class LogHandler(logging.Handler):
-    """Prints log records to stdout; those with `progress` are one live line in a terminal.
+    """Prints log records to stdout; in a terminal, records with `progress` share one live line.
 
-    A worker of a parallel sweep shares its terminal with others: it prints plain lines that begin with the run's name.
+    A worker of a parallel sweep shares its terminal with other workers: it prints plain lines with the run's name.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.worker = multiprocessing.current_process().name != "MainProcess"
-        self.pending = False  # is the cursor behind a live line?
+        self.pending = False  # True: the cursor is at the end of a live line
 
     def emit(self, record: logging.LogRecord) -> None:
         terminal, progress = Terminal(), getattr(record, "progress", None)
@@ -100,7 +100,7 @@ class LogHandler(logging.Handler):
 
 
 def live_line(progress: Progress, columns: int) -> Text:
-    """A bar between the first field and as many of the others as fit."""
+    """Returns the first field, a progress bar, and as many of the other fields as fit."""
     first, *rest = progress.fields
     width = max(BAR[0], min(BAR[1], columns // 5))
     done = round(width * progress.share)
@@ -111,7 +111,7 @@ def live_line(progress: Progress, columns: int) -> Text:
 
 
 def fit(fields: Sequence[str], columns: int) -> str:
-    """The first fields that fit into a line."""
+    """Returns the first fields that fit into the columns, joined."""
     line = ""
     for field in fields:
         longer = f"{line}{GAP}{field}" if line else field
@@ -122,7 +122,7 @@ def fit(fields: Sequence[str], columns: int) -> str:
 
 
 def table(heads: Iterable[str], rows: Iterable[Sequence[object]], numbers: Sequence[str] = ()) -> Table:
-    """Heads and rows of cells without borders; the columns named in `numbers` are aligned to the right."""
+    """Returns a table without borders; the columns named in `numbers` are aligned to the right."""
     drawn = Table(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), header_style="bold")
     for head in heads:
         drawn.add_column(head, justify="right" if head in numbers else "left", overflow="fold")
@@ -132,26 +132,26 @@ def table(heads: Iterable[str], rows: Iterable[Sequence[object]], numbers: Seque
 
 
 def show_error(sentence: object, style: str = "red") -> None:
-    """One sentence on stderr."""
+    """Prints one sentence on stderr."""
     with contextlib.suppress(BrokenPipeError):
         Terminal(stderr=True).show(str(sentence), style=style)
 
 
 def silence(stream: Any = None) -> None:
-    """Whatever is written to the stream (stdout) from now on, by anyone, goes nowhere."""
+    """Discards everything that the process writes to the stream (by default stdout) from now on."""
     with contextlib.suppress(OSError, ValueError):  # a stream without a file
         os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
 def keep_files_off_closed_streams() -> None:
-    """Of stdin, stdout and stderr: the next file that is opened would become the one that is closed."""
+    """Opens closed standard streams (descriptors 0 to 2) on /dev/null, so that no other file gets their numbers."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
 
 
 def duration(seconds: float) -> str:
-    """42 s, 3 min 5 s, 2 h 10 min."""
+    """Returns a duration as text, such as 42 s, 3 min 5 s, 2 h 10 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

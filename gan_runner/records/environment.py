@@ -1,4 +1,4 @@
-"""What a result depends on beside the configuration: versions, processor, threads, commit."""
+"""The environment of a run, which its result depends on: versions, processor, threads, commit."""
 
 import platform
 import subprocess
@@ -14,7 +14,7 @@ LIBRARIES = ("torch", "torchvision", "numpy", "hydra-core")
 
 
 def environment(device: Device) -> dict[str, Any]:
-    """Recorded in the summary; a resume is bit for bit only where these agree."""
+    """Returns the environment for the summary; a resume is reproducible bit for bit only in the same environment."""
     import gan_runner
 
     return {
@@ -31,7 +31,7 @@ def environment(device: Device) -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The commit of this code, where it runs from a checkout."""
+    """Returns the commit of this code if it runs from a git checkout, else None."""
     here = Path(__file__).parents[2]
     if not (here / ".git").exists():
         return None

@@ -13,11 +13,11 @@ from gan_runner.records.identity import differences
 from gan_runner.storage import lock
 from gan_runner.storage.files import storing, write_atomically
 
-YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C seven times as fast, for who reads many folders
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C seven times as fast, for commands that read many folders
 
 
 class RunFolder:
-    """Paths of one run. Nothing is created before `claim`."""
+    """The folder of one run. Nothing is created before `claim`."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -26,7 +26,7 @@ class RunFolder:
         self.summary = path / "summary.json"
 
     def check_identity(self, config: Mapping[str, Any]) -> None:
-        """Refuses to go on with another configuration than the one that began the folder."""
+        """ConfigError if `config` is not the configuration that the run in the folder was started with."""
         stored = self.read_config()
         if stored is None:
             return
@@ -38,7 +38,7 @@ class RunFolder:
             )
 
     def read_config(self) -> dict[str, Any] | None:
-        """The configuration that the folder was begun with, or nothing where there is no run yet."""
+        """Returns the configuration that the run was started with, or None if the folder holds no run."""
         if not self.config.exists():
             if any(self.checkpoints.glob("step-*.pt")):
                 raise self.unreadable("is missing beside its checkpoints")
@@ -52,7 +52,7 @@ class RunFolder:
         return stored
 
     def check_inside(self) -> None:
-        """Refuses links that lead out of a folder that may come from a stranger."""
+        """ConfigError if a link leads out of the folder, which may come from an untrusted source."""
         home = self.path.resolve()
         for path in (self.config, self.path / "samples", self.checkpoints, *self.checkpoints.glob("*.pt")):
             if not path.resolve().is_relative_to(home):
@@ -65,7 +65,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def claim(self, config: Mapping[str, Any], fresh: bool) -> Iterator[None]:
-        """Makes the folder and holds it against other processes; fresh: moves what was there aside first."""
+        """Creates and locks the folder for a run of this configuration; fresh: first moves old content aside."""
         with self.locked():
             with storing(self.path):
                 if fresh:
@@ -82,7 +82,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Makes the folder and holds it against other processes."""
+        """Creates the folder and locks it against other processes."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -98,12 +98,12 @@ class RunFolder:
             yield
 
     def status(self) -> str | None:
-        """As summary.json says; `killed` where it says `running` and no process holds the folder."""
+        """Returns the status in summary.json, or `killed` if that is `running` and no process holds the folder."""
         status = self.read_summary().get("status")
         return "killed" if status == "running" and not lock.is_held(self.path) else status
 
     def move_aside(self) -> None:
-        """Moves everything but the lock to outputs/.old/NAME-N."""
+        """Moves everything except the lock to outputs/.old/NAME-N."""
         content = [path for path in self.path.iterdir() if path.name not in lock.FILES]
         if not content:
             return
@@ -116,7 +116,7 @@ class RunFolder:
             path.rename(target / path.name)
 
     def read_summary(self) -> dict[str, Any]:
-        """summary.json, or nothing where there is none that can be read."""
+        """Returns the content of summary.json; empty if there is no readable file."""
         try:
             content = json.loads(self.summary.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -129,7 +129,7 @@ class RunFolder:
 
 
 class FolderOfAnother(RunFolder):
-    """The run folder as ranks see it that neither read nor write it: the first one does."""
+    """The run folder for all ranks but the first, which alone reads and writes the files."""
 
     def read_config(self) -> None:
         return None

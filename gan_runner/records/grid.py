@@ -1,4 +1,4 @@
-"""Pictures of several images: grids, with the names of classes where there are any."""
+"""Grids of several images, with the names of their classes if there are labels."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gan_runner.spec import ImageSpec, to_levels
 
-CELL = 32  # pixels: smaller images are enlarged by a whole factor to at least this height
+CELL = 32  # pixels: smaller images are enlarged by an integer factor to at least this height
 
 
 def to_pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:
@@ -19,21 +19,21 @@ def to_pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:
 
 
 def image_grid(images: Tensor, spec: ImageSpec, labels: Tensor | None = None) -> np.ndarray:
-    """Images (N, C, H, W) in spec.value_range -> one picture (H', W', C) uint8, one pixel of black between them.
+    """Images (N, C, H, W) in spec.value_range -> one picture (H', W', C) uint8, with one black pixel between images.
 
-    A square, or with labels (N,) in equal runs of several classes a named row for each of them; of few classes each
-    takes several rows, so that the picture is no wider than three times its height.
+    A square, or, with labels (N,) in equal runs of several classes, one named row per class. With few classes, each
+    class takes several rows, so that the picture has at most three times as many columns as rows.
     """
     if labels is not None and len(labels.unique()) > 1:
         names = spec.names(labels.unique_consecutive())
-        each = len(images) // len(names)  # of a class
+        each = len(images) // len(names)  # images per class
         columns = next(c for c in range(each, 0, -1) if each % c == 0 and (c <= 3 * len(images) / c or c == 1))
         return named(tiled(images, spec, columns), names)
     return tiled(images, spec, math.isqrt(len(images) - 1) + 1)
 
 
 def named(grid: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """The names of equal parts of a grid, in white at its left."""
+    """Returns a grid of equal parts with their names in white on its left."""
     height, _, channels = grid.shape
     row = (height + 1) // len(names)
     font = ImageFont.load_default(size=min(16, row - 2))

@@ -1,18 +1,18 @@
-"""The top level of a configuration: its groups, and the settings beside them."""
+"""The top level of a configuration: its groups and its other settings."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from gan_runner.errors import ConfigError, nearest
 
-CHOICES = ("model", "loss", "dataset", "augment", "optimizer", "device", "experiment")  # groups of which one is chosen
-NODES = ("train", "model", "loss", "dataset", "augment", "optimizer", "metric", "device")  # groups in what is composed
-SETTINGS = "gan_runner.game.settings.Settings"  # what the group `train` is made into
+CHOICES = ("model", "loss", "dataset", "augment", "optimizer", "device", "experiment")  # groups with one chosen option
+NODES = ("train", "model", "loss", "dataset", "augment", "optimizer", "metric", "device")  # in a composed configuration
+SETTINGS = "gan_runner.game.settings.Settings"  # the class of the group `train`
 TOP_LEVEL = ("name", "study", "seed", *NODES)
 
 
 def check_groups(config: Mapping[str, Any]) -> None:
-    """ConfigError unless there are the known keys alone, and every group is one."""
+    """ConfigError unless the top level has exactly the known keys, and every group is a mapping."""
     mistakes = [
         f"{key!r} is no setting{nearest(key, TOP_LEVEL)}; at the top there are {', '.join(TOP_LEVEL)}."
         for key in config

@@ -1,4 +1,4 @@
-"""What makes two configurations the same run: the settings that change its result, their hash, and a name for them."""
+"""The identity of a run: the settings that change its result, their hash, and its folder name."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_runner.errors import ConfigError
 
-# Settings that do not change the result, and so are part of neither the name nor the identity of a run.
+# Settings that do not change the result: they are part of neither the name nor the identity of a run.
 WITHOUT_EFFECT = (
     *(
         "train.total_*",
@@ -26,10 +26,10 @@ WITHOUT_EFFECT = (
     "device.graphs",
     *("metric", "metric.*", "study", "name", "hydra", "hydra.*"),
 )
-# Part of the name alone: of a moved dataset the content decides, which a checkpoint knows.
+# Part of the name only: a dataset may move, and the checkpoint identifies the content of its images.
 PLACES = ("dataset.path",)
-# Settings that older folders lack, with the value that keeps their behaviour. One that is added belongs here, and the
-# constructor that takes it has the same default.
+# Settings that older folders lack, with the value that keeps their behaviour. Every new setting belongs here, and its
+# constructor has the same default.
 ADDED: dict[str, Any] = {
     "train.discriminator_warmup_steps": 0,
     "loss.n_critic_burst": None,
@@ -42,8 +42,8 @@ ADDED: dict[str, Any] = {
     "model.discriminator.init": "he",
     "model.discriminator.init_scale": None,
 }
-NEW_DEFAULTS = ("model.discriminator.norm",)  # settings whose default is not what it was in older folders
-LONGEST = 200  # bytes of a folder's name, of the 255 that file systems allow
+NEW_DEFAULTS = ("model.discriminator.norm",)  # settings with another default than in older folders
+LONGEST = 200  # maximum bytes of a folder name; file systems allow 255
 SAFE = "letters, digits and = , . _ + -"
 
 
@@ -58,7 +58,7 @@ def flatten(config: Any, path: str = "") -> dict[str, Any]:
 
 
 def canonical(value: Any) -> Any:
-    """1 and 1.0 are one value; so are a list and a tuple."""
+    """Returns an equal form for equal settings: 1 for 1.0, a list for a tuple."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list | tuple):
@@ -67,7 +67,7 @@ def canonical(value: Any) -> Any:
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved settings that change the result, flat, by dotted key; those that older folders lack are there."""
+    """Returns the resolved settings that change the result, by dotted key, completed by those in ADDED."""
     leaves = flatten(config)
     lacking = {key: value for key, value in ADDED.items() if isinstance(config.get(key.split(".")[0]), Mapping)}
     return {
@@ -82,7 +82,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def changed(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Key -> stored value, requested value, of each setting that differs."""
+    """Returns key -> (stored value, requested value) for each setting that differs."""
     one, other = identity(stored), identity(requested)
     return {
         key: (one.get(key, "absent"), other.get(key, "absent"))
@@ -92,12 +92,12 @@ def changed(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str
 
 
 def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
-    """A phrase for each setting that differs."""
+    """Returns a phrase for each setting that differs."""
     return [f"{key} was {show(was)}, now {show(now)}" for key, (was, now) in changed(stored, requested).items()]
 
 
 def show(value: Any) -> str:
-    """A value as it is typed on the command line; equal values look alike."""
+    """Returns a value as typed on the command line; equal values have equal texts."""
     value = canonical(value)
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
@@ -109,7 +109,7 @@ def show(value: Any) -> str:
 
 
 def folder_name(settings: list[str]) -> str:
-    """A safe file name from `key=value` strings; nothing left is `default`."""
+    """Returns a safe file name from `key=value` strings; `default` if there are none."""
     name = escape(",".join(sorted(settings))) or "default"
     if len(name) <= LONGEST:
         return name
@@ -118,13 +118,13 @@ def folder_name(settings: list[str]) -> str:
 
 
 def escape(name: str) -> str:
-    """Percent-encodes every byte outside letters, digits and =,._+- (and a leading dot); two names never become one."""
+    """Percent-encodes every byte outside letters, digits and =,._+- and a leading dot; distinct names stay distinct."""
     safe = re.sub(rb"[^A-Za-z0-9=,._+-]", lambda match: b"%%%02X" % ord(match[0]), os.fsencode(name)).decode()
     return re.sub(r"^\.", "%2E", safe)
 
 
 def chosen_name(setting: str, value: Any) -> str:
-    """A folder name that the user typed himself: refused rather than changed when it is not safe."""
+    """Returns a folder name typed by the user; ConfigError if it is not safe (it is never changed)."""
     name = str(value)
     if not re.fullmatch(rf"(?!\.)[A-Za-z0-9=,._+-]{{1,{LONGEST}}}", name):
         raise ConfigError(

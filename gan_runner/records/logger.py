@@ -1,4 +1,4 @@
-"""Where the numbers and pictures of a run go: TensorBoard, metrics.jsonl and PNG files."""
+"""Logs values and pictures of a run to TensorBoard, metrics.jsonl and PNG files."""
 
 import io
 import json
@@ -30,7 +30,7 @@ from torch.utils.tensorboard.summary import custom_scalars, text
 
 from gan_runner.storage.files import write_atomically
 
-CHARTS = {  # of TensorBoard's custom scalars: category -> chart -> its tag, as a regular expression
+CHARTS = {  # TensorBoard's custom scalars: category -> chart -> its tag, as a regular expression
     "losses": {
         "discriminator": "loss/discriminator",
         "generator": "loss/generator",
@@ -65,19 +65,19 @@ CHARTS = {  # of TensorBoard's custom scalars: category -> chart -> its tag, as 
         "share of time spent on data": "speed/data_wait_share",
     },
 }
-KINDS = {bool: "bool_value", str: "string_value"}  # of settings in HParams; else number_value
-END = ".end"  # of the event file that says how a run ended
+KINDS = {bool: "bool_value", str: "string_value"}  # fields for settings in HParams; other types: number_value
+END = ".end"  # suffix of the event file with the final status of a run
 
 
 class Logger:
-    """Holds every step once: what was logged at or after `purge_from` is superseded.
+    """Logs every step once: earlier entries at or after step `purge_from` become invalid.
 
-    The event file is written directly rather than by torch's SummaryWriter, whose thread reports a full disk too late,
-    and whose file names follow the clock, even when it was set back.
+    The event file is not written by torch's SummaryWriter: its thread reports a full disk too late, and its file names
+    follow the system clock, also after the clock was set back.
     """
 
     def __init__(self, folder: Path, purge_from: int | None):
-        """purge_from: None adds to what there is."""
+        """purge_from: None keeps all earlier entries."""
         self.folder = folder
         self.metrics = folder / "metrics.jsonl"
         for superseded in folder.glob(f"events.out.tfevents.*{END}"):
@@ -89,7 +89,7 @@ class Logger:
             self.supersede(purge_from)
 
     def supersede(self, step: int) -> None:
-        """From here on, what was logged at or after this step does not count."""
+        """Makes earlier entries at or after this step invalid."""
         self.lines.close()
         keep_before(self.metrics, step)
         self.lines = open(self.metrics, "ab")  # noqa: SIM115 (closed by close)
@@ -99,7 +99,7 @@ class Logger:
         write(self.events, **content)
 
     def scalars(self, step: int, values: Mapping[str, float], **beside: Any) -> None:
-        """beside: what the line of metrics.jsonl holds as well."""
+        """Logs the values of a step. beside: further fields of the line in metrics.jsonl."""
         summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
         self.event(step=step, summary=summary)
         finite = {tag: value if math.isfinite(value) else None for tag, value in values.items()}
@@ -107,12 +107,12 @@ class Logger:
         self.lines.flush()
 
     def holds(self, step: int, key: str) -> bool:
-        """Has metrics.jsonl a line of this step with this key?"""
+        """Returns True if metrics.jsonl has a line of this step with this key."""
         lines = self.metrics.read_text(encoding="utf-8").splitlines()
         return any(step_of(line) == step and key in json.loads(line) for line in lines)
 
     def image(self, tag: str, name: str, step: int, grid: np.ndarray) -> None:
-        """A grid (H, W, C) uint8, to TensorBoard and to samples/NAME.png."""
+        """Writes a grid (H, W, C) uint8 to TensorBoard and to samples/NAME.png."""
         png = io.BytesIO()
         Image.fromarray(grid.squeeze(2) if grid.shape[2] == 1 else grid).save(png, "png")
         path = self.folder / "samples" / f"{name}.png"
@@ -123,19 +123,19 @@ class Logger:
         self.event(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=image)]))
 
     def describe(self, hparams: Mapping[str, float | str | bool], metrics: Sequence[str] = ()) -> None:
-        """At the start of a run: a session of TensorBoard's HParams in the same event file, and the layout.
+        """Writes, at the start of a run, a session of TensorBoard's HParams and the layout of the charts.
 
-        No experiment is written: TensorBoard would use the first one for all runs. Without one it collects the
-        settings that differ, and their values, from all runs.
+        It writes no experiment: TensorBoard would use the first experiment for all runs. Without an experiment
+        TensorBoard collects the settings that differ, and their values, from all runs.
         """
         values = {key: Value(**{KINDS.get(type(value), "number_value"): value}) for key, value in hparams.items()}
         self.event(summary=of_hparams(SESSION_START_INFO_TAG, session_start_info=SessionStartInfo(hparams=values)))
         self.event(summary=custom_scalars(layout_of(metrics)))
 
     def conclude(self, success: bool) -> None:
-        """At the end of a run: HParams shows how it went.
+        """Writes, at the end of a run, its final status for HParams.
 
-        In a file of its own, which a resumed session removes: of two endings TensorBoard uses the first.
+        The status is in a separate file, which a resumed session removes: TensorBoard uses the first of two statuses.
         """
         status = SessionEndInfo(status=STATUS_SUCCESS if success else STATUS_FAILURE)
         with open(self.folder / f"{event_file(self.folder)}{END}", "xb") as file:
@@ -145,7 +145,7 @@ class Logger:
         self.event(step=step, summary=text(tag, content))
 
     def sync(self) -> None:
-        """What was logged survives a crash of the machine."""
+        """Flushes the logs to the disk, so that they survive a crash of the machine."""
         for file in (self.events, self.lines):
             os.fsync(file.fileno())
 
@@ -183,7 +183,7 @@ class Silence(Logger):
 
 
 def write(file: BinaryIO, **content: Any) -> None:
-    """One record, in the file when this returns."""
+    """Writes one record and flushes it to the file."""
     RecordWriter(file).write(Event(wall_time=time.time(), **content).SerializeToString())
     file.flush()
 
@@ -194,7 +194,7 @@ def of_hparams(tag: str, **content: Any) -> Summary:
 
 
 def layout_of(metrics: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
-    """A chart for each tag, since lines are named by their runs alone; one for all splits of a metric."""
+    """Returns the layout: one chart per tag, since a line shows only its run; one per metric for all splits."""
     own = {"metrics": {name: f"metric/(test/)?{re.escape(name)}" for name in metrics}} if metrics else {}
     return {
         category: {title: ["Multiline", [f"{tag}$"]] for title, tag in charts.items()}
@@ -203,14 +203,14 @@ def layout_of(metrics: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
 
 
 def event_file(folder: Path) -> str:
-    """A new name. TensorBoard reads event files in the order of the seconds in their names, whatever a clock says."""
+    """Returns a new file name whose time is after all others: TensorBoard reads event files in the order of names."""
     stamps = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
     newest = max((int(stamp) for stamp in stamps if stamp.isdigit()), default=0)
     return f"events.out.tfevents.{max(int(time.time()), newest + 1):010d}.{socket.gethostname()}.{os.getpid()}"
 
 
 def keep_before(path: Path, step: int) -> None:
-    """Drops the lines of a JSONL file from `step` on, and a last line that was cut short."""
+    """Removes the lines of a JSONL file from `step` on, and an incomplete last line."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -226,12 +226,12 @@ def step_of(line: str) -> float:
 
 
 def verbatim(content: str) -> str:
-    """For TensorBoard's Markdown: as it is, line by line."""
+    """Returns the text as a code block of TensorBoard's Markdown."""
     return "".join(f"    {line}\n" for line in content.splitlines())
 
 
 def protocol_text(protocols: Mapping[str, Any]) -> str:
-    """Of each split, under the names of the values that share it."""
+    """Returns the protocols of each split as text; values with the same protocol are listed together."""
     by_split: dict[str, Any] = {}
     for split, stamps in protocols.items():
         names: dict[str, list[str]] = {}

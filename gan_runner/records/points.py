@@ -1,4 +1,4 @@
-"""Pictures of points on the line or in the plane, and of what the discriminator says of every place."""
+"""Pictures of points with one or two coordinates, and of the discriminator's score as a function of the position."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,26 +11,26 @@ from torch import Tensor
 from gan_runner.spec import ImageSpec
 
 DPI = 100
-SIDE = 80  # cells of the frame, to a side
-BINS = 100  # of the line
-ARROWS = 24  # from the latent line to what the generator makes of it
-FEW = 10  # points expected in a bin, below which a share of them says nothing
-DOTS = 2000  # real points drawn, at most
-MARGIN = 0.15  # of the data's width, around them
+SIDE = 80  # cells per side of the frame
+BINS = 100  # bins of the histogram on the line
+ARROWS = 24  # arrows from latents to generated points
+FEW = 10  # expected points in a bin; with fewer, p / (p + q) is too noisy to draw
+DOTS = 2000  # maximum number of real points drawn
+MARGIN = 0.15  # margin around the data, as a share of their width
 REAL, FAKE, SCORE, BEST = "0.1", "tab:green", "tab:blue", "tab:orange"  # the first three as in the paper of 2014
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Both players of one moment, on data of one or two coordinates."""
+    """Both players at one step, on data with one or two coordinates."""
 
     title: str
-    real: Tensor  # (N, coordinates), always the same, so that every picture has the same frame
+    real: Tensor  # (N, coordinates), the same at every step, so that every picture has the same frame
     latent: Tensor  # (M, Z)
-    fake: Tensor  # (M, coordinates), of the same latents
+    fake: Tensor  # (M, coordinates), generated from these latents
     score: Callable[[Tensor], Tensor]  # points (N, coordinates) -> raw scores (N,)
-    log_density: Callable[[Tensor], Tensor | None]  # of the data; None where it is not known
-    probability: bool  # is sigmoid(score) an estimate of p / (p + q)?
+    log_density: Callable[[Tensor], Tensor | None]  # log density of the data; returns None if it is not known
+    probability: bool  # True: sigmoid(score) estimates p / (p + q)
 
     def judged(self, points: Tensor) -> np.ndarray:
         scores = self.score(points)
@@ -38,7 +38,7 @@ class Scene:
 
 
 def can_show(spec: ImageSpec) -> bool:
-    """One or two coordinates without bounds; classes would need a surface each."""
+    """Returns True for unbounded data with one or two coordinates; classes would each need a separate surface."""
     return spec.value_range is None and spec.size in (1, 2) and not spec.num_classes
 
 
@@ -48,7 +48,7 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 def picture(scene: Scene) -> np.ndarray:
-    """(H, W, 3) uint8."""
+    """Returns the picture of a scene, (H, W, 3) uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -63,14 +63,14 @@ def picture(scene: Scene) -> np.ndarray:
 
 
 def window(real: Tensor) -> tuple[np.ndarray, float]:
-    """Middle and half width of a square frame around the data and the origin, where generators begin."""
+    """Returns the center and half width of a square frame around the data and the origin, where generators start."""
     low, high = real.amin(dim=0).clamp(max=0), real.amax(dim=0).clamp(min=0)
     width = float((high - low).max()) or 1.0
     return array((low + high) / 2), width * (0.5 + MARGIN)
 
 
 def outside(points: np.ndarray, middle: np.ndarray, half: float) -> str:
-    """What a frame does not show is said in words."""
+    """Returns a text with the share of points outside the frame; empty below 0.5 %."""
     share = (np.abs(points - middle) > half).any(axis=1).mean()
     return f", {100 * share:.0f} % outside" if share >= 0.005 else ""
 
@@ -79,7 +79,7 @@ def outside(points: np.ndarray, middle: np.ndarray, half: float) -> str:
 
 
 def plane(scene: Scene, figure: Any) -> None:
-    """Left the points, coloured by their density, over the real ones in gray; right the discriminator's surface."""
+    """Draws generated points, coloured by density, over real ones in gray (left); the discriminator's score (right)."""
     figure.set_size_inches(9, 4.4)
     points, judge = figure.add_axes((0.045, 0.06, 0.43, 0.86)), figure.add_axes((0.51, 0.06, 0.43, 0.86))
     middle, half = window(scene.real)
@@ -98,7 +98,7 @@ def plane(scene: Scene, figure: Any) -> None:
 
 
 def crowding(points: np.ndarray) -> np.ndarray:
-    """(N,): logarithm of the number of points (N, 2) that share a point's cell of side 1."""
+    """Returns (N,): for each of the points (N, 2), the logarithm of the number of points in its cell of side 1."""
     _, where, counts = np.unique(np.floor(points), axis=0, return_inverse=True, return_counts=True)
     logarithms: np.ndarray = np.log(counts)[where.reshape(-1)]
     return logarithms
@@ -122,7 +122,7 @@ def surface(scene: Scene, figure: Any, axis: Any, middle: np.ndarray, half: floa
 
 
 def line(scene: Scene, figure: Any) -> None:
-    """Figure 1 of Goodfellow et al. 2014: densities, the discriminator, the best one, and where latents are sent."""
+    """Draws figure 1 of Goodfellow et al. 2014: densities, discriminator, optimal discriminator, arrows from z to x."""
     figure.set_size_inches(7, 5)
     above, below = figure.add_axes((0.08, 0.33, 0.84, 0.6)), figure.add_axes((0.08, 0.04, 0.84, 0.22))
     (middle,), half = window(scene.real)
@@ -151,14 +151,14 @@ def line(scene: Scene, figure: Any) -> None:
 
 
 def best(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """The discriminator that minimax and non-saturating losses ask for: p / (p + q), nan where neither has mass."""
+    """Optimal discriminator of the minimax and non-saturating losses: p / (p + q); nan where both are 0."""
     with np.errstate(invalid="ignore"):
         found: np.ndarray = p / (p + q)
     return found
 
 
 def histogram(points: Tensor, edges: np.ndarray) -> np.ndarray:
-    """Density of all points in each bin; those outside count too, so that the sum is the share inside."""
+    """Returns the density in each bin, normalised by all points: its integral is the share of points inside."""
     counts, _ = np.histogram(array(points), edges)
     found: np.ndarray = counts / (len(points) * np.diff(edges))
     return found
@@ -170,7 +170,7 @@ def data_density(scene: Scene, centers: Tensor, edges: np.ndarray) -> np.ndarray
 
 
 def arrows(scene: Scene, axis: Any, edges: np.ndarray) -> None:
-    """From latents, evenly among all that were drawn, up to the points that the generator makes of them."""
+    """Draws arrows from latents, at equal quantiles of all drawn latents, to the points generated from them."""
     axis.set(xlim=(edges[0], edges[-1]), ylim=(0, 1))
     axis.axis("off")
     axis.axhline(1, color="0.3", linewidth=1)

@@ -1,4 +1,4 @@
-"""What metrics say of a run's networks, and by which protocol: `metrics` in summary.json."""
+"""The metric values of a run's networks, with their protocols: `metrics` in summary.json."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -6,24 +6,25 @@ from typing import Any
 
 from gan_runner.errors import ConfigError
 
-SELECTION, REPORT = "validation", "test"  # the splits that a checkpoint is chosen on, and that it is reported on
-NETWORKS = ("best", "last")  # those of best.pt, and those at the end
+SELECTION, REPORT = "validation", "test"  # the splits for the selection of checkpoints, and for reported values
+NETWORKS = ("best", "last")  # the networks in best.pt, and those at the end of the run
 
 
 def finite(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """As JSON can hold them: null for what is not finite."""
+    """Returns the values for JSON, with None for values that are not finite."""
     return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
 
 
 def mapping(content: Any) -> dict[str, Any]:
-    """What a file holds where a mapping should be; empty where it holds anything else."""
+    """Returns `content` if it is a dictionary, else an empty one."""
     return content if isinstance(content, dict) else {}
 
 
 class Scores:
-    """Values of the last and the best networks by split, with the protocol of each.
+    """Values of the last and the best networks by split, with the protocol of each value.
 
-    Made from what a summary holds, which may come from anyone: what is no mapping counts as absent.
+    Built from a summary, which may come from an untrusted source: content that should be a mapping and is not counts as
+    absent.
     """
 
     def __init__(self, stored: Any = None):
@@ -39,30 +40,30 @@ class Scores:
         return self.of(which).get("step")
 
     def splits(self, which: str) -> dict[str, dict[str, Any]]:
-        """Split -> name -> value."""
+        """Returns split -> name -> value."""
         return {split: values for split, values in self.of(which).items() if isinstance(values, dict)}
 
     def value(self, which: str, split: str, name: str) -> Any:
-        """A number, or None."""
+        """Returns a number, or None if there is no value."""
         return mapping(self.of(which).get(split)).get(name)
 
     def has(self, split: str, name: str) -> bool:
         return any(name in mapping(self.of(which).get(split)) for which in NETWORKS)
 
     def better(self, name: str) -> str | None:
-        """low or high, as the metric says; None where it does not."""
+        """Returns "low" or "high", as the metric declares; None if it does not."""
         better = mapping(self.content.get("better")).get(name)
         return better if better in ("low", "high") else None
 
     def protocols(self) -> dict[str, Any]:
-        """Split -> name -> protocol."""
+        """Returns split -> name -> protocol."""
         return mapping(self.content.get("protocol"))
 
     def protocol(self, split: str, name: str) -> dict[str, Any]:
         return mapping(mapping(self.protocols().get(split)).get(name))
 
     def selected(self) -> Iterator[tuple[str, str, float]]:
-        """The metric that chose the best networks, with its value on each split that it was taken on."""
+        """Yields name, split and value of the metric that selected the best networks, for each split with a value."""
         name = str(self.of("best").get("select_by"))
         for split in (SELECTION, REPORT):
             value = self.value("best", split, name)
@@ -70,7 +71,7 @@ class Scores:
                 yield name, split, value
 
     def objective(self, name: str, where: object) -> float:
-        """The best value of the metric that a run selects by, on the validation split; where: the run folder."""
+        """Returns the best value of the selection metric on the validation split; where: the run folder."""
         value = self.value("best", SELECTION, name)
         if self.of("best").get("select_by") != name or value is None:
             raise ConfigError(
@@ -82,16 +83,16 @@ class Scores:
     # ---- writing
 
     def record(self, which: str, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Values of one split, beside those of other splits at the same step."""
+        """Stores the values of one split; keeps those of other splits if they are of the same step."""
         kept = self.of(which) if self.step(which) == step else {}
         self.content[which] = {**kept, "step": step, split: finite(values)}
 
     def begin(self, which: str, step: int) -> None:
-        """There are networks at `step`, whether or not they have values."""
+        """Records that there are networks of `step`, with or without values."""
         self.content[which] = {**self.of(which), "step": step}
 
     def choose(self, best: Mapping[str, Any] | None) -> None:
-        """The networks that a selection knows as the best; None: there are none."""
+        """Sets the best networks, as given by a selection; None: there are none."""
         if best is None:
             self.content.pop("best", None)
         elif self.step("best") != best["step"]:
@@ -101,14 +102,14 @@ class Scores:
         self.content["better"] = {**mapping(self.content.get("better")), **better}
 
     def stamp(self, split: str, protocols: Mapping[str, Any]) -> bool:
-        """Adds protocols; False where all of them are there already."""
+        """Adds protocols; returns False if nothing changed."""
         before = mapping(self.protocols().get(split))
         now = {**before, **protocols}
         self.content["protocol"] = {**self.protocols(), split: now}
         return now != before
 
     def add(self, step: int, split: str, values: Mapping[str, float], protocols: Mapping[str, Any]) -> list[str]:
-        """Values of the networks at `step`, to those that are there. Returns names left out: another protocol."""
+        """Adds values of the networks at `step`. Returns the names left out because the protocol differs."""
         known = mapping(self.protocols().get(split))
         other = [n for n, stamp in protocols.items() if self.has(split, n) and known.get(n, stamp) != stamp]
         kept = {name: value for name, value in finite(values).items() if name not in other}

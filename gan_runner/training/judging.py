@@ -74,7 +74,7 @@ class Evaluations:
         log.info(textwrap.fill(f"step {step}  {listed}", WIDTH, subsequent_indent="  "))
         if which != "last":
             return
-        if evaluation.split == REPORT != evaluator.selection:  # logged with the split for selection
+        if evaluation.split == REPORT != evaluator.selection:  # already logged with the selection split
             tags = {tag: value for tag, value in tags.items() if tag not in OF_ONE_SPLIT}
         self.reporter.score(tags, evaluation.protocols)
         with self.reporter.writing():
