@@ -1,4 +1,4 @@
-"""Metrics of a run's networks as they are, as a pure function of their weights."""
+"""Computes the metrics of a run's present networks, as a pure function of their weights."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Evaluator:
-    """Takes metrics of one run, its real images and extractors once, of its players as they are when it is called."""
+    """Computes the metrics of one run: loads real images and extractors once, measures the players at each call."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Evaluator:
         origin: Mapping[str, Any],
         splits: Sequence[str],
     ):
-        """origin: what the protocol of every value says of the samples. splits: those that are to be judged."""
+        """origin: entries about the samples, for the protocol of every value. splits: the splits to evaluate."""
         self.metrics, self.dataset, self.subject, self.cache = metrics, dataset, subject, cache
         self.seed, self.device, self.splits = seed, device, splits
         self.origin = {**origin, "seed": seed, "version": gan_runner.__version__}
@@ -47,17 +47,17 @@ class Evaluator:
 
     @property
     def better(self) -> dict[str, str]:
-        """Value -> "low" or "high", of all values that can select."""
+        """Name of a value -> "low" or "high", for all values that can select checkpoints."""
         ways = [declared(metric, "better", self.subject, {}) for metric in self.metrics.values()]
         return {name: way for known in ways for name, way in known.items()}
 
     @property
     def selection(self) -> str:
-        """The split that is judged while training goes on."""
+        """The split that is evaluated during the training."""
         return SELECTION if self.dataset.splits.get(SELECTION) else REPORT
 
     def unfit(self) -> list[str]:
-        """A sentence for each metric that does not apply, and each number that is too large."""
+        """Returns a sentence for each metric that does not apply, and for each split with too few images."""
         reasons = {name: declared(metric, "unfit", self.subject, "") for name, metric in self.metrics.items()}
         sentences = [f"metric.{name} {reason}." for name, reason in reasons.items() if reason]
         wanted = {
@@ -75,7 +75,7 @@ class Evaluator:
         return sentences
 
     def load_extractors(self) -> None:
-        """Loads or trains what the metrics look at images with."""
+        """Loads or trains the feature extractors of the metrics."""
         for metric in self.metrics.values():
             kind = declared(metric, "features", self.subject, None)
             if kind is not None:
@@ -83,7 +83,7 @@ class Evaluator:
 
     def __call__(self, samples: Pool, game: Players | None, split: str) -> Evaluation:
         for name in self.dataset.splits:
-            if name not in self.pools:  # its images are hashed
+            if name not in self.pools:  # once: it hashes all images of the split
                 self.pools[name] = self.pool(name)
         view = View(self.subject, split, self.pools, samples, self.extractor, self.seed, game)
         values: dict[str, float] = {}
@@ -126,7 +126,7 @@ class Evaluator:
     def extractor(self, kind: str, weights: str | None = None) -> Extractor:
         kind = self.subject.kind(kind)
         if (kind, weights) not in self.extractors:
-            with torch.random.fork_rng(devices=[]):  # which the first weights of a network are drawn from
+            with torch.random.fork_rng(devices=[]):  # initial weights use the global generator
                 self.extractors[kind, weights] = self.made(kind, weights)
         return self.extractors[kind, weights]
 
@@ -141,7 +141,7 @@ class Evaluator:
 
 
 def numbers(found: Any) -> dict[str, float]:
-    """What a metric returns, if it is what it should be."""
+    """Returns the values of a metric as floats by name; ValueError if it returns anything but a mapping to numbers."""
     if not isinstance(found, Mapping):
         raise ValueError(f"it returns {type(found).__name__}, and should return a dictionary of numbers by their names")
     try:
@@ -151,7 +151,7 @@ def numbers(found: Any) -> dict[str, float]:
 
 
 def settings(metric: Metric) -> dict[str, Any]:
-    """Of a metric, those that no other field holds."""
+    """Returns the plain settings of a metric, except those that other fields of the protocol contain."""
     elsewhere = ("n_real", "n_fake", "n_train", "features", "weights")
     plain = {
         name: value
@@ -162,7 +162,7 @@ def settings(metric: Metric) -> dict[str, Any]:
 
 
 def subject_of(dataset: ImageDataset, **players: Any) -> Subject:
-    """players: what there is to say of them."""
+    """Returns the Subject of a dataset; players: its fields that describe the networks."""
     mixture = {"centers": dataset.centers, "std": dataset.std} if isinstance(dataset, Gaussians) else {}
     labelled, stacked = dataset.labels is not None, isinstance(dataset, StackedMNIST)
     density = {}

@@ -1,4 +1,4 @@
-"""Images of whatever origin, decoded as those of a dataset."""
+"""Images from outside a run (a folder, a zip archive or an npz file), decoded in the same way as a dataset."""
 
 import io
 import zipfile
@@ -20,9 +20,9 @@ UNREADABLE = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, zi
 
 
 def read_images(path: Path, spec: ImageSpec) -> torch.Tensor:
-    """(N, C, H, W) uint8, in the order of their names, decoded as those of a dataset, and of its size and channels.
+    """Returns images (N, C, H, W) uint8 in the order of their names, decoded in the same way as a dataset.
 
-    path: a folder, a zip archive, or an npz file.
+    They have the size and the channels of the dataset. path: a folder, a zip archive, or an npz file.
     """
     if spec.value_range is None or spec.channels not in (1, 3):
         raise ConfigError("--images are pictures, and the dataset has none.")
@@ -44,7 +44,7 @@ def at_size(name: str, form: Form, file: BinaryIO) -> Pixels:
 
 
 def arrays(path: Path, form: Form) -> Iterator[Pixels]:
-    """Of (N, H, W, C) uint8: the array `images`, or the only one."""
+    """Yields the images of an npz file with an array (N, H, W, C) uint8: `images`, or else the first array."""
     try:
         with np.load(path, allow_pickle=False) as found:
             images = found["images" if "images" in found.files else found.files[0]]
@@ -59,7 +59,7 @@ def arrays(path: Path, form: Form) -> Iterator[Pixels]:
 
 
 def files(path: Path, form: Form) -> Iterator[Pixels]:
-    """Of a folder or a zip archive: what training would read of it."""
+    """Yields the images of a folder or a zip archive: the same files that training would read."""
     try:
         source = files_at(str(path))
         found = source.listing().images

@@ -1,4 +1,4 @@
-"""Both players as metrics use them."""
+"""Access to both players for metrics."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from gan_runner.spec import full_precision
 
 
 class Opponent:
-    """The players as metrics ask them: in evaluation mode, but for batch norm, which sees batches as in training."""
+    """The players for metrics: in evaluation mode, but batch norms use batch statistics as in training."""
 
     def __init__(
         self,
@@ -29,12 +29,12 @@ class Opponent:
         seed: int,
         batch_size: int,
     ):
-        """sampler: of the live generator; classifier: the averaged discriminator, where it knows the classes."""
+        """sampler: samples the live generator; classifier: the averaged discriminator if it has class logits."""
         self.sampler, self.discriminator, self.classifier = sampler, discriminator, classifier
         self.dataset, self.seed, self.batch_size, self.device = dataset, seed, batch_size, sampler.device
 
     def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        forward = self.discriminator.forward  # for the call, torch.compile would compile once more
+        forward = self.discriminator.forward  # for a call, torch.compile would compile once more
         with self.playing():
             parts = self.parts(images, labels)
             return torch.cat([full_precision(forward(part, known)).cpu() for part, known in parts])
@@ -59,18 +59,18 @@ class Opponent:
 
     @torch.no_grad()
     def classify(self, images: Tensor) -> Tensor:
-        """Batch statistics are those of training images."""
-        assert self.classifier is not None  # the metric has asked
+        """Returns class logits (N, K); the batch statistics are estimated from training images."""
+        assert self.classifier is not None  # metrics call this only if there is a classifier
         find_singular_vectors(self.classifier)
         seed = seed_of(self.seed, "statistics")
-        real = self.dataset.split("train").batches(self.batch_size, self.device, 0, seed, "mapped")  # only a few
+        real = self.dataset.split("train").batches(self.batch_size, self.device, 0, seed, "mapped")  # few images
         shown = ((batch.images, None) for batch in islice(real, STATISTICS_BATCHES))
         estimate_batch_statistics(self.classifier, shown)
         heads: Callable[[Tensor], Any] = self.classifier.heads  # type: ignore[assignment]
         return torch.cat([heads(part).logits.cpu() for part, _ in self.parts(images, None)])
 
     def parts(self, images: Tensor, labels: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Batches of the training's size; what is left over is joined to the last, since batch norm needs several."""
+        """Yields batches of the training's size, the last with the remainder: batch norm needs several images."""
         whole = max(1, len(images) // self.batch_size)
         ends = [*(self.batch_size * n for n in range(1, whole)), len(images)]
         for start, end in zip([0, *ends[:-1]], ends, strict=True):

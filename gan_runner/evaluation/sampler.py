@@ -1,4 +1,4 @@
-"""Images from a generator, as a pure function of its weights and a key of noise."""
+"""Samples of a generator, as a pure function of its weights and a key of noise."""
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,9 @@ from gan_runner.spec import ImageSpec, full_precision, to_levels
 
 
 class Sampler:
-    """Batch-norm statistics are estimated anew, with noise of the run's seed, in batches of the training's size.
+    """Samples a generator, with batch-norm statistics estimated from noise of the run's seed in training-size batches.
 
-    So are spectral norms, exactly: of averaged weights the live network's singular vectors are not those.
+    The spectral norms are recomputed exactly: the live network's singular vectors do not fit averaged weights.
     """
 
     def __init__(
@@ -24,14 +24,14 @@ class Sampler:
 
     @torch.no_grad()
     def estimate_statistics(self) -> None:
-        """Finds the statistics of the weights as they are now; `draw` uses them."""
+        """Estimates the statistics for the present weights; `draw` uses them."""
         find_singular_vectors(self.network)
         noises = [Noise((self.seed, "statistics", n), self.batch_size, self.device) for n in range(STATISTICS_BATCHES)]
         estimate_batch_statistics(self.network, ((self.latent.sample(n), self.random_labels(n)) for n in noises))
 
     @torch.no_grad()
     def draw(self, noise: Noise, labels: Tensor | None) -> Tensor:
-        """(noise.size, C, H, W) float32 in spec.value_range."""
+        """Returns images (noise.size, C, H, W) float32 in spec.value_range."""
         images: Tensor = self.network(self.latent.sample(noise), labels)
         return full_precision(images)
 
@@ -40,9 +40,9 @@ class Sampler:
         return self.draw(noise, labels)
 
     def chunk(self, seed: int, number: int, chosen: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """CHUNK images with noise of their own, so that the first images do not depend on how many follow.
+        """Returns CHUNK images and their labels, from noise of this chunk only: independent of the number of chunks.
 
-        chosen: labels (CHUNK,) of a conditional generator, by default each class in turn. They are returned too.
+        chosen: labels (CHUNK,) for a conditional generator, by default each class in turn.
         """
         noise = Noise((seed, "sample", number), CHUNK, self.device)
         if not self.conditional:
@@ -56,7 +56,7 @@ class Sampler:
         return bool(getattr(self.network, "conditional", False))
 
     def rows(self, count: int) -> Tensor | None:
-        """Labels of about `count` images, in equal runs of as many classes as fit; None if no label is used."""
+        """Returns labels of about `count` images, in equal runs of as many classes as fit; None if unconditional."""
         if not self.conditional:
             return None
         classes = min(self.spec.num_classes, count)
@@ -68,7 +68,7 @@ class Sampler:
 
 
 def samples_of(sampler: Sampler, seed: int) -> Pool:
-    """What `python -m gan_runner.sample --seed` makes, as 8-bit images."""
+    """Returns the images of `python -m gan_runner.sample --seed`, as 8-bit images."""
     sampler.estimate_statistics()
 
     def read(number: int) -> Chunk:

@@ -1,4 +1,4 @@
-"""What was measured on one split, and which networks are the best so far by it."""
+"""The result of an evaluation, and the selection of the best networks so far."""
 
 import math
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from torch import Tensor
 
 from gan_runner.records.scores import SELECTION, finite
 
-OF_ONE_SPLIT = ("metric/test_error", "metric/validation_error")  # whichever split is judged
+OF_ONE_SPLIT = ("metric/test_error", "metric/validation_error")  # each on its own split, whichever is evaluated
 
 
 class Evaluation(NamedTuple):
-    """What was measured on one split, with the protocol of each value."""
+    """The values of one evaluation on one split, with the protocol of each value."""
 
     split: str
     values: dict[str, float]
@@ -20,7 +20,7 @@ class Evaluation(NamedTuple):
     pictures: dict[str, tuple[Tensor, int]]  # name -> images and columns of a grid
 
     def tags(self) -> dict[str, float]:
-        """As they are logged: what is said of another split than the one for selection says so."""
+        """Returns tag -> value for the log; tags of splits other than the validation split contain the split's name."""
         place = "" if self.split == SELECTION else f"{self.split}/"
         plain = {name: f"metric/{name}" for name in self.values}
         return {
@@ -29,7 +29,7 @@ class Evaluation(NamedTuple):
 
 
 class Selection:
-    """The best evaluation so far by one value, and how many since then were no better."""
+    """The best evaluation so far by one value, and the number of evaluations since then without improvement."""
 
     def __init__(self) -> None:
         self.reset()
@@ -45,12 +45,15 @@ class Selection:
         return self.best["step"] if self.best is not None else None
 
     def improves(self, step: int, evaluation: Evaluation, name: str, better: str, counts: bool) -> bool:
-        """better: "low" or "high". counts: towards patience, as evaluations off the cadence do not."""
+        """Adds an evaluation; returns True if it is the best so far.
+
+        better: "low" or "high". counts: True for evaluations at the regular interval, which count towards patience.
+        """
         by = {"select_by": name, **evaluation.protocols[name]}
-        if by != self.by:  # a value that cannot be compared with those before
+        if by != self.by:  # a value that is not comparable with earlier ones
             self.reset()
             self.by = by
-        if step == self.evaluated:  # again, after a resume
+        if step == self.evaluated:  # evaluated again after a resume
             return False
         self.evaluated = step
         sign, split, value = 1 if better == "high" else -1, evaluation.split, evaluation.values[name]
