@@ -1,4 +1,4 @@
-"""Several batches in one pass through a network: where that gives what as many passes give, up to rounding."""
+"""Several batches in one pass through a network: checks that the results equal those of separate passes."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
 OURS = "gan_runner."
-PLAIN = (  # layers of torch that treat every image alike, and remember nothing
+PLAIN = (  # layers of torch that treat images independently and have no state
     *(nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, ParametrizationList, _WeightNorm),
     *(nn.Linear, nn.Bilinear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d),
     *(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid),
@@ -21,17 +21,17 @@ PLAIN = (  # layers of torch that treat every image alike, and remember nothing
 
 
 def sees_single_images(network: nn.Module) -> bool:
-    """Is what it gives for one image the same whatever passes with it, before it and after it?"""
+    """Returns True if the output for an image does not depend on other images, in the same pass or in other passes."""
     return all(is_known(layer) and not isinstance(layer, _BatchNorm) for layer in network.modules())
 
 
 def sees_single_batches(network: nn.Module) -> bool:
-    """The same of a batch, whose statistics `StatisticsPerBatch` takes."""
+    """As `sees_single_images`, for whole batches: batch norm is allowed, with statistics by `StatisticsPerBatch`."""
     return all(is_known(layer) for layer in network.modules())
 
 
 def is_known(layer: nn.Module) -> bool:
-    """To be plain, or a batch norm. Of other layers, of a user's own and of hooks nobody knows."""
+    """Returns True for plain layers and batch norms; False for others, such as user classes and layers with hooks."""
     if layer._forward_hooks or layer._forward_pre_hooks:
         return False
     if type(layer).__module__.startswith(OURS):
@@ -48,9 +48,9 @@ def is_known(layer: nn.Module) -> bool:
 
 
 def batch_coupled(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The layers in which one sample's output depends on the others: batch norm, or `batch_coupled = True`.
+    """Returns the layers in which a sample's output depends on other samples: batch norm, or `batch_coupled = True`.
 
-    A layer's `cure` is the setting of its network that takes it away.
+    A layer's `cure` is the setting of its network that removes it.
     """
     return [
         (path, layer)
@@ -60,7 +60,7 @@ def batch_coupled(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 class StatisticsPerBatch(TorchFunctionMode):
-    """While it is on, a batch norm takes the statistics of each of `count` batches by itself, one after the other."""
+    """While active, a batch norm takes the statistics of each of the `count` joined batches separately, in order."""
 
     def __init__(self, count: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Using a network without leaving a trace in it."""
+"""Contexts that use a network without a lasting change of it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def undisturbed(network: nn.Module) -> Iterator[None]:
-    """What forwards in training mode change (batch statistics, spectral norm's vectors) is put back afterwards."""
+    """Restores the buffers afterwards, which forward passes in training mode change (batch norm, spectral norm)."""
     kept = [buffer.clone() for buffer in network.buffers()]
     try:
         yield
@@ -19,7 +19,7 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[Callable[..., Tensor]]:
-    """Its forward (not the call, for which torch.compile would compile once more), in evaluation mode for a while."""
+    """Yields the network's forward in evaluation mode (not the call: torch.compile would compile once more for it)."""
     training = network.training
     network.eval()
     yield network.forward

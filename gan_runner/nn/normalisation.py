@@ -1,4 +1,4 @@
-"""Weights that a network divides by a norm of theirs in every forward, whatever the network."""
+"""Normalisation of weights in every forward pass (spectral norm, weight norm), for any network."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -11,12 +11,12 @@ from gan_runner.errors import ConfigError, choose
 
 
 def outputs(layer: nn.Module) -> int:
-    """The dimension of a layer's weight that counts its outputs."""
+    """Returns the dimension of a layer's weight that indexes its outputs."""
     return 1 if isinstance(layer, _ConvTransposeNd) else 0
 
 
-# spectral: W / sigma(W), the largest singular value of W as (outputs, rest) from one power iteration in each training
-# forward (Miyato et al. 2018). weight: g v / |v| for each output (Salimans and Kingma 2016).
+# spectral: W / sigma(W), with the largest singular value sigma of W as (outputs, rest), from one power iteration per
+# training forward (Miyato et al. 2018). weight: g v / |v| for each output (Salimans and Kingma 2016).
 KINDS: dict[str, Callable[[nn.Module], nn.Module] | None] = {
     "none": None,
     "spectral": spectral_norm,
@@ -49,7 +49,7 @@ class Normalisation:
 
 
 def normalise(network: nn.Module, kind: str, player: str, off: str) -> None:
-    """Every map of the network. off: the setting that asks for none."""
+    """Normalises every linear map, convolution and embedding. off: the setting that switches this off, for errors."""
     parametrize = KINDS[kind]
     assert parametrize is not None
     for path, layer in list(maps(network)):
@@ -66,7 +66,7 @@ def normalise(network: nn.Module, kind: str, player: str, off: str) -> None:
 
 
 def maps(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Path and layer of every linear map, convolution and embedding; the gains and shifts of a norm are none."""
+    """Yields path and layer of every linear map, convolution and embedding, except the gains and shifts of norms."""
     gains = {layer for norm in network.modules() if getattr(norm, "is_norm", False) for layer in norm.children()}
     for path, layer in network.named_modules():
         if isinstance(layer, nn.Linear | nn.Embedding | _ConvNd) and layer not in gains:

@@ -1,4 +1,4 @@
-"""Operations of a computation: those of matrix products and convolutions, a multiply-add counted as two."""
+"""Counts the operations of matrix products and convolutions; a multiply-add counts as two."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch.utils.module_tracker import ModuleTracker
 
 
 def counting() -> FlopCounterMode:
-    """Counts the operations of what is computed within it."""
+    """Returns a context that counts the operations of the computations inside it."""
     return Counter()
 
 
@@ -20,16 +20,16 @@ class Counter(FlopCounterMode):
 
 
 class Untracked(ModuleTracker):
-    """The counter's tracking of modules, off: its hooks refuse autograd.grad to a leaf, as gradient penalties do it."""
+    """Switches off module tracking, whose hooks raise in autograd.grad of a leaf, as used by gradient penalties."""
 
     def __enter__(self) -> "Untracked":
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing was hooked."""
+        """Does nothing: there are no hooks to remove."""
 
 
 def of_convolution_backward(grad: Any, x: Any, weight: Any, *rest: Any, out_shape: Any) -> int:
-    """Each gradient costs a forward. (Torch 2.15 forgets the groups of a convolution in that of the weight.)"""
+    """Each requested gradient costs one forward. (Torch 2.15 ignores convolution groups for the weight gradient.)"""
     *_, transposed, _padding, _groups, wanted = rest
     return int(sum(wanted[:2]) * conv_flop_count(x, weight, grad, transposed))

@@ -1,4 +1,4 @@
-"""What is not averaged but found anew for averaged weights: batch-norm statistics and spectral norms."""
+"""Values that are recomputed for averaged weights instead of averaged: batch-norm statistics and spectral norms."""
 
 from collections.abc import Iterable
 
@@ -9,12 +9,12 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.spectral_norm import SpectralNorm
 
-STATISTICS_BATCHES = 16  # from which the statistics of norms are estimated
+STATISTICS_BATCHES = 16  # batches for an estimate of the statistics of norms
 
 
 @torch.no_grad()
 def estimate_batch_statistics(network: nn.Module, inputs: Iterable[tuple[Tensor, Tensor | None]]) -> None:
-    """Sets the running statistics of every norm to those of these inputs; leaves the network in eval mode."""
+    """Sets the running statistics of every norm to those of these inputs; the network is in eval mode afterwards."""
     tracking = [module for module in network.modules() if isinstance(module, _NormBase)]
     norms = [norm for norm in tracking if norm.track_running_stats]
     network.eval()
@@ -35,7 +35,7 @@ def estimate_batch_statistics(network: nn.Module, inputs: Iterable[tuple[Tensor,
 
 @torch.no_grad()
 def find_singular_vectors(network: nn.Module) -> None:
-    """Sets the vectors of every spectral norm to the first singular ones of its weight, so that sigma is exact."""
+    """Sets the vectors of every spectral norm to the first singular vectors of its weight, so that sigma is exact."""
     for chain in network.modules():
         if isinstance(chain, ParametrizationList) and isinstance(chain[0], _SpectralNorm) and chain.original.dim() > 1:
             find_vectors(chain.original, chain[0].dim, chain[0]._u, chain[0]._v)
@@ -46,7 +46,7 @@ def find_singular_vectors(network: nn.Module) -> None:
 
 
 def find_vectors(weight: Tensor, dim: int, u: Tensor, v: Tensor) -> None:
-    """dim: the dimension of the weight that counts its outputs."""
+    """Writes the first singular vectors of a weight to u and v. dim: the dimension that indexes its outputs."""
     left, _, right = torch.linalg.svd(weight.movedim(dim, 0).flatten(1), full_matrices=False)
     u.copy_(left[:, 0])
     v.copy_(right[0])

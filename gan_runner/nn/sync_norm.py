@@ -1,4 +1,4 @@
-"""Batch norm over the batches of all ranks together, on any device."""
+"""Batch norm over the joint batch of all ranks, on any device."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from gan_runner.spec import full_precision
 
 
 class Summed(torch.autograd.Function):
-    """y = sum of x over the ranks, on each of them; dx = sum of dy, since every rank's loss depends on every x."""
+    """y = sum of x over the ranks, on each rank; dx = sum of dy, since every rank's loss depends on every x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -25,9 +25,9 @@ class Summed(torch.autograd.Function):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """(x - E x) / sqrt(Var x + eps) gain + shift, a channel each, E over the equal batches of all ranks together.
+    """(x - E x) / sqrt(Var x + eps) gain + shift per channel, with E over the equal batches of all ranks.
 
-    Its state, and what it does in evaluation, are those of the batch norm that it takes the place of.
+    Its state and its evaluation mode are those of the batch norm that it replaces.
     """
 
     def _check_input_dim(self, x: Tensor) -> None:
@@ -48,7 +48,7 @@ class SyncBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """The running statistics, with the variance that is unbiased for `count` samples."""
+        """Updates the running statistics, with the variance that is unbiased for `count` samples."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -58,7 +58,10 @@ class SyncBatchNorm(_BatchNorm):
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance (C,) of (B, C, ...) over all ranks, from those of each, so that nothing cancels."""
+    """Returns mean and biased variance (C,) of (B, C, ...) over all ranks.
+
+    The values are combined from those of each rank, which avoids the cancellation of E x^2 - (E x)^2.
+    """
     variance, mean = torch.var_mean(x, [d for d in range(x.dim()) if d != 1], correction=0)
     place = this_rank(dist.get_rank(), dist.get_world_size(), x)
     means, variances = Summed.apply(place * torch.stack([mean, variance])[:, None]).unbind()
@@ -67,12 +70,12 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def this_rank(rank: int, count: int, like: Tensor) -> Tensor:
-    """(ranks, 1), one where this rank is."""
+    """Returns a column (ranks, 1) that is 1 for this rank and 0 for all others."""
     return (torch.arange(count, device=like.device) == rank).to(like.dtype)[:, None]
 
 
 def synchronise(network: nn.Module) -> None:
-    """Puts a SyncBatchNorm in the place of each batch norm below `network`, with its parameters and statistics."""
+    """Replaces each batch norm below `network` by a SyncBatchNorm with the same parameters and statistics."""
     for name, layer in network.named_children():
         if isinstance(layer, _BatchNorm) and not isinstance(layer, SyncBatchNorm):
             setattr(network, name, of(layer))
