@@ -1,4 +1,4 @@
-"""Self-attention over the positions of a map, and the place of it in a network."""
+"""Self-attention over the positions of a map, and its insertion into a network."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from gan_runner.model.layers import glorot
 class SelfAttention(nn.Module):
     """x + gamma W_out(softmax(query^T key) value), the softmax over all positions (Zhang et al. 2019, SAGAN).
 
-    1x1 convolutions to C/8 channels (queries, keys) and C/2 (values), and back to C. gamma is learned and begins at 0.
+    1x1 convolutions to C/8 channels (queries, keys) and C/2 (values), and back to C. gamma is learned, initially 0.
     """
 
     def __init__(self, channels: int):
@@ -27,7 +27,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
-        # written out: the fused kernels have no second derivative, which gradient penalties need
+        # no fused kernels: these have no second derivative, which gradient penalties need
         shares = torch.softmax(query.transpose(1, 2) @ key, dim=2)  # (B, positions, positions), each row sums to 1
         found = (value @ shares.transpose(1, 2)).unflatten(2, x.shape[2:])
         y: Tensor = x + self.gamma * self.out(found)
@@ -35,7 +35,7 @@ class SelfAttention(nn.Module):
 
 
 class Stage(NamedTuple):
-    """Layers that end in maps (B, channels, side, side)."""
+    """Layers whose output is maps (B, channels, side, side)."""
 
     side: int
     channels: int
@@ -43,7 +43,7 @@ class Stage(NamedTuple):
 
 
 def in_order(stages: Sequence[Stage], attention: int | None) -> list[nn.Module]:
-    """The layers of all stages, and self-attention after the first one that ends in maps of the side `attention`."""
+    """Returns the layers of all stages, with self-attention after the first stage with maps of side `attention`."""
     sides = [stage.side for stage in stages]
     require(
         attention is None or attention in sides,

@@ -1,4 +1,4 @@
-"""How labels enter a network: settings of every network rather than copies of it."""
+"""Conditioning on labels: layers and heads that all networks share, so that conditioning is one setting of each."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torch.nn import functional
 from gan_runner.errors import choose, require
 from gan_runner.spec import ImageSpec, full_precision
 
-EMBEDDING = 64  # numbers that a label is embedded in where it joins a vector
+EMBEDDING = 64  # size of a label's embedding when appended to a vector
 FOR_GENERATORS = dict.fromkeys(("none", "one_hot", "embedding", "norm"))
 WITHOUT_NORM = dict.fromkeys(("none", "one_hot", "embedding"))  # generators without a batch norm
 FOR_DISCRIMINATORS = dict.fromkeys(("none", "one_hot", "embedding", "projection", "classifier"))
@@ -28,7 +28,7 @@ def check(conditioning: str, kinds: dict[str, None], spec: ImageSpec) -> str:
 
 
 class JoinVector(nn.Module):
-    """x (B, W) and labels (B,) -> (B, width): the label's one-hot (Mirza and Osindero 2014) or embedding behind x."""
+    """x (B, W) and labels (B,) -> (B, width): appends the label's one-hot (Mirza and Osindero 2014) or embedding."""
 
     def __init__(self, width: int, classes: int, conditioning: str):
         super().__init__()
@@ -45,7 +45,7 @@ class JoinVector(nn.Module):
 
 
 class JoinImages(nn.Module):
-    """images (B, C, H, W) and labels (B,) -> (B, channels, H, W): a constant map a class, or a learned one."""
+    """images (B, C, H, W), labels (B,) -> (B, channels, H, W): appends one-hot constant maps, or one learned map."""
 
     def __init__(self, spec: ImageSpec, conditioning: str):
         super().__init__()
@@ -65,10 +65,10 @@ class JoinImages(nn.Module):
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm over all classes, with a gain (at first 1) and a shift (0) for each (Dumoulin et al. 2017)."""
+    """Batch norm over all classes, with a gain (initially 1) and a shift (0) per class (Dumoulin et al. 2017)."""
 
     takes_labels = True
-    is_norm = True  # its embeddings are gains and shifts, no maps whose size could be bounded
+    is_norm = True  # its embeddings are gains and shifts, not linear maps to normalise
 
     def __init__(self, width: int, classes: int, images: bool):
         super().__init__()
@@ -84,7 +84,7 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class Layers(nn.Sequential):
-    """One after the other; labels go to those that take them."""
+    """Applies layers in order; passes labels to layers with `takes_labels`."""
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         for layer in self:
@@ -93,7 +93,7 @@ class Layers(nn.Sequential):
 
 
 class Heads(NamedTuple):
-    """All that a discriminator says of images: scores (B,), features (B, F) and, with a classifier, logits (B, K)."""
+    """Outputs of a discriminator: scores (B,), features (B, F) and, if it classifies, class logits (B, K)."""
 
     score: Tensor
     features: Tensor
@@ -110,8 +110,8 @@ def glorot_normal(layer: nn.Module) -> nn.Module:
 class Head(nn.Module):
     """features (B, F) and labels (B,) -> Heads. The score is linear in the features.
 
-    projection adds the product of the features with the label's embedding (Miyato and Koyama 2018); classifier has
-    logits of the classes as well (ACGAN, Odena et al. 2017).
+    projection adds the product of the features with the label's embedding to the score (Miyato and Koyama 2018);
+    classifier also gives class logits (ACGAN, Odena et al. 2017).
     """
 
     def __init__(self, width: int, classes: int, conditioning: str, bias: bool = True):
@@ -130,7 +130,7 @@ class Head(nn.Module):
 
 
 class ScoreHead(nn.Module):
-    """features (B, F) -> Heads, by a layer (B, F) -> (B, 1)."""
+    """features (B, F) -> Heads, with a layer (B, F) -> (B, 1) for the score."""
 
     def __init__(self, layer: nn.Sequential):
         super().__init__()
@@ -143,9 +143,9 @@ class ScoreHead(nn.Module):
 class ClassHead(nn.Module):
     """features (B, F) -> Heads: the classifier is the discriminator (Salimans et al. 2016, section 5).
 
-    layer: (B, F) -> (B, K) logits of the classes, beside a fake class whose logit is 0; or (B, K + 1) with the fake
-    class's own logit last, which is subtracted (Odena 2016: the same softmax, written with a logit more). The score
-    log sum exp of the logits is then the log of the odds that an image is real.
+    layer: (B, F) -> (B, K) logits of the classes, with the logit of the class "fake" fixed at 0; or (B, K + 1) with
+    the fake logit last, which is subtracted from the others (Odena 2016: the same softmax with one more logit). The
+    score, log sum exp of the K logits, is the log odds that an image is real.
     """
 
     def __init__(self, layer: nn.Sequential, classes: int):
@@ -162,7 +162,7 @@ ERRORS: dict[str, Callable[[Tensor], Tensor]] = {"absolute_error": torch.abs, "s
 
 
 class Autoencoder(nn.Module):
-    """features (B, F), images (B, C, H, W) -> Heads: the score is minus the decoder's error, a mean over pixels."""
+    """features (B, F), images (B, C, H, W) -> Heads: the score is minus the decoder's mean error over pixels."""
 
     def __init__(self, decoder: nn.Module, output: str, conditioning: str):
         super().__init__()
@@ -175,12 +175,12 @@ class Autoencoder(nn.Module):
         return Heads(-error.flatten(1).mean(1), features, None)
 
 
-CLASS_OUTPUTS = {"classes": 0, "classes_and_fake": 1}  # and the logits beside those of the classes
+CLASS_OUTPUTS = {"classes": 0, "classes_and_fake": 1}  # output -> logits beside those of the classes
 OUTPUTS = dict.fromkeys(("score", *ERRORS, *CLASS_OUTPUTS))
 
 
 def class_logits(spec: ImageSpec, output: str, conditioning: str) -> int:
-    """How many the discriminator's last layer has for output=classes or classes_and_fake."""
+    """Returns the number of logits of the last layer for output=classes or classes_and_fake."""
     extra = choose("output", output, CLASS_OUTPUTS)
     require(spec.num_classes > 0, f"output={output} needs labels and the dataset has none; use one that has")
     require(
@@ -191,7 +191,7 @@ def class_logits(spec: ImageSpec, output: str, conditioning: str) -> int:
 
 
 def linear_head(width: int, spec: ImageSpec, conditioning: str, output: str, bias: bool = True) -> nn.Module:
-    """For output=score, classes or classes_and_fake."""
+    """Returns a linear head for output=score, classes or classes_and_fake."""
     if output == "score":
         return Head(width, spec.num_classes, conditioning, bias)
     layer = nn.Linear(width, class_logits(spec, output, conditioning), bias=bias)
@@ -199,13 +199,13 @@ def linear_head(width: int, spec: ImageSpec, conditioning: str, output: str, bia
 
 
 class Discriminator(nn.Module):
-    """images (B, C, H, W) and labels (B,) -> scores (B,), from features (B, F) and a head. A subclass gives both."""
+    """images (B, C, H, W) and labels (B,) -> scores (B,), from features (B, F) and a head, both of the subclass."""
 
     head: nn.Module
 
     @abstractmethod
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """What the head reads, (B, F)."""
+        """Returns the input of the head, (B, F)."""
 
     def heads(self, images: Tensor, labels: Tensor | None = None) -> Heads:
         found: Heads = self.head(self.features(images, labels), labels, images)

@@ -1,4 +1,4 @@
-"""DCGAN (Radford et al. 2016; the 4x4 kernels of pytorch/examples), for 28x28 and for powers of two from 8 to 256."""
+"""DCGAN (Radford et al. 2016, with the 4x4 kernels of pytorch/examples), for sizes 28 and powers of two, 8 to 256."""
 
 import itertools
 
@@ -26,11 +26,14 @@ from gan_runner.model.sizes import check_size
 from gan_runner.spec import ImageSpec
 
 SMALLEST = {28: 7} | {2**power: 4 for power in range(3, 9)}  # image size -> side of the smallest map
-WIDEST = 8  # the widest layer, in multiples of the narrowest
+WIDEST = 8  # channels of the widest layer, in multiples of those of the narrowest
 
 
 def layout(spec: ImageSpec, width: int) -> tuple[int, list[int]]:
-    """Side of the smallest map, and channels from the largest map to the smallest: 64, 128, 256, 512 for 64x64."""
+    """Returns the side of the smallest map, and the channels from the largest map to the smallest.
+
+    The channels for 64x64 and width 64 are 64, 128, 256, 512.
+    """
     size = spec.height
     require(width >= 1, f"width={width} must be at least 1")
     check_size("dcgan", spec, SMALLEST, f"{', '.join(map(str, sorted(SMALLEST)))} pixels")
@@ -43,7 +46,7 @@ class DCGANGenerator(nn.Module):
 
     ReLU; a norm on every layer but the last; weights N(0, 0.02). 3,576,704 parameters for 64x64 colour images.
     conditioning: none, one_hot, embedding, or norm (the label sets gain and shift of every batch norm).
-    attention: the side of the maps that attend to themselves.
+    attention: the side of the maps with self-attention.
     """
 
     def __init__(
@@ -78,11 +81,11 @@ class DCGANDiscriminator(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,).
 
     LeakyReLU 0.2; a norm on every layer but the first and the last. 2,765,568 parameters for 64x64 colour images.
-    output: score; of an autoencoder with the same widths back to the images absolute_error or squared_error; or, where
-    the classes are the score (Salimans et al. 2016, Odena 2016), classes or classes_and_fake.
+    output: score; absolute_error or squared_error of an autoencoder, whose decoder has the same widths; or classes or
+    classes_and_fake, with the score computed from class logits (Salimans et al. 2016, Odena 2016).
     conditioning: none, one_hot, embedding, projection or classifier.
-    minibatch: none, stddev or discrimination, how the head sees the other samples.
-    attention: the side of the maps that attend to themselves.
+    minibatch: none, stddev or discrimination: features of the variation within the batch, for the head.
+    attention: the side of the maps with self-attention.
     """
 
     def __init__(
@@ -101,7 +104,7 @@ class DCGANDiscriminator(Discriminator):
         self.join = JoinImages(spec, conditioning)
         choose("output", output, OUTPUTS)
         self.energy = output in ERRORS
-        self.batch_coupled = norm == "batch"  # of 8x8 images too, where no layer is left to normalise
+        self.batch_coupled = norm == "batch"  # also for 8x8 images, where no layer has a norm
         side, channels = layout(spec, width)
         first = convolution_block(halve(self.join.channels, channels[0], "batch"), "none", activation)
         stages = [Stage(spec.height // 2, channels[0], first)]
@@ -127,10 +130,10 @@ class DCGANDiscriminator(Discriminator):
 
 
 def double(wide: int, narrow: int, norm: str) -> nn.ConvTranspose2d:
-    """Twice the side. A norm with gain and shift makes a bias superfluous."""
+    """Returns a convolution that doubles the side, without a bias before a norm that has a shift."""
     return nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=norm in ("none", "weight"))
 
 
 def halve(narrow: int, wide: int, norm: str) -> nn.Conv2d:
-    """Half the side."""
+    """Returns a convolution that halves the side, without a bias before a norm that has a shift."""
     return nn.Conv2d(narrow, wide, 4, 2, 1, bias=norm in ("none", "weight"))

@@ -1,4 +1,4 @@
-"""The DCGAN of WGAN-GP's code for MNIST (Gulrajani et al. 2017): 5x5 kernels, pixels in [0, 1]; 28x28 and 32x32."""
+"""The DCGAN in WGAN-GP's MNIST code (Gulrajani et al. 2017): 5x5 kernels, pixels in [0, 1]; for 28x28 and 32x32."""
 
 import itertools
 
@@ -24,7 +24,10 @@ FIRST = 4  # side of the smallest map
 
 
 def he(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """Uniform of variance 4 / (fan in + fan out), as in the authors' code, where a stride thins one of them out."""
+    """Initialises weights uniformly with variance 4 / (fan in + fan out), biases to 0; returns the layer.
+
+    As in the authors' code, the fan on the side of the smaller map is divided by the squared stride.
+    """
     large, small = layer.in_channels, layer.out_channels  # channels of the larger and of the smaller map
     if isinstance(layer, nn.ConvTranspose2d):
         large, small = small, large
@@ -48,7 +51,7 @@ class DCGANOfWGANGPGenerator(nn.Module):
         check_size("dcgan_wgan_gp", spec, (28, 32), "28 or 32 pixels")
         self.conditional = check(conditioning, WITHOUT_NORM, spec) != "none"
         self.join = JoinVector(latent.dim, spec.num_classes, conditioning)
-        self.crop = 7 if spec.height == 28 else 8  # of the second map, 8x8
+        self.crop = 7 if spec.height == 28 else 8  # side that the second map, 8x8, is cropped to
         batch = norm_is_batch(norm)
         self.dense = nn.Sequential(
             glorot(nn.Linear(self.join.width, WIDTHS[-1] * FIRST**2)),

@@ -1,4 +1,4 @@
-"""The Dirac-GAN: one number for each player, so that training is a path in the plane (Mescheder et al. 2018)."""
+"""The Dirac-GAN: one parameter per player, so that training is a path in the plane (Mescheder et al. 2018)."""
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class DiracGenerator(nn.Module):
 
 
 class DiracDiscriminator(nn.Module):
-    """images (B, 1, 1, 1) -> psi x (B,). The paper scores fakes high: its (theta, psi) = (1, 1) is our (1, -1)."""
+    """images (B, 1, 1, 1) -> psi x (B,). The paper scores fakes high: its (theta, psi) = (1, 1) is (1, -1) here."""
 
     def __init__(self, spec: ImageSpec, psi: float = -1.0):
         super().__init__()

@@ -29,5 +29,5 @@ class Latent:
         return self.low + (self.high - self.low) * noise.uniform(self.dim)
 
     def sample(self, noise: Noise) -> Tensor:
-        """(B, dim) float32, on the noise's device; noise.size is the batch."""
+        """Returns z (B, dim) float32 on the noise's device; B is noise.size, or the size of the noise's part."""
         return self.draw(noise)

@@ -1,4 +1,4 @@
-"""Layers that tell a discriminator how the samples of a batch differ: a generator that repeats itself is found out."""
+"""Layers that give a discriminator features of the variation within a batch, so that it can detect mode collapse."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from gan_runner.errors import choose, require
 from gan_runner.spec import full_precision
 
-KERNELS, DIMENSIONS = 100, 5  # of the authors' code of minibatch discrimination
+KERNELS, DIMENSIONS = 100, 5  # sizes in the authors' code of minibatch discrimination
 
 
 class MinibatchDeviation(nn.Module):
-    """x (B, F) -> (B, F + 1): each feature's standard deviation over the batch, the mean of all (Karras et al. 2018).
+    """x (B, F) -> (B, F + 1): appends the standard deviation over the batch, mean over features (Karras et al. 2018).
 
-    Without their 1e-8 below the root: torch takes the deviation's derivative for 0 where all samples are the same.
+    The paper's 1e-8 under the square root is left out: torch sets the derivative to 0 if all samples are equal.
     """
 
     batch_coupled = True
@@ -32,7 +32,7 @@ class MinibatchDeviation(nn.Module):
 class MinibatchDiscrimination(nn.Module):
     """x (B, F) -> (B, F + K): o_b(x_i) = sum over j != i of exp(-|M_ib - M_jb|_1), M = x T (Salimans et al. 2016).
 
-    T (F, K, 5) = exp(log_scale) theta / |theta|, each column of a learned length.
+    T (F, K, 5) = exp(log_scale) theta / |theta|, with a learned norm of each column.
     """
 
     batch_coupled = True
@@ -47,7 +47,7 @@ class MinibatchDiscrimination(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.theta * (self.log_scale.exp() / self.theta.norm(dim=0))
         places = full_precision(x @ weight.flatten(1)).unflatten(1, self.log_scale.shape).transpose(0, 1)
-        closeness = torch.exp(-torch.cdist(places, places, p=1)).sum(dim=2) - 1  # the sample itself, at distance 0
+        closeness = torch.exp(-torch.cdist(places, places, p=1)).sum(dim=2) - 1  # -1: the sample itself, distance 0
         return torch.cat([x, closeness.T.to(x.dtype)], dim=1)
 
 
@@ -59,7 +59,7 @@ LAYERS: dict[str, Callable[[int], MinibatchDeviation | MinibatchDiscrimination] 
 
 
 def compared(minibatch: str, width: int) -> tuple[list[nn.Module], int]:
-    """No layer or one behind `width` features, and how many features there are then."""
+    """Returns the minibatch layers (none or one) after `width` features, and the resulting number of features."""
     make = choose("minibatch", minibatch, LAYERS)
     if make is None:
         return [], width
@@ -68,5 +68,5 @@ def compared(minibatch: str, width: int) -> tuple[list[nn.Module], int]:
 
 
 def check_alone(minibatch: str, output: str) -> None:
-    """An autoencoder decodes each sample from its own features."""
+    """Requires minibatch=none: an autoencoder decodes each sample from its own features."""
     require(minibatch == "none", f"minibatch={minibatch} needs output=score; with output={output} use minibatch=none")

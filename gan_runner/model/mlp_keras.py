@@ -1,4 +1,4 @@
-"""The MLP of Keras-GAN (Linder-Noren 2017), which tutorials took over: batch norm comes after the activation."""
+"""The MLP of Keras-GAN (Linder-Noren 2017), copied by many tutorials: batch norm comes after the activation."""
 
 import itertools
 

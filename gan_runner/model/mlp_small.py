@@ -1,4 +1,4 @@
-"""The MLP of many first tutorials: two hidden layers of 128 with ReLU, a sigmoid, pixels in [0, 1]."""
+"""The MLP of many beginners' tutorials: two hidden layers of 128 units with ReLU, a sigmoid, pixels in [0, 1]."""
 
 import itertools
 

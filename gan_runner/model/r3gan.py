@@ -1,4 +1,4 @@
-"""R3GAN's networks (Huang et al. 2024): grouped residual blocks without a norm, powers of two from 8 to 256 pixels."""
+"""R3GAN's networks (Huang et al. 2024): grouped residual blocks without a norm; sizes are powers of two, 8 to 256."""
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,14 @@ EXPANSION = 2
 
 
 def stages(spec: ImageSpec) -> int:
-    """Resolutions from 4x4 to the image's."""
+    """Returns the number of resolutions from 4x4 to that of the images."""
     size = spec.height
     check_size("r3gan", spec, [8, 16, 32, 64, 128, 256], "a power of two from 8 to 256 pixels")
     return (size // FIRST).bit_length()
 
 
 def convolution(width_in: int, width_out: int, kernel: int, groups: int = 1, gain: float = 1.0) -> nn.Conv2d:
-    """Without a bias, weights N(0, gain^2 / fan_in)."""
+    """Returns a convolution without a bias, with weights from N(0, gain^2 / fan_in)."""
     layer = nn.Conv2d(width_in, width_out, kernel, padding=kernel // 2, groups=groups, bias=False)
     nn.init.normal_(layer.weight, std=gain / (width_in // groups * kernel**2) ** 0.5)
     return layer
@@ -50,7 +50,7 @@ class BiasedLeakyReLU(nn.Module):
 
 
 class Block(nn.Module):
-    """x + 1x1 act 3x3 act 1x1; the last convolution begins at zero, so that the block begins as the identity."""
+    """x + 1x1 act 3x3 act 1x1; the last convolution is initially zero, so that the block is initially the identity."""
 
     def __init__(self, width: int, groups: int, depth: int):
         super().__init__()
@@ -70,7 +70,7 @@ class Block(nn.Module):
 
 
 class Resample(nn.Module):
-    """Twice or half the side through the filter [1, 2, 1], as upfirdn2d of StyleGAN has it."""
+    """Doubles or halves the side with the filter [1, 2, 1], as StyleGAN's upfirdn2d."""
 
     kernel: Tensor
 
@@ -101,10 +101,10 @@ def stage(width: int, blocks: int, groups: int, depth: int) -> list[nn.Module]:
 
 
 class R3GANGenerator(nn.Module):
-    """z (B, Z) and labels (B,) -> images (B, C, H, W), trained to be in spec.value_range but not bound to it.
+    """z (B, Z) and labels (B,) -> images (B, C, H, W), with no final activation that bounds them to spec.value_range.
 
-    blocks: at each resolution. 20,732,160 parameters for 32x32x3 with Z 64. conditioning: none, one_hot, or embedding
-    as the authors have it (20,781,952 for ten classes).
+    blocks: number at each resolution. 20,732,160 parameters for 32x32x3 with Z 64. conditioning: none, one_hot, or
+    embedding as in the authors' code (20,781,952 parameters for ten classes).
     """
 
     unbounded = True
@@ -139,8 +139,8 @@ class R3GANGenerator(nn.Module):
 class R3GANDiscriminator(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,). 20,683,776 parameters for 32x32x3.
 
-    conditioning: none, one_hot, embedding, classifier, or projection, where the score is the product of `width` linear
-    features with the label's embedding and nothing else, as the authors have it (21,280,512 for ten classes).
+    conditioning: none, one_hot, embedding, classifier, or projection, as in the authors' code: the score is only the
+    product of `width` linear features with the label's embedding (21,280,512 parameters for ten classes).
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class R3GANDiscriminator(Discriminator):
 
 
 class ProjectionAlone(nn.Module):
-    """features (B, F) and labels (B,) -> Heads, the score the product of W features with the label's embedding."""
+    """features (B, F) and labels (B,) -> Heads; score: product of a linear map of the features and an embedding."""
 
     def __init__(self, width: int, classes: int):
         super().__init__()

@@ -22,7 +22,7 @@ from gan_runner.model.layers import IMAGE_NORMS, ToRange, dense_output, labelled
 from gan_runner.model.sizes import check_size
 from gan_runner.spec import ImageSpec
 
-SIZES = (32, 64, 128)  # pixels a side
+SIZES = (32, 64, 128)  # sides of images, in pixels
 FIRST = 4  # side of the generator's first map
 LAST = 8  # side of the discriminator's last maps
 
@@ -34,7 +34,7 @@ def doublings(spec: ImageSpec, smallest: int) -> int:
 
 
 def convolution(width_in: int, width_out: int, kernel: int) -> nn.Conv2d:
-    """Same size. He initialisation for 3x3, Glorot for 1x1, zero biases, as the authors have it."""
+    """Returns a convolution that keeps the side; He initialisation for 3x3, Glorot for 1x1 (authors' code), bias 0."""
     layer = nn.Conv2d(width_in, width_out, kernel, padding=kernel // 2)
     nn.init.xavier_uniform_(layer.weight, gain=2**0.5 if kernel == 3 else 1.0)
     assert layer.bias is not None
@@ -43,13 +43,13 @@ def convolution(width_in: int, width_out: int, kernel: int) -> nn.Conv2d:
 
 
 def normalised(width: int, norm: str, classes: int = 0) -> list[nn.Module]:
-    """Nothing, or one layer; of `classes` labels, if any."""
+    """Returns no layer or one norm; the norm is conditional on `classes` labels, if any."""
     make_norm = labelled(norm, classes, images=True) if classes else choose("norm", norm, IMAGE_NORMS)
     return [] if make_norm is None else [make_norm(width)]
 
 
 class Block(nn.Module):
-    """x + residual, before its activation: [norm] ReLU conv [norm] ReLU conv, resized up or down on both ways."""
+    """shortcut(x) + residual(x), residual: [norm] ReLU conv [norm] ReLU conv; both may resize up or down."""
 
     takes_labels = True
 
@@ -71,7 +71,7 @@ class Block(nn.Module):
 
 
 class FirstBlock(nn.Module):
-    """Of the discriminator: the images themselves come before any activation; pooled first on the shortcut."""
+    """The discriminator's first block: no activation before the first convolution; the shortcut pools first."""
 
     def __init__(self, width_in: int, width_out: int, norm: str):
         super().__init__()
@@ -89,11 +89,11 @@ class FirstBlock(nn.Module):
 class ResNetGenerator(nn.Module):
     """z (B, Z) and labels (B,) -> images (B, C, H, W) in spec.value_range.
 
-    For 32x32 colour images 1,204,483 parameters with width 128 (WGAN-GP), 4,276,739 with 256 (SNGAN). Upsampled before
-    the first convolution of a block, as in both authors' code.
+    For 32x32 colour images 1,204,483 parameters with width 128 (WGAN-GP), 4,276,739 with 256 (SNGAN). Blocks upsample
+    before their first convolution, as in the code of both papers.
     conditioning: none, one_hot, embedding, or norm (the label sets gain and shift of the norms within the blocks;
     4,304,387 parameters for ten classes with width 256).
-    attention: the side of the maps that attend to themselves.
+    attention: the side of the maps with self-attention.
     """
 
     def __init__(
@@ -131,10 +131,10 @@ POOLINGS = {"mean": partial(torch.mean, dim=(2, 3)), "sum": partial(torch.sum, d
 class ResNetDiscriminator(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,).
 
-    Blocks halve the image down to 8x8, two more keep it. pooling of the last map: mean (WGAN-GP) or sum (SNGAN).
-    For 32x32 colour images and width 128: 1,053,825 parameters, one less without the last bias (SNGAN).
+    Blocks halve the side down to 8x8, two more blocks keep it. pooling of the last map: mean (WGAN-GP) or sum (SNGAN).
+    For 32x32 colour images and width 128: 1,053,825 parameters, one fewer without the last bias (SNGAN).
     conditioning: none, one_hot, embedding, projection or classifier.
-    attention: the side of the maps that attend to themselves.
+    attention: the side of the maps with self-attention.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Networks that make square images of some sizes alone."""
+"""A check for networks that support only some sizes of square images."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from gan_runner.spec import ImageSpec
 
 
 def check_size(network: str, spec: ImageSpec, sizes: Iterable[int], words: str) -> None:
-    """ValueError with the nearest size that is possible, unless the images are of one of `sizes`, squares."""
+    """ValueError, with the nearest possible size, unless the images are square with a side in `sizes`."""
     possible = list(sizes)
     nearest = min(possible, key=lambda size: abs(size - min(spec.height, spec.width)))
     require(

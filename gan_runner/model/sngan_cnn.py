@@ -1,4 +1,4 @@
-"""The standard CNN of SNGAN (Miyato et al. 2018, table 3): 32x32 there, and any square image of a multiple of 8."""
+"""The standard CNN of SNGAN (Miyato et al. 2018, table 3; 32x32), for square images with a side that 8 divides."""
 
 import itertools
 
@@ -57,7 +57,7 @@ class SNGANGenerator(nn.Module):
 class SNGANDiscriminator(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,). 2,935,873 parameters for 32x32x3.
 
-    No norm: spectral norm comes from the loss.
+    The network has no norm; spectral norm is a setting of the loss.
     conditioning: none, one_hot, embedding, projection or classifier.
     """
 
@@ -81,7 +81,7 @@ class SNGANDiscriminator(Discriminator):
 
 
 def weigh(network: nn.Module) -> None:
-    """Weights N(0, 0.02), gains N(1, 0.02), biases 0."""
+    """Initialises weights from N(0, 0.02), gains from N(1, 0.02), biases to 0."""
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
             initialize_normal(module, mean=1.0 if isinstance(module, nn.BatchNorm2d) else 0.0)

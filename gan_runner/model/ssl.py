@@ -1,4 +1,4 @@
-"""The networks of semi-supervised learning (Salimans et al. 2016): weight norm that begins from the data, and noise."""
+"""Networks for semi-supervised learning (Salimans et al. 2016): weight norm initialised from data, and noise layers."""
 
 import itertools
 from collections.abc import Iterable
@@ -18,14 +18,14 @@ from gan_runner.spec import Batch, ImageSpec
 
 Weighted = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
-SHOWN = 500  # images, or points of the prior, that a network is initialised from
+SHOWN = 500  # images, or latents, for the data-dependent initialisation
 EPS = 1e-6
-SHRINKAGE, SMALLEST, LARGEST = 8, 16, 1024  # of the convolutional networks: a multiple of the first, in between
+SHRINKAGE, SMALLEST, LARGEST = 8, 16, 1024  # sides of images: multiples of the first, in this range
 WIDTHS = (512, 256, 128)
 
 
 def normalised(layer: Weighted, learned: bool = False) -> Weighted:
-    """w = g v / |v| for each output, g at first 1; the authors learn g in the last layers only."""
+    """Returns the layer with w = g v / |v| per output, initially g = 1; the authors learn g only in last layers."""
     made: Weighted = weight_norm(layer, dim=1 if isinstance(layer, nn.ConvTranspose2d) else 0)
     nn.init.ones_(scale_of(made)).requires_grad_(learned)
     nn.init.zeros_(made.get_parameter("bias"))
@@ -33,13 +33,13 @@ def normalised(layer: Weighted, learned: bool = False) -> Weighted:
 
 
 def scale_of(layer: nn.Module) -> Tensor:
-    """g, one for each output."""
+    """Returns g, one value for each output."""
     return layer.get_parameter("parametrizations.weight.original0")
 
 
 @torch.no_grad()
 def settle(layers: Iterable[nn.Module], x: Tensor, spread: float = 1.0) -> Tensor:
-    """Sets scale and bias of each normalised layer so that its outputs for x have mean 0 and deviation `spread`.
+    """Sets scale and bias of each normalised layer so that its outputs for x have mean 0 and std `spread`.
 
     Returns the outputs of the last layer (Salimans and Kingma 2016, equation 6).
     """
@@ -57,13 +57,13 @@ def settle(layers: Iterable[nn.Module], x: Tensor, spread: float = 1.0) -> Tenso
 
 
 def shifted(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Module:
-    """Batch norm with a shift and no gain."""
+    """Freezes the gain of a batch norm at its value, and returns the layer: only the shift is learned."""
     norm.weight.requires_grad_(False)
     return norm
 
 
 class GaussianNoise(nn.Module):
-    """x + N(0, deviation^2), in training."""
+    """x + N(0, deviation^2) in training mode, else x."""
 
     random = True
 
@@ -79,7 +79,7 @@ class GaussianNoise(nn.Module):
 
 
 def head(width: int, spec: ImageSpec, output: str, before: nn.Module) -> ScoreHead | ClassHead:
-    """One normalised layer for output=score, classes or classes_and_fake."""
+    """Returns a head with one normalised layer, for output=score, classes or classes_and_fake."""
     choose("output", output, {"score": None, **CLASS_OUTPUTS})
     outputs = 1 if output == "score" else class_logits(spec, output, "none")
     last = nn.Linear(width, outputs)
@@ -107,7 +107,7 @@ class SemiSupervisedMLPGenerator(nn.Module):
 
 
 class SemiSupervisedMLPDiscriminator(Discriminator):
-    """images (B, C, H, W) -> raw scores (B,). Five ReLU layers, noise before each and before the last.
+    """images (B, C, H, W) -> raw scores (B,). Five ReLU layers, noise before each of them and before the last layer.
 
     1,538,760 weights and biases for 28x28x1 and ten classes. output: score, classes or classes_and_fake.
     """
