@@ -24,8 +24,8 @@ GROWTH = 1e3  # gradient norm over that of the beginning, or over 1 if larger: a
 GROWN = 10.0  # norm of the weights over that at the start: about 1.1 in healthy runs
 BY_HEART = 0.5  # gap of training and held-out scores over gap of training images and samples (ADA's r_v, 2020)
 CHANCE = 0.5  # standard deviations: three times the chance variation with 64 images of each kind
-PILED_UP = 0.5  # share of weights at the bound: only their signs are still learned; the authors' WGAN runs have 0.1
-SLOPES = (0.5, 2.0)  # gradient norm over the penalty's center; the WGAN-GP authors' settings stay within 10 % of 1
+PILED_UP = 0.5  # share of weights at the bound: only their signs are still learned; healthy WGAN runs have 0.1
+SLOPES = (0.5, 2.0)  # gradient norm over the penalty's center; healthy WGAN-GP runs stay within 10 % of 1
 RISE = 0.1  # share of the estimate: a rise of the generator's loss that is visible in its curve
 
 

@@ -26,7 +26,7 @@ KINDS: dict[str, Callable[[nn.Module], nn.Module] | None] = {
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How the weights of each player's network are normalised; the group `model.weights`."""
+    """The weight normalisation of each player's network; the group `model.weights`."""
 
     generator: str = "none"
     discriminator: str = "none"

@@ -60,7 +60,7 @@ class Evaluations:
         """Computes the metrics on all ranks; every rank then uses the values of the first one."""
         with self.ranks.ending_together():
             evaluation = evaluate(self.run, split)
-        assert evaluation is not None  # there is an evaluator
+        assert evaluation is not None  # callers check that there is an evaluator
         self.ranks.broadcast(lambda: evaluation.values, evaluation.values.update)
         return evaluation
 

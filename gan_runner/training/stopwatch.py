@@ -42,7 +42,7 @@ class Stopwatch:
         self.mark()
 
     def mark(self) -> None:
-        """Starts the measurement of images per second anew."""
+        """Restarts the measurement of images per second."""
         self.marked, self.images, self.waited = time.perf_counter(), self.clock.images, self.batches.waited
 
     def follow(self) -> None:
