@@ -37,10 +37,6 @@ ADDED: dict[str, Any] = {
     "loss.simultaneous": False,
     "device.sync_batch_norm": False,
     "model.pack": 1,
-    "model.generator.init": "he",
-    "model.generator.init_scale": None,
-    "model.discriminator.init": "he",
-    "model.discriminator.init_scale": None,
 }
 NEW_DEFAULTS = ("model.discriminator.norm",)  # settings with another default than in older folders
 LONGEST = 200  # maximum bytes of a folder name; file systems allow 255
