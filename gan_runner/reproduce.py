@@ -56,16 +56,26 @@ def reproduce(options: argparse.Namespace) -> int:
     settings = [each for each in options.settings if not each.startswith("seeds=")]
     seeds = seeds_of(options.settings, stated)
     out = options.out or OUTPUTS / STUDY / f"{stated.recipe}.json"
+    accept = accepted(out, stated)
     for run in stated.runs:
         for seed in seeds:
             overrides = stated.overrides(run, seed, settings)
             config = compose(overrides)
             code = 0 if options.dry_run else train(stated, config, overrides, name_of(stated, run, seed, settings))
-            write(out, record_of(stated, seeds, settings))
+            write(out, record_of(stated, seeds, settings) | {"accept": accept})
             if code:
                 return code
-    show(stated, judged(stated, record_of(stated, seeds, settings), hashes_of(stated, seeds, settings)), out)
+    record = record_of(stated, seeds, settings) | {"accept": accept}
+    show(stated, judged(stated, record, hashes_of(stated, seeds, settings)), out)
     return 0
+
+
+def accepted(out: Path, stated: Published) -> list[list[float | None]]:
+    """Returns the intervals of an existing record, which stay as they were before its runs; else those of today."""
+    if out.is_file():
+        known: list[list[float | None]] = json.loads(out.read_text())["accept"]
+        return known
+    return [list(claim.accept) for claim in stated.claims]
 
 
 def seeds_of(settings: Sequence[str], stated: Published) -> list[int]:
@@ -119,7 +129,6 @@ def record_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) 
         "recipe": stated.recipe,
         "settings": list(settings),
         "seeds": list(seeds),
-        "accept": [list(claim.accept) for claim in stated.claims],
         "runs": {key: measured(folder, stated.claims) for key, folder in folders.items() if folder.path.exists()},
     }
 

@@ -127,6 +127,14 @@ def test_what_cannot_be_reproduced_is_refused(arguments: list[str], sentence: st
         reproduce.reproduce(reproduce.options_of(arguments))
 
 
+def test_a_record_keeps_the_intervals_that_stood_before_its_runs(tmp_path: Path):
+    out = tmp_path / "gan_2014_mnist.json"
+    out.write_text(json.dumps({"accept": [[200, 250]]}))
+    options = reproduce.options_of(["experiment=gan_2014_mnist", "--dry-run", "--out", str(out)])
+    assert reproduce.reproduce(options) == 0
+    assert json.loads(out.read_text())["accept"] == [[200, 250]]
+
+
 @pytest.mark.long
 def test_one_divergence_of_f_gan_is_trained_measured_and_judged(
     entry_point: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
