@@ -144,7 +144,7 @@ Command = Callable[..., Answer]
 
 @pytest.fixture
 def entry_point(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Calls the main function of a entry_point in this process, as if its arguments had been typed."""
+    """Calls the main function of a command in this process, as if its arguments had been typed."""
 
     def call(enter: Callable[[], None], *arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["gan_runner", *map(str, arguments)])
@@ -161,6 +161,6 @@ def entry_point(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[st
 
 @pytest.fixture
 def command(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, entry_point: Command) -> Command:
-    """The entry_point to training, in an empty working directory."""
+    """The command that trains, in an empty working directory."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     return partial(entry_point, main)

@@ -1,4 +1,4 @@
-"""The entry_point to speed: numbers that agree, operations counted by hand, and a textbook loop that learns."""
+"""The command of speed: numbers that agree, operations counted by hand, and a textbook loop that learns."""
 
 import itertools
 import json
@@ -30,7 +30,7 @@ FORTY_EIGHT = ("dataset=synthetic", "dataset.count=60", "dataset.height=8", "dat
 
 @pytest.fixture
 def show(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, entry_point: Command) -> Command:
-    """The entry_point, in an empty working directory, with small matrices."""
+    """The command, in an empty working directory, with small matrices."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr("gan_runner.benchmarking.measuring.MATRIX", {"cpu": 64})
     return partial(entry_point, benchmark.main)

@@ -1,4 +1,4 @@
-"""The entry_point to a dataset, and runs on images of the user's own."""
+"""The command of a dataset, and runs on images of the user's own."""
 
 from functools import partial
 from pathlib import Path

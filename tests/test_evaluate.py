@@ -1,4 +1,4 @@
-"""The entry_point to metrics after the fact: the numbers of the training, beside them, and nothing else changed."""
+"""The command of metrics after the fact: the numbers of the training, beside them, and nothing else changed."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def evaluate(entry_point: Command) -> Command:
 
 
 def told(evaluate: Command, tmp_path: Path, *arguments: object) -> dict[str, Any]:
-    """What the entry_point writes as JSON."""
+    """What the command writes as JSON."""
     answer = evaluate(*arguments, "--out", tmp_path / "out.json")
     assert answer.code == 0, answer
     return json.loads((tmp_path / "out.json").read_text())

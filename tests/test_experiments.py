@@ -11,6 +11,7 @@ from tests.conftest import configure, make_run
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 DOWNLOADED = {  # channels, side, classes
     "mnist": (1, 28, 10),
+    "stacked": (3, 28, 1000),
     "cifar": (3, 32, 10),
     "celeba": (3, 64, 0),
 }

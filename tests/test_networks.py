@@ -1,7 +1,8 @@
-"""The entry_point to both networks: every parameter in a row, operations counted by hand, and nothing left behind."""
+"""The command of both networks: every parameter in a row, operations counted by hand, and nothing left behind."""
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -23,7 +24,7 @@ NARROW = ("model.generator.width=8", "model.discriminator.width=8")
 
 @pytest.fixture
 def show(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, entry_point: Command) -> Command:
-    """The entry_point, in an empty working directory."""
+    """The command, in an empty working directory."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     return partial(entry_point, networks.main)
 
@@ -209,6 +210,16 @@ def test_a_bug_shows_its_traceback(show: Command, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("gan_runner.networks.view", broken)
     with pytest.raises(ZeroDivisionError):
         show("device=cpu")
+
+
+def test_a_reader_that_leaves_ends_the_command(show: Command, monkeypatch: pytest.MonkeyPatch):
+    def left(*arguments: object) -> str:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("gan_runner.networks.view", left)
+    monkeypatch.setattr("gan_runner.cli.entry.silence", lambda: None)
+    answer = show("device=cpu")
+    assert (answer.code, answer.err) == (128 + signal.SIGPIPE, "")
 
 
 TYPED = {"model=mlp_mirza": (0, "discriminator"), "model=dcgna": (2, ""), "--cfg job": (0, "lr: 0.0002")}

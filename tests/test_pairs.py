@@ -19,7 +19,7 @@ NETWORKS = {  # settings, the images it is for, how it takes labels
     "mlp_keras": ((), ALL, NORMS),
     "mlp_small": ((), ALL, NO_NORMS),
     "mlp_mirza": ((), ALL, ("its own",)),
-    "dcgan_conditional": ((), ((1, 8), (1, 28)), ("its own",)),
+    "dcgan_conditional": ((), ALL, ("its own",)),
     "sngan_cnn": ((), ((1, 8), *LARGE), NORMS),
     "dcgan_wgan_gp": ((), ((1, 28), (3, 32)), NO_NORMS),
     "resnet": (THIN, LARGE, NORMS),

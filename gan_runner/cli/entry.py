@@ -45,8 +45,7 @@ def enter(job: Callable[[], None]) -> None:
             raise
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
-        silence()
-        sys.exit(128 + signal.SIGPIPE)
+        raise reader_left() from None
     except Exception as error:
         if of_a_launcher(error) or (not isinstance(error, ENDINGS) and raised_in(job, error)):
             raise
@@ -90,6 +89,12 @@ def end(error: BaseException, wanted: bool) -> None:
     sys.exit(getattr(error, "exit_code", ConfigError.exit_code))
 
 
+def reader_left() -> SystemExit:
+    """Returns the end of a command whose reader has ended, as `head` does: no message, the exit code of a shell."""
+    silence()
+    return SystemExit(128 + signal.SIGPIPE)
+
+
 def find_users_classes() -> None:
     """Adds the working directory and the folder of --config-dir to sys.path, for the user's own classes."""
     for flag, value in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
@@ -130,6 +135,8 @@ def through_hydra() -> Iterator[None]:
         if in_a_sweep and (is_elsewhere() or not ends_it):
             raise
         raise SystemExit(error.exit_code) from error  # Hydra adds no message; a SystemExit also ends a sweep
+    except BrokenPipeError:
+        raise reader_left() from None
     except Exception:  # any error: its traceback is lost between processes, so it is logged here
         if is_elsewhere():
             log.error("failed: %s\n%s", " ".join(HydraConfig.get().overrides.task), traceback.format_exc())

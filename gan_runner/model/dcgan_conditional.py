@@ -4,11 +4,14 @@ From the settings of the authors' code: 5x5 kernels, no biases, batch norm witho
 They normalise by the statistics of the batch even where they sample; the runner estimates these from 16 batches.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_runner.errors import require
+from gan_runner.errors import choose, require
 from gan_runner.model.conditioning import Discriminator, Head
 from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, ToUnit
@@ -16,6 +19,13 @@ from gan_runner.spec import ImageSpec
 
 WIDTH, DENSE = 64, 1024  # channels of the layer next to the image, and units of the dense layer
 EPS = 1e-8  # of their batch norm
+
+# Normalisations of maps and of vectors, none of them with gains or shifts.
+NORMS: dict[str, tuple[Callable[[int], nn.Module], Callable[[int], nn.Module]]] = {
+    "batch": (partial(nn.BatchNorm2d, eps=EPS, affine=False), partial(nn.BatchNorm1d, eps=EPS, affine=False)),
+    "layer": (partial(nn.GroupNorm, 1, affine=False), partial(nn.LayerNorm, elementwise_affine=False)),
+    "none": (nn.Identity, nn.Identity),
+}
 
 
 class JoinLabel(nn.Module):
@@ -80,11 +90,14 @@ class ConditionalDCGANGenerator(nn.Module):
 
 
 class ConditionalDCGANDiscriminator(Discriminator):
-    """images (B, C, H, W) and labels (B,) -> raw scores (B,). 6,688,202 parameters for 28x28x1 and 10 classes."""
+    """images (B, C, H, W) and labels (B,) -> raw scores (B,). 6,688,202 parameters for 28x28x1 and 10 classes.
+
+    norm: batch (as published), layer or none, for losses that differentiate each sample alone.
+    """
 
     conditional = True
 
-    def __init__(self, spec: ImageSpec):
+    def __init__(self, spec: ImageSpec, norm: str = "batch"):
         super().__init__()
         classes, height, width = checked(spec)
         self.to_unit, self.join = ToUnit(spec.value_range), JoinLabel(classes)
@@ -93,9 +106,8 @@ class ConditionalDCGANDiscriminator(Discriminator):
             for channels, out in ((spec.channels, WIDTH), (WIDTH, 2 * WIDTH))
         )
         self.dense = small(nn.Linear(2 * WIDTH * height * width + classes, DENSE, bias=False))
-        self.norms = nn.ModuleList(
-            (nn.BatchNorm2d(2 * WIDTH, EPS, affine=False), nn.BatchNorm1d(DENSE, EPS, affine=False))
-        )
+        of_maps, of_vectors = choose("norm", norm, NORMS)
+        self.norms = nn.ModuleList((of_maps(2 * WIDTH), of_vectors(DENSE)))
         self.head = Head(DENSE + classes, classes, "none", bias=False)
         small(self.head.score)
 

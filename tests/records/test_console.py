@@ -136,3 +136,15 @@ def test_nothing_is_lost_with_the_output(tmp_path: Path, shell: str, code: int, 
     saved = sorted((tmp_path / "outputs" / "a" / "checkpoints").glob("step-*.pt"))
     assert int(saved[-1].stem.split("-")[1]) in steps
     assert "step 5 " in (tmp_path / "outputs" / "a" / "train.log").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "typed", ["networks", "data", "benchmark --seconds 0.1 --repeats 1", "networks --help", "data --cfg job"]
+)
+def test_a_command_ends_in_silence_when_its_reader_does(tmp_path: Path, typed: str):
+    command = f"{sys.executable} -m gan_runner.{typed} device=cpu"
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    line = ["bash", "-c", f"{command} | true; exit ${{PIPESTATUS[0]}}"]
+    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
