@@ -1,5 +1,6 @@
 """Construction of one object from one node of a configuration, and sentences on the node's mistakes."""
 
+import functools
 import inspect
 import logging
 import math
@@ -103,6 +104,7 @@ def unknown_settings(target: type, settings: Config, path: str, runtime: set[str
     return mistakes
 
 
+@functools.cache
 def signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
     parameters = dict(inspect.signature(target).parameters)
     try:
