@@ -62,25 +62,11 @@ class ImageFolder(PackedDataset):
             sides(size)
         files = files_at(str(path))
         listing = files.listing()
-        if not listing.images:
-            raise ConfigError(f"dataset.path={path} holds no image; {beside(listing)}. Name a folder with images.")
-        chosen = str(subset) if subset is not None else None
-        parts = split_up(below(listing.images, chosen, str(path)), held_out)
-        if not parts["train"]:
-            raise ConfigError(
-                f"dataset.held_out={held_out:g} leaves none of {len(listing.images)} images to train on; set "
-                f"dataset.held_out=0, or give more images."
-            )
+        parts = read_parts(listing, str(path), str(subset) if subset is not None else None, held_out)
         images = [image for part in parts.values() for image in part]
         found = [image.found for image in images]
         listed = labels_of(files)
-        names: list[str] = []
-        numbers: list[int] | None = None
-        if labels and listed is not None:
-            names, numbers = numbered(images, listed)
-        elif labels:
-            names = class_names(images)
-            numbers = [names.index(str(image.folder)) for image in images] if names else None
+        names, numbers = classes_of(images, listed) if labels else ([], None)
         try:
             super().__init__(
                 files,
@@ -97,10 +83,7 @@ class ImageFolder(PackedDataset):
             raise ConfigError(proposal(survey(files, found)[0])) from None
         if listed is not None:
             listing.others.subtract([kind(LABELS)])
-        others = [f"{kind}: {count}" for kind, count in listing.others.most_common() if count]
-        if others:
-            log.info("not read, being no images by their suffix: %s", ", ".join(others))
-        self.left_out += others
+        self.left_out += others_of(listing)
 
 
 Folders = list[str]  # the folders of an image, below the folder that is read
@@ -118,6 +101,27 @@ def beside(listing: Listing) -> str:
     """Returns a phrase on the files that are no images."""
     kinds = [f"{count} of {kind}" for kind, count in listing.others.most_common(5)]
     return f"there are files of other kinds ({', '.join(kinds)})" if kinds else "there is no file"
+
+
+def others_of(listing: Listing) -> list[str]:
+    """Returns, and logs, a phrase for each kind of files that are no images by their suffix."""
+    others = [f"{kind}: {count}" for kind, count in listing.others.most_common() if count]
+    if others:
+        log.info("not read, being no images by their suffix: %s", ", ".join(others))
+    return others
+
+
+def read_parts(listing: Listing, path: str, subset: str | None, held_out: float) -> dict[str, list[Placed]]:
+    """Returns the images of each split. ConfigError if there is none, or none to train on."""
+    if not listing.images:
+        raise ConfigError(f"dataset.path={path} holds no image; {beside(listing)}. Name a folder with images.")
+    parts = split_up(below(listing.images, subset, path), held_out)
+    if not parts["train"]:
+        raise ConfigError(
+            f"dataset.held_out={held_out:g} leaves none of {len(listing.images)} images to train on; set "
+            f"dataset.held_out=0, or give more images."
+        )
+    return parts
 
 
 @uncollected()
@@ -234,6 +238,14 @@ def numbered(images: Sequence[Placed], listed: tuple[Listed]) -> tuple[list[str]
             )
     numbers = [int(str(labels[image.found.name])) for image in images]
     return [str(number) for number in range(max(numbers) + 1)], numbers
+
+
+def classes_of(images: Sequence[Placed], listed: tuple[Listed] | None) -> tuple[list[str], list[int] | None]:
+    """Returns the names of the classes and the label of each image, from dataset.json or else from the folders."""
+    if listed is not None:
+        return numbered(images, listed)
+    names = class_names(images)
+    return names, [names.index(str(image.folder)) for image in images] if names else None
 
 
 def natural(name: str) -> list[tuple[int, str]]:
