@@ -86,6 +86,7 @@ def test_the_figures_are_drawn(images: Path, command: Command, capfd: pytest.Cap
     assert sorted(path.name for path in images.glob("*.png")) == ["dirac.png", "ring8.png", "starved.png"]
 
 
+@pytest.mark.long
 def test_the_test_error_of_a_study_is_drawn(images: Path, command: Command):
     few = ("model=ssl_mlp", "loss=semi_supervised", "dataset.labels_per_class=2", "device=cpu", "study=ssl")
     assert command(*few, "train.total_steps=2", "train.evaluate_every=1").code == 0
@@ -98,6 +99,7 @@ def test_augmented_images_are_drawn(images: Path):
     assert (images / "augment.png").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_the_pictures_of_a_toy_run_become_a_film(images: Path, command: Command):
     assert command("experiment=gaussian_1d", "train.total_steps=1", "device=cpu").code == 0
     last = Path("outputs/experiment=gaussian_1d/samples/step-00000001.png")

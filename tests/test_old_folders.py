@@ -23,7 +23,7 @@ from torch.testing import assert_close
 from gan_runner import compare, evaluate, sample
 from gan_runner.records import checkpoint
 from gan_runner.records.identity import ADDED, differences, identity
-from tests.conftest import Command, configure
+from tests.conftest import Command, configure, some
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = Path(__file__).parent / "fixtures" / "format5"
@@ -63,7 +63,7 @@ def test_a_folder_of_format_5_goes_on_to_the_images_of_the_code_that_began_it(ol
     assert np.abs(made - pixels(old / "samples" / "step-00000004.png")).max() > 9
 
 
-@pytest.mark.parametrize("study", [(), ("study=first",)], ids=["alone", "in a study"])
+@pytest.mark.parametrize("study", some({"alone": (), "in a study": ("study=first",)}, ["in a study"]))
 def test_a_folder_begun_under_another_default_says_how_to_go_on(in_tmp: Path, command: Command, study: tuple[str, ...]):
     short = ("device=cpu", "train.batch_size=16", *study)
     typed = (*short, "train.total_steps=4")

@@ -71,7 +71,10 @@ def covering() -> list[Case]:
 
 
 def in_turn() -> Iterator[Case]:
-    """Every network with every loss, on its smallest images; labels, augmentations and precisions take turns."""
+    """Every network with every loss, on its smallest images; labels, augmentations and precisions take turns.
+
+    The tests of game/test_algorithm.py have every loss with mlp and dcgan; of a published network two are enough.
+    """
     for row, (network, (_, shapes, labels)) in enumerate(NETWORKS.items()):
         for column, loss in enumerate(LOSSES):
             conditioning, augment = labels[(row + column) % len(labels)], (*AUGMENTATIONS,)[(row // 4 + column) % 4]
@@ -94,8 +97,9 @@ def named(case: Case) -> str:
 
 
 def slow(case: Case) -> bool:
-    """Two steps of this network take seconds; its recipe in tests/test_experiments.py is enough of it."""
-    return case[0] == "ssl_cnn"
+    """Whether the case is in the long set: half of the losses, and ssl_cnn, which its recipe covers."""
+    network, loss = (*NETWORKS,).index(case[0]), LOSSES.index(case[3])
+    return case[0] == "ssl_cnn" or (network + loss) % 2 == 0
 
 
 @pytest.mark.parametrize(

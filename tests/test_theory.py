@@ -13,7 +13,7 @@ DIV = {
 }
 
 
-@pytest.mark.parametrize("rate", some(GP, ["fast"]))
+@pytest.mark.parametrize("rate", some(GP, []))
 def test_wgan_gp_between_two_point_masses_finds_the_closed_form(tmp_path: Path, rate: tuple[str, ...]):
     """W = 2, lambda = 10: slope 1 + W / (2 lambda) = 1.1, estimate W + W^2 / (2 lambda) = 2.2, penalty 0.1."""
     folder = train_in(tmp_path / "run", "experiment=point_masses", "device=cpu", *rate)

@@ -49,6 +49,7 @@ def best_of_runs() -> dict[float, float]:
     }
 
 
+@pytest.mark.long
 def test_a_search_is_told_what_its_runs_are_selected_by_and_counts_the_trials_of_all_calls(command: Command):
     assert command(*SEARCH, "hydra.sweeper.n_trials=1").code == 0
     first = trials()
@@ -85,6 +86,7 @@ def stopped_in(step: Callable[[Run], dict]) -> Callable[[Run], dict]:
     return signalled
 
 
+@pytest.mark.long
 def test_a_trial_that_diverges_does_not_end_the_search(command: Command):
     lr = "optimizer.lr=choice(1e30,1e-3)"
     grid = ("hydra/sweeper/sampler=grid", "hydra.sweeper.n_trials=2")
@@ -98,7 +100,7 @@ def test_a_trial_that_diverges_does_not_end_the_search(command: Command):
     ("typed", "sentence"),
     [
         pytest.param(["hydra/sweeper=search_learning_rates", "study=lr", *SMALL], "type -m as well", id="without -m"),
-        pytest.param([*SEARCH, "study=null"], "name it with study=NAME", id="a search without a name"),
+        pytest.param([*SEARCH, "study=null"], "name it with study=NAME", id="a search without a name", marks=LONG),
         pytest.param(
             [*SEARCH, "hydra.sweeper.n_trials=-1"],
             "n_trials=-1 must be at least 1",
@@ -106,7 +108,7 @@ def test_a_trial_that_diverges_does_not_end_the_search(command: Command):
             marks=pytest.mark.long,
         ),
         pytest.param([*SEARCH, "optimizer.lr=1e-3"], "a setting to search over", id="nothing to search over"),
-        pytest.param([*SEARCH, "seed=range(0,3)"], "finds the luckiest", id="seeds to search over"),
+        pytest.param([*SEARCH, "seed=range(0,3)"], "finds the luckiest", id="seeds to search over", marks=LONG),
         pytest.param(
             [*SEARCH, "hydra.sweeper.storage=x"],
             "storage=x cannot be used",
@@ -117,7 +119,9 @@ def test_a_trial_that_diverges_does_not_end_the_search(command: Command):
             [*SEARCH, "study=../elsewhere"], "is no folder name", id="a name that is a path", marks=pytest.mark.long
         ),
         pytest.param(
-            [*OPTUNA, "train.select_by=null"], "set metric=[...] and train.select_by", id="nothing to search by"
+            *([*OPTUNA, "train.select_by=null"], "set metric=[...] and train.select_by"),
+            id="nothing to search by",
+            marks=LONG,
         ),
         pytest.param(
             [*OPTUNA, "metric=parzen", "train.select_by=parzen"],

@@ -558,6 +558,7 @@ SLOWER = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overrides", some(HEALTHY | SLOWER, ["ring8"]))
 def test_a_healthy_run_is_told_no_alarm(overrides: tuple[str, ...]):
     run = make_run(*overrides)

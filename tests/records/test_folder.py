@@ -181,6 +181,7 @@ def try_to_claim(path: Path, answers) -> None:
         answers.put(str(error))
 
 
+@pytest.mark.long
 def test_a_second_process_is_refused_with_the_first_ones_id(tmp_path: Path):
     answers = multiprocessing.get_context("spawn").Queue()
     process = multiprocessing.get_context("spawn").Process(target=try_to_claim, args=(tmp_path / "run", answers))

@@ -283,6 +283,7 @@ def test_evaluation_is_not_counted_as_time_of_training(tmp_path: Path):
     assert folder.read_summary()["last"]["speed/images_per_second"] > 16 * 2 / 0.16
 
 
+@pytest.mark.long
 def test_a_sweep_is_told_the_best_value(command: Command, monkeypatch: pytest.MonkeyPatch):
     returned: list[Any] = []
     monkeypatch.setattr("gan_runner.main.carry_out", noting(returned))
