@@ -2,6 +2,7 @@
 
 python docs/defaults.py measure    the steps that each loss makes in the seconds of its cell, on an idle machine
 python docs/defaults.py run        trains what is missing, with one thread; `run mlp_mnist 0` a cell and a seed alone
+python docs/defaults.py helped     trains runs that fail by default with the settings that help
 python docs/defaults.py page       writes docs/defaults.md from the records
 
 Steps and results of the runs are kept in docs/results/defaults.json, eight samples of each run in
@@ -36,6 +37,17 @@ SECONDS = {  # of training with one thread, for a cell
     ("dcgan", "mnist"): 150,
 }
 MEASURED = 5  # seconds in which the steps of a loss are counted
+HELPS = {  # model, dataset, loss -> why a run fails by default, and settings with which it does not
+    ("mlp", "digits", "began"): (
+        "the balance moves by 0.001 a step, and an autoencoder with a code as large as the image copies any image",
+        "optimizer.lr=5e-4 loss.adversarial.rate=0.01 loss.adversarial.gamma=0.7 model.discriminator.widths=[64,32] "
+        "train.total_steps=4000",
+    ),
+    ("dcgan", "digits", "ebgan"): (
+        "the autoencoder begins near 0 and copies gray images, where its gradient vanishes; it needs more steps",
+        "optimizer.discriminator.lr=1e-3",
+    ),
+}
 METRICS = ("metric=[classifier_fid,classifier_precision_recall,modes]", "metric.n_fake=2000")
 FEW_CLASSES, FEW_REAL = 5, 0.2  # classes found below which a run has collapsed; precision below which it is noise
 SHOWN, CELL, MARGIN, LINE = 8, 32, 130, 34  # samples of a run, and pixels
@@ -61,9 +73,13 @@ class Row(NamedTuple):
     def budget(self) -> str:
         return f"{self.cell}_{self.loss}"
 
-    def command(self, *budget: str) -> list[str]:
+    @property
+    def helped(self) -> str:
+        return f"{self.name}_helped"
+
+    def command(self, *settings: str) -> list[str]:
         choices = (f"model={self.model}", f"dataset={self.dataset}", f"loss={self.loss}", f"seed={self.seed}")
-        return ["python", "-m", "gan_runner", *choices, "device=cpu", *budget, "study=defaults", f"name={self.name}"]
+        return ["python", "-m", "gan_runner", *choices, "device=cpu", *settings, "study=defaults", f"name={self.name}"]
 
 
 def rows() -> Iterator[Row]:
@@ -108,21 +124,39 @@ def run(only: list[str]) -> None:
     for row in chosen(only):
         if row.name in records()["runs"]:
             continue
-        budget = (f"train.total_steps={records()['steps'][row.budget]}", *METRICS)
-        folder, code = train(row, *budget)
-        found = {"command": " ".join(row.command(*budget)), "exit": code, **results(folder.read_summary())}
+        folder, found = trained(row, f"train.total_steps={records()['steps'][row.budget]}")
         with changed_records() as kept:
             kept["runs"][row.name] = found
             show(row, sorted((folder.path / "samples").glob("step-*.png")))
         shutil.rmtree(folder.path, ignore_errors=True)
-        sys.stdout.write(f"{row.name}: {found['status']}, {found['steps']} steps, {found['verdicts']}\n")
-        sys.stdout.flush()
 
 
-def train(row: Row, *budget: str) -> tuple[RunFolder, int]:
+def helped(only: list[str]) -> None:
+    for row in chosen(["0", *only]):
+        _, settings = HELPS.get((row.model, row.dataset, row.loss), ("", ""))
+        if not settings or row.helped in records()["runs"]:
+            continue
+        budget = () if "train.total_steps" in settings else (f"train.total_steps={records()['steps'][row.budget]}",)
+        folder, found = trained(row, *budget, *settings.split())
+        with changed_records() as kept:
+            kept["runs"][row.helped] = found
+        shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def trained(row: Row, *settings: str) -> tuple[RunFolder, dict[str, Any]]:
+    """The folder of the run, and its record."""
+    words = (*settings, *METRICS)
+    folder, code = train(row, *words)
+    found = {"command": " ".join(row.command(*words)), "exit": code, **results(folder.read_summary())}
+    sys.stdout.write(f"{row.name}: {found['status']}, {found['steps']} steps, {found['verdicts']}\n")
+    sys.stdout.flush()
+    return folder, found
+
+
+def train(row: Row, *settings: str) -> tuple[RunFolder, int]:
     """The folder of the run, and its exit code."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *row.command(*budget)[1:], "train.fresh=true"]
+    command = [sys.executable, *row.command(*settings)[1:], "train.fresh=true"]
     code = subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode
     return RunFolder(Path("outputs") / "defaults" / row.name), code
 
@@ -216,6 +250,21 @@ def section(found: dict[str, Any], model: str, dataset: str) -> Iterator[str]:
             steps = found["steps"][f"{model}_{dataset}_{loss}"]
             yield f"| `{loss}` | {steps} | {len(runs)} | {' | '.join(', '.join(column) for column in columns)} |"
     yield ""
+    yield from what_helps(found, cell)
+
+
+def what_helps(found: dict[str, Any], cell: list[Row]) -> Iterator[str]:
+    done = [row for row in cell if row.helped in found["runs"] and row.seed == 0]
+    if not done:
+        return
+    yield "What helps, with seed 0:\n"
+    yield "| loss | why it fails | settings | steps | outcome | classes | near-duplicates | distance | alarms |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for row in done:
+        why, settings = HELPS[row.model, row.dataset, row.loss]
+        run = found["runs"][row.helped]
+        yield f"| `{row.loss}` | {why} | `{settings}` | {run['steps']} | {' | '.join(cells(run))} |"
+    yield ""
 
 
 def cells(found: dict[str, Any]) -> tuple[str, ...]:
@@ -237,4 +286,4 @@ def outcome(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    {"measure": measure, "run": run, "page": page}[sys.argv[1]](sys.argv[2:])
+    {"measure": measure, "run": run, "helped": helped, "page": page}[sys.argv[1]](sys.argv[2:])
