@@ -38,7 +38,7 @@ def main() -> None:
     try:
         plan, sys.argv[1:] = plan_of(typed)
     except ConfigError as error:
-        end(error, wanted=False)
+        end(error, with_traceback=False)
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def job(cfg: DictConfig) -> None:
