@@ -117,5 +117,5 @@ class ConditionalDCGANDiscriminator(Discriminator):
         x = functional.leaky_relu(self.downsample[0](self.join(self.to_unit(images), labels)), 0.2)
         x = functional.leaky_relu(self.norms[0](self.downsample[1](self.join(x, labels))), 0.2)
         x = functional.leaky_relu(self.norms[1](self.dense(self.join(x.flatten(1), labels))), 0.2)
-        found: Tensor = self.join(x, labels)
-        return found
+        features: Tensor = self.join(x, labels)
+        return features

@@ -116,5 +116,5 @@ class MLPDiscriminator(Discriminator):
         initialize_linear(self, init, init_scale)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(self.join(images.flatten(1), labels))
-        return found
+        features: Tensor = self.layers(self.join(images.flatten(1), labels))
+        return features

@@ -74,5 +74,5 @@ class Discriminator2014(Discriminator):
         uniform(self.head.score, DISCRIMINATOR_BOUND)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(self.join(self.prepare(images), labels))
-        return found
+        features: Tensor = self.layers(self.join(self.prepare(images), labels))
+        return features

@@ -98,5 +98,5 @@ class MirzaDiscriminator(Discriminator):
         begin(self, init, DISCRIMINATOR_BOUND)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.joint(torch.cat([self.image(images), self.label(labels)], dim=1))
-        return found
+        features: Tensor = self.joint(torch.cat([self.image(images), self.label(labels)], dim=1))
+        return features
