@@ -1,4 +1,4 @@
-"""What metrics see: images and features made once, kept on the disk, and a protocol that says what was asked for."""
+"""Inputs of metrics: images and features are computed once and cached on disk; the protocol records the request."""
 
 import logging
 import threading
