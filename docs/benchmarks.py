@@ -87,12 +87,12 @@ RANKED = (*GROWN, *NARROW, "train.batch_size=64", "train.sample_every=1000000", 
 TIMES, RANKED_SECONDS = Plan(0.6, 5), 15.0
 HASTE, HASTE_SECONDS = Plan(0.01, 2), 1.0
 HEAD = (
-    "what grows",
-    "to",
+    "quantity",
+    "value",
     "images/s",
-    "time an image, beside the row above",
-    "operations, beside it",
-    "of matrix rate",
+    "time per image, relative to the row above",
+    "operations per image, relative to the row above",
+    "share of the matrix rate",
 )
 
 

@@ -58,7 +58,7 @@ WAYS = {
     "compiled": ("device.graphs=false", "device.compile=true"),
 }
 PRECISIONS = ("bf16", "tf32", "fp16", "fp32")
-COLUMNS = ("networks", "computed", "images/s", "of matrix rate", "peak MB")
+COLUMNS = ("networks", "computation", "images/s", "share of the matrix rate", "peak MB")
 TINY = {
     "MLP": (
         *("loss=wgan_gp", "train.batch_size=8", "model.latent.dim=4"),

@@ -27,7 +27,10 @@ from gan_runner.records.console import Terminal
 from gan_runner.storage.files import storing, write_atomically
 
 BENCHMARKS = OUTPUTS / ".benchmarks"
-COLUMNS = ("run", "computed in", "images/s", "steps/s", "times its bare loop", "times the textbook", "of matrix rate")
+COLUMNS = (
+    *("run", "precision, threads", "images/s", "steps/s"),
+    *("speed / bare loop", "speed / textbook loop", "share of the matrix rate"),
+)
 
 
 def main() -> None:
@@ -35,7 +38,7 @@ def main() -> None:
     try:
         plan, sys.argv[1:] = plan_of(typed)
     except ConfigError as error:
-        end(error, wanted=False)
+        end(error, with_traceback=False)
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def job(cfg: DictConfig) -> None:
@@ -82,16 +85,16 @@ def report(result: Mapping[str, Any]) -> Iterator[str]:
         if name in result:
             images, steps = result[name]["images_per_second"], result[name]["steps_per_second"]
             yield f"{words:<22}{spelled(images, ',.0f')} images/s, {spelled(steps, ',.2f')} steps/s"
-    for name, words in (("bare", "beside the bare loop"), ("textbook", "beside the textbook")):
+    for name, words in (("bare", "relative to bare loop"), ("textbook", "relative to textbook")):
         if f"beside_{name}" in result:
             yield f"{words:<22}{spelled(result[f'beside_{name}'], '.3f')} times as fast"
     shares = ", ".join(f"{name} {share:.2%}" for name, share in result["shares_of_time"].items())
     yield f"{'share of time':<22}{shares}"
-    yield f"{'operations an image':<22}{result['operations_per_image']:,.0f}"
-    for name, words in (("operations_per_second", "operations reached"), ("matrix_operations_per_second", "matrices")):
+    yield f"{'operations per image':<22}{result['operations_per_image']:,.0f}"
+    for name, words in (("operations_per_second", "operation rate"), ("matrix_operations_per_second", "matrix rate")):
         giga = {key: value / 1e9 for key, value in result[name].items() if key != "repeats"}
         yield f"{words:<22}{spelled(giga, ',.1f')} billion a second"
-    yield f"{'share of that rate':<22}{spelled(result['share_of_matrix_rate'], '.1%')}"
+    yield f"{'share of matrix rate':<22}{spelled(result['share_of_matrix_rate'], '.1%')}"
     first = result["seconds_to_first_step"]
     yield f"{'first step after':<22}{'unknown here' if first is None else f'{first:.1f} s'}"
     yield f"{'peak memory':<22}{result['peak_memory_mb']:,.0f} MB"

@@ -25,7 +25,7 @@ from gan_runner.records.grid import image_grid
 from gan_runner.records.identity import folder_name
 from gan_runner.storage.files import storing
 
-MOST_CLASSES = 20  # classes, at most, with a row of their own in the table
+MAX_CLASSES = 20  # classes, at most, with a row of their own in the table
 MEASURED = 10_000  # training images, at most, from which mean, deviation and range are computed
 EACH = 8  # images of a class in the grid
 ROWS = 10  # rows of the grid, at most
@@ -89,13 +89,13 @@ def counts(data: ImageDataset) -> Iterator[str | Table]:
     assert data.labels is not None
     classes = data.spec.num_classes
     columns = [torch.bincount(data.labels[data.rows(name)], minlength=classes).tolist() for name in data.splits]
-    names = data.spec.class_names[:MOST_CLASSES]
+    names = data.spec.class_names[:MAX_CLASSES]
     rows = [(name, *(f"{column[number]:,}" for column in columns)) for number, name in enumerate(names)]
     yield ""
     yield table(("class", *data.splits), rows, numbers=tuple(data.splits))
-    if classes > MOST_CLASSES:
+    if classes > MAX_CLASSES:
         ranges = ", ".join(f"{name} {min(c):,} to {max(c):,}" for name, c in zip(data.splits, columns, strict=True))
-        yield f"and {classes - MOST_CLASSES} more; images of a class: {ranges}"
+        yield f"and {classes - MAX_CLASSES} more; images of a class: {ranges}"
     yield ""
 
 

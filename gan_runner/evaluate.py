@@ -23,7 +23,7 @@ from gan_runner.assembly.objects import make_dataset, make_device, make_evaluato
 from gan_runner.assembly.opened import opened, use_chosen
 from gan_runner.assembly.structure import OF_METRICS
 from gan_runner.cli.compose import compose
-from gan_runner.cli.entry import find_users_classes, refuse_torchrun, traceback_wanted
+from gan_runner.cli.entry import find_users_classes, refuse_torchrun, shows_traceback
 from gan_runner.cli.places import choices_of
 from gan_runner.cli.typed import quoted
 from gan_runner.distributed.ranks import ALONE
@@ -55,7 +55,7 @@ def main() -> None:
             if options.out is not None:
                 write(options.out, found)
     except (ConfigError, NotWritten) as error:
-        if traceback_wanted():
+        if shows_traceback():
             raise
         show_error(error)
         sys.exit(error.exit_code)
@@ -117,16 +117,16 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
 
 def configured(options: argparse.Namespace, config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the run's configuration with the requested metrics. ConfigError if --set changes its result."""
-    wanted = copy.deepcopy({**config, "metric": metrics(options, config["metric"])})
-    wanted["train"] |= {"select_by": None, "patience": None}
+    requested = copy.deepcopy({**config, "metric": metrics(options, config["metric"])})
+    requested["train"] |= {"select_by": None, "patience": None}
     if os.environ.get("GAN_RUNNER_CACHE"):  # the cache of this machine; the run may come from another machine
-        wanted["metric"]["cache_dir"] = os.environ["GAN_RUNNER_CACHE"]
+        requested["metric"]["cache_dir"] = os.environ["GAN_RUNNER_CACHE"]
     for setting in options.set:
-        assign(wanted, setting)
-    changed = differences(config, wanted)
+        assign(requested, setting)
+    changed = differences(config, requested)
     if changed:
         raise ConfigError(f"--set would make another run of it: {'; '.join(changed)}.")
-    return wanted
+    return requested
 
 
 def assign(config: dict[str, Any], setting: str) -> None:
@@ -180,10 +180,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     folder, config = opened(options.run, options.trust)
     if not folder.read_summary():
         raise ConfigError(f"{folder.summary} is missing or damaged; the command that trained the run writes it anew.")
-    wanted = configured(options, config)
+    requested = configured(options, config)
     results: dict[str, Any] = {}
     with folder.locked():
-        run = build(wanted, splits=[options.split])
+        run = build(requested, splits=[options.split])
         check_split(options.split, run.dataset.splits)
 
         def restore(found: Checkpoint) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gan_runner.training.run import Run
 
 SHARED_SETTINGS = ("seed", "train.batch_size", "optimizer.lr", "loss.n_critic", "device.precision")
-MOST_SCORES = 4  # metric values, at most, in a line of the final report
+MAX_SCORES = 4  # metric values, at most, in a line of the final report
 OF_THE_MACHINE = ("dataset.root", "dataset.cache_dir", "dataset.path")  # settings that may differ between ranks
 
 log = logging.getLogger("gan_runner")
@@ -164,9 +164,9 @@ def endings(run: "Run", folder: RunFolder) -> dict[str, str]:
     for which in NETWORKS:
         values = {**scores.splits(which).get(SELECTION, {}), **scores.splits(which).get(REPORT, {})}
         if shown := [f"{name} {value:.4g}" for name, value in values.items() if value is not None]:
-            rest = len(shown) - MOST_SCORES
+            rest = len(shown) - MAX_SCORES
             more = f" and {rest} more" if rest > 0 else ""
-            rows[which] = f"{', '.join(shown[:MOST_SCORES])}{more} (step {scores.step(which)})"
+            rows[which] = f"{', '.join(shown[:MAX_SCORES])}{more} (step {scores.step(which)})"
     if not rows and run.real.spec.num_classes and run.real.spec.value_range is not None:
         rows["quality"] = f"python -m gan_runner.evaluate {path} --metric classifier_fid"
     return rows | {

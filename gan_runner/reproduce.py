@@ -1,4 +1,4 @@
-"""Published numbers reproduced: python -m gan_runner.reproduce experiment=NAME."""
+"""Reproduces the published numbers of a recipe: python -m gan_runner.reproduce experiment=NAME."""
 
 import argparse
 import json
@@ -34,12 +34,12 @@ def main() -> None:
 def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m gan_runner.reproduce",
-        description="Trains what a recipe's published numbers need, and says which of them are reproduced.",
+        description="Trains the runs that a recipe's published numbers need, and prints which numbers are reproduced.",
     )
     parser.add_argument("experiment", help="experiment=NAME, a recipe with published numbers")
     parser.add_argument("settings", nargs="*", help="seeds=0,1,2 and other settings, such as device.precision=bf16")
     parser.add_argument("--out", type=Path, help="the record (default: outputs/reproduce/NAME.json)")
-    parser.add_argument("--dry-run", action="store_true", help="train nothing; say what the runs so far give")
+    parser.add_argument("--dry-run", action="store_true", help="train nothing; judge the existing runs")
     return parser.parse_args(arguments)
 
 
@@ -51,7 +51,7 @@ def recipe_of(options: argparse.Namespace) -> str:
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    """Returns the exit code of the first run that failed, or 0."""
+    """Trains the runs of a recipe and prints the verdicts. Returns the exit code of the first failed run, or 0."""
     stated = published(CONF / "published", recipe_of(options))
     settings = [each for each in options.settings if not each.startswith("seeds=")]
     seeds = seeds_of(options.settings, stated)
@@ -71,7 +71,7 @@ def reproduce(options: argparse.Namespace) -> int:
 
 
 def accepted(out: Path, stated: Published) -> list[list[float | None]]:
-    """Returns the intervals of an existing record, which stay as they were before its runs; else those of today."""
+    """Returns the intervals of an existing record, which were fixed before its runs; else those of conf/published."""
     if out.is_file():
         known: list[list[float | None]] = json.loads(out.read_text())["accept"]
         return known
@@ -89,7 +89,7 @@ def seeds_of(settings: Sequence[str], stated: Published) -> list[int]:
 
 
 def name_of(stated: Published, run: str, seed: int, settings: Sequence[str]) -> str:
-    """Of the run folder; other settings than the recipe's get folders of their own."""
+    """Returns the name of the run folder. Runs with changed settings get separate folders."""
     parts = [stated.recipe, run.replace(" ", "_"), str(seed)]
     if settings:
         parts.append(config_hash(compose(stated.overrides(run, seed, settings)))[:8])
@@ -97,7 +97,7 @@ def name_of(stated: Published, run: str, seed: int, settings: Sequence[str]) -> 
 
 
 def train(stated: Published, config: Mapping[str, Any], overrides: Sequence[str], name: str) -> int:
-    """Trains the run, or goes on with it, and takes the metrics that a finished one lacks. Returns the exit code."""
+    """Trains or resumes the run, and computes metrics that a finished run lacks. Returns the exit code."""
     command = [sys.executable, "-m", "gan_runner", *overrides, f"study={STUDY}", f"name={name}"]
     code = subprocess.run(command).returncode
     folder = RunFolder(OUTPUTS / STUDY / name)
@@ -110,7 +110,7 @@ def train(stated: Published, config: Mapping[str, Any], overrides: Sequence[str]
 
 
 def hashes_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) -> dict[str, str]:
-    """Key of each run -> hash of its configuration as it is composed now."""
+    """Returns the hash of the configuration, as it is composed now, for the key of each run."""
     return {
         key_of(run, seed): config_hash(compose(stated.overrides(run, seed, settings)))
         for run in stated.runs
@@ -119,7 +119,7 @@ def hashes_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) 
 
 
 def record_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) -> dict[str, Any]:
-    """What the run folders hold so far."""
+    """Returns the record of the runs that exist so far."""
     folders = {
         key_of(run, seed): RunFolder(OUTPUTS / STUDY / name_of(stated, run, seed, settings))
         for run in stated.runs

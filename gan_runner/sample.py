@@ -62,7 +62,7 @@ def write(options: argparse.Namespace) -> Path:
     if options.format != "npz" and (spec.value_range is None or spec.channels not in (1, 3)):
         made = "points" if spec.value_range is None else f"images of {spec.channels} channels"
         raise ConfigError(f"--format={options.format} makes pictures, but this run makes {made}; use --format npz.")
-    labels = wanted_labels(options, sampler)
+    labels = requested_labels(options, sampler)
     images = torch.cat(list(batches(sampler, options.seed, options.count, labels)))
     name = f"seed-{options.seed}-step-{step:08d}"
     suffix = {"grid": ".png", "png": "", "npz": ".npz"}[options.format]
@@ -74,7 +74,7 @@ def write(options: argparse.Namespace) -> Path:
     return out
 
 
-def wanted_labels(options: argparse.Namespace, sampler: Sampler) -> Tensor | None:
+def requested_labels(options: argparse.Namespace, sampler: Sampler) -> Tensor | None:
     """Returns labels (count,): grouped by class for a grid, else in turn. None if the generator uses no labels.
 
     A grid has equally many images of each class, so it may have fewer than `count`.
@@ -88,11 +88,11 @@ def wanted_labels(options: argparse.Namespace, sampler: Sampler) -> Tensor | Non
     known_numbers = {str(number) for number in range(classes)}
     known = {number: int(number) for number in known_numbers} | {name: number for number, name in enumerate(names)}
     chosen = [label.strip() for label in (options.labels or ",".join(map(str, range(classes)))).split(",")]
-    if strange := [label for label in chosen if label not in known]:
+    if unknown := [label for label in chosen if label not in known]:
         few = f", or their names, such as {names[0]}" if set(names) - known_numbers else ""
         raise ConfigError(
             f"--labels={options.labels} should be classes from 0 to {classes - 1}{few}, with commas between"
-            f"{nearest(strange[0], names)}."
+            f"{nearest(unknown[0], names)}."
         )
     labels = torch.tensor([known[label] for label in chosen])
     if options.format == "grid":

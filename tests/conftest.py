@@ -1,4 +1,4 @@
-"""Short ways to a composed configuration, a run, and a finished run folder."""
+"""Fixtures and helpers for a composed configuration, a run, and a finished run folder."""
 
 import json
 import os
@@ -33,7 +33,7 @@ CORE = ("gan", "minimax", "wgan", "wgan_gp")  # where all would take too long
 
 
 class HalfOnCPU(Device):
-    """fp16 with its scaler where there is no GPU: too slow to offer to anyone, the same arithmetic to a test."""
+    """fp16 with its scaler on a CPU: too slow for users, but with the same arithmetic for tests."""
 
     gpu_only = ("tf32",)
 
@@ -51,12 +51,12 @@ GPUS = {
 
 
 def on(devices: dict[str, tuple[str, ...]]) -> list[Any]:
-    """Parameters of a test, those on a GPU marked."""
+    """Returns parameters of a test; those on a GPU are marked."""
     return [pytest.param(o, id=n, marks=[pytest.mark.gpu] * (n in GPUS)) for n, o in devices.items()]
 
 
 def some(table: Mapping[str, Any], fast: Container[str]) -> list[Any]:
-    """Parameters of a test: the named rows in every run of the tests, the others in the long set."""
+    """Returns parameters of a test: named rows are in the fast set, the others in the long set."""
     return [pytest.param(row, id=name, marks=[] if name in fast else [pytest.mark.long]) for name, row in table.items()]
 
 
@@ -79,14 +79,14 @@ def make_run(*overrides: str) -> Run:
 
 
 def train_in(path: Path, *overrides: str) -> RunFolder:
-    """Trains as the command would, in the folder `path`."""
+    """Trains like the command, in the folder `path`."""
     folder = RunFolder(path)
     train(folder, configure(*overrides), "a test")
     return folder
 
 
 def metrics(folder: RunFolder) -> list[dict[str, float]]:
-    """What was logged, without what depends on the clock or the process."""
+    """Returns the logged values, without those that depend on the clock or the process."""
     lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if not k.startswith(("speed/", "memory/"))} for line in lines]
 
@@ -101,14 +101,14 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 
 
 def real_data() -> Path | None:
-    """Where MNIST/raw is, if anywhere: the variable that users set, or the folder beside the checkout."""
+    """Returns the folder with MNIST/raw, if it exists: GAN_RUNNER_DATA, or the folder next to the repository."""
     places = [Path(os.environ.get("GAN_RUNNER_DATA", SHARED)), SHARED]
     return next((place for place in places if (place / "MNIST" / "raw" / "train-images-idx3-ubyte").exists()), None)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Of all workers, so that a classifier is trained once."""
+    """One cache for all workers, so that a classifier is trained once."""
     base = tmp_path_factory.getbasetemp()
     os.environ["GAN_RUNNER_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
 

@@ -1,4 +1,4 @@
-"""The command of speed: numbers that agree, operations counted by hand, and a textbook loop that learns."""
+"""The benchmark command: consistent values, operations counted by hand, and a textbook loop that learns."""
 
 import itertools
 import json

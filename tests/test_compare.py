@@ -1,4 +1,4 @@
-"""Many run folders in one table: on folders written by hand, for every rule, and on a few that were trained."""
+"""Comparison of run folders: every rule on folders written by hand, and a few trained runs."""
 
 import base64
 import csv

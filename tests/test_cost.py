@@ -1,4 +1,4 @@
-"""What a run costs beside the bare step: logging and housekeeping, memory, and the time until it trains."""
+"""The cost of a run in addition to the bare step: logging, samples, checkpoints, memory and start time."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ MATRIX_RATE = 92e9  # operations a second in fp32, of one thread of the machine 
 
 
 def slowness() -> float:
-    """How many times slower a thread is here than on the machine of docs/benchmarks.md, by its matrices; at least 1."""
+    """Returns how many times slower a thread is than in docs/benchmarks.md, by matrix products; at least 1."""
     torch.set_num_threads(1)
     one, best = torch.randn(1024, 1024), float("inf")
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Runs that are killed at any moment, and started again: the end is the uncut run's, bit for bit."""
+"""Runs that are killed at any moment and restarted give the result of an uninterrupted run, bit for bit."""
 
 import contextlib
 import multiprocessing
@@ -107,7 +107,7 @@ def die() -> None:
 
 
 def run(path: Path, overrides: tuple[str, ...], place: str | None, number: int) -> None:
-    """One process: from where the folder is to the end, or to where it is killed."""
+    """Runs one process from the state of the folder to the end, or until it is killed."""
     torch.set_num_threads(1)
     if place is not None:
         intercept(place, die, number)
@@ -188,7 +188,7 @@ def no_room() -> None:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uncut run."""
+    """The folder of an uninterrupted run."""
     torch.manual_seed(0)
     return train_in(tmp_path_factory.mktemp("straight"), *SMALL, *EVERY, "train.total_steps=12").path
 
@@ -209,7 +209,7 @@ def run_into_a_full_disk(path: Path, place: str, number: int) -> str:
 @pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize("place", PLACES)
 def test_a_refused_write_is_one_sentence_and_loses_nothing(tmp_path: Path, straight: Path, place: str, number: int):
-    """The first save, and a later one: what is there can be read, and the same command goes on when there is room."""
+    """At the first and a later checkpoint: the folder stays readable, and the same command resumes the run."""
     answer = run_into_a_full_disk(tmp_path / "run", place, number)
     if place == "remove" and number == 3:
         assert answer == "it went through"  # four saves remove two
@@ -238,7 +238,7 @@ ROOM = {"no line": 100, "no picture": 5_000, "half a checkpoint": 20_000}  # byt
 
 @pytest.mark.parametrize("room", some(ROOM, ["half a checkpoint"]))
 def test_a_limit_of_the_operating_system_is_one_sentence(tmp_path: Path, room: int):
-    """No write of ours is replaced here: the kernel refuses it."""
+    """No write function is replaced here: the kernel refuses the write."""
     answers = spawn.Queue()
     process = spawn.Process(target=run_with_little_room, args=(tmp_path / "run", room, answers))
     process.start()

@@ -1,4 +1,4 @@
-"""The command of a dataset, and runs on images of the user's own."""
+"""The data command, and runs on user images."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What comes out without settings: samples that differ from one another as digits do."""
+"""Runs with default settings generate samples that are as diverse as digits."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The command of metrics after the fact: the numbers of the training, beside them, and nothing else changed."""
+"""The evaluate command: its values equal those of training and are added to them; nothing else changes."""
 
 import json
 import math

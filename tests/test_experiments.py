@@ -1,4 +1,4 @@
-"""Every recipe: it composes, says where it comes from, and trains on images of its dataset's shape."""
+"""Every recipe composes, names its source, and trains on images with the shape of its dataset."""
 
 import re
 

@@ -116,7 +116,7 @@ def test_a_run_that_is_cut_and_goes_on_with_graphs_is_one_without_them(tmp_path:
 
 
 def test_a_recording_that_fails_leaves_the_gpu_as_it_was(caplog: pytest.LogCaptureFixture, monkeypatch: Any):
-    """Under auto the run goes on without graphs, dropout included, to the numbers of one that never had any."""
+    """Under auto the run continues without graphs, with the same results (including dropout) as without recording."""
     monkeypatch.setattr(test_graphs.Reading, "__module__", "gan_runner.user")
     overrides = (*GPU, "loss=wgan", "model.discriminator.dropout=0.3", "device.deterministic=true")
     overrides = (*overrides, "loss.adversarial._target_=tests.game.test_graphs.Reading")
@@ -160,7 +160,7 @@ def seconds_per_step(run: Run, steps: int = 20) -> float:
 
 
 def test_housekeeping_is_cheap_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Benchmark: the default run's loop beside the bare step."""
+    """Benchmark: the loop of the default run, compared with the bare step."""
     bare = make_run("device=cuda")
     seconds_per_step(bare, 200)
     step = seconds_per_step(bare, 1000)

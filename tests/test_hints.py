@@ -1,4 +1,4 @@
-"""Mistakes whose hint once misled, each with the sentence that helps: a row is what is typed and what is said of it."""
+"""Errors whose hint was once misleading: each row has the command line and the expected message."""
 
 from pathlib import Path
 

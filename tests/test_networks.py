@@ -1,4 +1,4 @@
-"""The command of both networks: every parameter in a row, operations counted by hand, and nothing left behind."""
+"""The networks command: every parameter is in a row, operations are counted by hand, and no files are left."""
 
 import os
 import re

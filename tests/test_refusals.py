@@ -1,4 +1,4 @@
-"""What is typed or found wrong: one sentence with the setting and the fix, exit code 2, and nothing left behind."""
+"""User errors give one sentence with the setting and the fix, exit code 2, and leave no files."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Published numbers: that each can be run, and verdicts recomputed from numbers and intervals."""
+"""Published numbers: each can be run; verdicts are recomputed from numbers and intervals."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The whole loop against theory: two point masses, the generator held (REFERENCE 1.5)."""
+"""The training loop compared with theory: two point masses, frozen generator (REFERENCE 1.5)."""
 
 from pathlib import Path
 

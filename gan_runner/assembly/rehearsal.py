@@ -60,7 +60,7 @@ def play(run: Run, size: int | None) -> float:
             with counting() as counter:
                 side.gradient(0, now)
         except UNFIT as error:
-            raise ConfigError(blame(player, objective.adversarial, error)) from error
+            raise ConfigError(explain_failure(player, objective.adversarial, error)) from error
         if all(parameter.grad is None for parameter in player.trainable):
             raise ConfigError(
                 f"model.{player.name}: no gradient reaches {type(player.network).__name__}; something on the way from "
@@ -71,7 +71,7 @@ def play(run: Run, size: int | None) -> float:
     return operations
 
 
-def blame(player: Player, term: Adversarial, error: Exception) -> str:
+def explain_failure(player: Player, term: Adversarial, error: Exception) -> str:
     """Returns a sentence that names the cause of a failed update: frozen weights, the loss, or the network."""
     if not player.trainable:
         return (

@@ -18,8 +18,8 @@ OF_METRICS = ("n_real", "n_fake", "seed", "cache_dir")  # settings that all metr
 def check_structure(config: Config) -> None:
     """ConfigError unless all keys at the top, and in groups of several objects, are known and complete."""
     check_groups(config)
-    strange = [key for key in config["model"] if key not in MODEL]
-    mistakes = [f"model has no part {key!r}{nearest(key, MODEL)}." for key in strange]
+    unknown = [key for key in config["model"] if key not in MODEL]
+    mistakes = [f"model has no part {key!r}{nearest(key, MODEL)}." for key in unknown]
     for group, parts in PARTS.items():
         mistakes += [
             f"{group}.{part} is missing." for part in parts if not isinstance(config[group].get(part), Mapping)

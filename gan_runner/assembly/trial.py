@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from gan_runner.nn.modes import undisturbed
+from gan_runner.nn.modes import restoring_buffers
 from gan_runner.training.run import Run
 
 UNFIT = (  # the errors that a user's class may raise; HYDRA_FULL_ERROR=1 shows the traceback
@@ -76,7 +76,7 @@ def scores_fit(run: Run, images: Tensor, labels: Tensor | None) -> Iterator[str]
 @torch.no_grad()
 def has_logits(discriminator: nn.Module, images: Tensor, labels: Tensor | None) -> bool:
     heads = getattr(discriminator, "heads", None)
-    with undisturbed(discriminator):
+    with restoring_buffers(discriminator):
         return heads is not None and heads(images, labels).logits is not None
 
 

@@ -27,11 +27,11 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def check_trust(config: Mapping[str, Any], trusted: Iterable[str], locate: Callable[[str], Any]) -> None:
     """ConfigError unless every `_target_` is a trusted class. Other names are neither imported nor called."""
-    strange = {path: target for path, target in targets(config) if not is_trusted(target, tuple(trusted), locate)}
-    if strange:
-        listed = ", ".join(f"{path}={target}" for path, target in strange.items())
-        what = "is neither a class" if len(strange) == 1 else "are neither classes"
-        way = " ".join(f"--trust {target}" for target in dict.fromkeys(strange.values()))
+    untrusted = {path: target for path, target in targets(config) if not is_trusted(target, tuple(trusted), locate)}
+    if untrusted:
+        listed = ", ".join(f"{path}={target}" for path, target in untrusted.items())
+        what = "is neither a class" if len(untrusted) == 1 else "are neither classes"
+        way = " ".join(f"--trust {target}" for target in dict.fromkeys(untrusted.values()))
         raise ConfigError(
             f"{listed} in the run folder {what} of gan_runner nor of torch's networks and optimizers; if you trust "
             f"what is named, add {way}"

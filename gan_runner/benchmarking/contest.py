@@ -82,7 +82,7 @@ class Contest:
                 for number in range(self.plan.repeats):
                     for turn in turns if number % 2 == 0 else turns[::-1]:
                         turn()
-                        self.session.attend()
+                        self.session.share_signals()
         except Stopped as error:
             name = signal.Signals(error.exit_code - 128).name
             raise Stopped(error.exit_code - 128, f"stopped by {name}; nothing is saved.") from error

@@ -31,7 +31,7 @@ def enter(job: Callable[[], None]) -> None:
     """Calls the Hydra function of a command, and turns its exceptions into one sentence and an exit code."""
     keep_files_off_closed_streams()
     find_users_classes()
-    wanted = traceback_wanted()
+    with_traceback = shows_traceback()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     use_loader()
     try:
@@ -39,9 +39,9 @@ def enter(job: Callable[[], None]) -> None:
     except SystemExit as ending:
         if not isinstance(ending.__cause__, ENDINGS):
             raise
-        end(ending.__cause__, wanted)
+        end(ending.__cause__, with_traceback)
     except KeyboardInterrupt:
-        if wanted:
+        if with_traceback:
             raise
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
@@ -49,15 +49,15 @@ def enter(job: Callable[[], None]) -> None:
     except Exception as error:
         if of_a_launcher(error) or (not isinstance(error, ENDINGS) and raised_in(job, error)):
             raise
-        end(error, wanted)
+        end(error, with_traceback)
 
 
 def enter_alone(job: Callable[[], None]) -> None:
     """Like `enter`, for a command that shows one configuration in one process: refuses torchrun and sweeps."""
     if started() > 1:
-        end(ConfigError("torchrun is for python -m gan_runner; start this command without it."), wanted=False)
+        end(ConfigError("torchrun is for python -m gan_runner; start this command without it."), with_traceback=False)
     if {"-m", "--multirun"} & set(sys.argv):
-        end(ConfigError("-m is for sweeps, and this shows one configuration; leave it away."), wanted=False)
+        end(ConfigError("-m is for sweeps, and this shows one configuration; leave it away."), with_traceback=False)
     enter(job)
 
 
@@ -67,7 +67,7 @@ def refuse_torchrun() -> None:
         raise ConfigError("torchrun is for python -m gan_runner; start this command without it.")
 
 
-def traceback_wanted() -> bool:
+def shows_traceback() -> bool:
     return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
 
 
@@ -79,9 +79,9 @@ def raised_in(job: Callable[[], None], error: Exception) -> bool:
     return any(frame.name == job.__name__ for frame in traceback.extract_tb(error.__traceback__)[1:])
 
 
-def end(error: BaseException, wanted: bool) -> None:
-    """Prints the error as one sentence and exits with its code; if `wanted`, raises it with its traceback instead."""
-    if wanted:
+def end(error: BaseException, with_traceback: bool) -> None:
+    """Prints the error as one sentence and exits with its code. with_traceback: raises the error instead."""
+    if with_traceback:
         raise error
     sentence = str(error if isinstance(error, ENDINGS) else explained(error, sys.argv[1:]))
     if sentence and standing().is_first_to_report(sentence):

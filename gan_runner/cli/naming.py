@@ -56,9 +56,9 @@ def check_defaults(folder: RunFolder, config: Mapping[str, Any]) -> None:
         return
     if "absent" in (was for was, _ in found.values()):
         return
-    wanted = {} if named else {"name": folder.path.name}
-    wanted |= {key: show(was) for key, (was, _) in found.items()}
-    way = shlex.join(f"{key}={value if re.fullmatch(PLAIN, value) else doubly(value)}" for key, value in wanted.items())
+    needed = {} if named else {"name": folder.path.name}
+    needed |= {key: show(was) for key, (was, _) in found.items()}
+    way = shlex.join(f"{key}={value if re.fullmatch(PLAIN, value) else doubly(value)}" for key, value in needed.items())
     phrases = [f"{key} was {show(was)}, the default is now {show(now)}" for key, (was, now) in found.items()]
     raise ConfigError(
         f"{folder.path} was begun under other defaults: {'; '.join(phrases)}; go on with `{way}`, or start over with "

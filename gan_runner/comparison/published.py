@@ -1,7 +1,7 @@
-"""Published numbers of recipes, the runs that should reproduce them, and the verdict on each.
+"""Published numbers of recipes, the runs that should reproduce them, and the verdict on each number.
 
-conf/published/RECIPE.yaml holds the numbers with the interval that counts as reproduced; it is no part of any run's
-configuration. A record, a small JSON file, holds what the runs measured.
+conf/published/RECIPE.yaml holds the published numbers and, for each, the interval that counts as reproduced. It is not
+part of the configuration of a run. A record is a small JSON file with the measured values of the runs.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from gan_runner.errors import ConfigError, choose
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.scores import REPORT, Scores
 
-OVER_STEPS = ("last", "best", "highest")  # of a run's values: at the end, of best.pt, or the highest of all evaluations
+OVER_STEPS = ("last", "best", "highest")  # value at the end, value of best.pt, or highest value of all evaluations
 COUNT = re.compile(r"count above (\S+)")
 NOT_RUN, NOT_FINISHED, STALE, OPEN = "not run", "not finished", "stale", "open"
 REPRODUCED, SHORT = "reproduced", "short"
 
 
 class Interval(NamedTuple):
-    """Both ends belong to it; None: without bound."""
+    """A closed interval; None: unbounded on that side."""
 
     low: float | None
     high: float | None
@@ -47,12 +47,12 @@ class Claim:
     metric: str
     published: float
     accept: Interval
-    reason: str  # of the interval
-    certain: bool  # was the number read in its source? What is remembered cannot be missed, only open
-    spread: str = ""  # as published, and of what
-    run: str = ""  # which of the recipe's runs
+    reason: str  # why this interval
+    certain: bool  # True: the number was checked in its source. Otherwise a miss counts as open, not as short
+    spread: str = ""  # the published spread, and what it is the spread of
+    run: str = ""  # name of one of the recipe's runs
     over_steps: str = "last"
-    over_seeds: str = "mean"  # mean; each: every seed must be in the interval; count above X: of the seeds
+    over_seeds: str = "mean"  # mean; each: every seed must be in the interval; count above X: number of seeds
 
     def __post_init__(self) -> None:
         choose("over_steps", self.over_steps, dict.fromkeys(OVER_STEPS))
@@ -61,14 +61,14 @@ class Claim:
 
     @property
     def what(self) -> str:
-        """The number that is compared with the published one."""
+        """Returns the name of the number that is compared with the published one."""
         at = "" if self.over_steps == "last" else f"{self.over_steps} "
         if match := COUNT.fullmatch(self.over_seeds):
             return f"seeds with {at}{self.metric} above {match[1]}"
         return at + self.metric
 
     def numbers(self, values: Sequence[float]) -> list[float]:
-        """What the interval is asked of, from the value of each seed."""
+        """Returns the numbers that must be in the interval, from the values of the seeds."""
         if match := COUNT.fullmatch(self.over_seeds):
             return [float(sum(value > float(match[1]) for value in values))]
         return list(values) if self.over_seeds == "each" else [math.fsum(values) / len(values)]
@@ -81,12 +81,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Published:
-    """What was published of one recipe."""
+    """The published numbers of one recipe."""
 
     recipe: str
     source: str
     protocol: str
-    cost_hours: float  # of one core, for all runs and seeds
+    cost_hours: float  # on one core, for all runs and seeds
     seeds: tuple[int, ...]
     runs: Mapping[str, Sequence[str]]  # name -> overrides
     claims: Sequence[Claim]
@@ -96,7 +96,7 @@ class Published:
 
 
 def published(folder: Path, recipe: str) -> Published:
-    """From folder/RECIPE.yaml. ConfigError where nothing is published of the recipe."""
+    """Reads folder/RECIPE.yaml. ConfigError if the recipe has no published numbers."""
     path = folder / f"{recipe}.yaml"
     if not path.is_file():
         known = sorted(each.stem for each in folder.glob("*.yaml"))
@@ -111,7 +111,7 @@ def published(folder: Path, recipe: str) -> Published:
 
 
 def measured(folder: RunFolder, claims: Sequence[Claim]) -> dict[str, Any]:
-    """What a run folder holds for a record."""
+    """Returns the entry of a run in a record."""
     summary, path = folder.read_summary(), folder.path / "metrics.jsonl"
     scores, lines = Scores(summary.get("metrics")), path.read_bytes() if path.is_file() else b""
     logged = [json.loads(line) for line in lines.splitlines()]
@@ -136,15 +136,15 @@ def of_metric(metric: str, scores: Scores, logged: Sequence[Mapping[str, Any]]) 
 
 
 class Judgement(NamedTuple):
-    """One claim, what the runs gave, and the verdict."""
+    """One claim, the measured values, and the verdict."""
 
     claim: Claim
-    values: list[float]  # by seed
+    values: list[float]  # one per seed
     verdict: str
 
 
 def judged(stated: Published, record: Mapping[str, Any] | None, hashes: Mapping[str, str]) -> list[Judgement]:
-    """hashes: run's key -> of its configuration as it is composed today."""
+    """Judges every claim. hashes: key of a run -> hash of its configuration as it is composed now."""
     return [judge(claim, number, stated, record, hashes) for number, claim in enumerate(stated.claims)]
 
 
@@ -162,7 +162,7 @@ def judge(
     if any(each["config_hash"] != hashes[key] for each, key in zip(runs, keys, strict=True)):
         return Judgement(claim, values, STALE)
     if list(claim.accept) != record["accept"][number]:
-        return Judgement(claim, values, OPEN)  # the interval was changed after it was seen what the runs give
+        return Judgement(claim, values, OPEN)  # the interval was changed after the results were known
     return Judgement(claim, values, claim.verdict(values))
 
 

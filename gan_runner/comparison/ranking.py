@@ -11,7 +11,7 @@ from gan_runner.records.identity import show
 from gan_runner.records.scores import NETWORKS
 
 SIGNIFICANT = 0.05
-MOST_TOLD = 8  # names, at most, in one sentence
+MAX_NAMES = 8  # names, at most, in one sentence
 FEWEST = 3  # seeds, at least, for a test
 
 
@@ -75,11 +75,11 @@ def rank(found: Comparison) -> None:
         ordered += rows
     rest = [row for row in found.rows if row.rank is None]
     for row in rest:
-        row.place(len(parts), None, "" if objective is None else why_not(row, objective))
+        row.place(len(parts), None, "" if objective is None else reason_not_ranked(row, objective))
     found.rows[:] = ordered + rest
 
 
-def why_not(row: Row, objective: Objective) -> str:
+def reason_not_ranked(row: Row, objective: Objective) -> str:
     if not any(run.status == "completed" for run in row.runs):
         return "no run is completed"
     if not any(row.values[which].values for which in NETWORKS):
@@ -181,5 +181,5 @@ def conclusions(found: Comparison) -> list[str]:
 
 
 def some(labels: Sequence[str]) -> str:
-    rest = len(labels) - MOST_TOLD
-    return ", ".join(labels[:MOST_TOLD]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(labels) - MAX_NAMES
+    return ", ".join(labels[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -17,7 +17,7 @@ from gan_runner.records.identity import show
 from gan_runner.records.scores import NETWORKS
 
 COLUMNS = tuple(group for group in CHOICES if group != "device")  # groups whose choice is a column
-MOST_COLUMNS = 12  # columns of settings, at most; further differences are in a second table
+MAX_COLUMNS = 12  # columns of settings, at most; further differences are in a second table
 
 
 class Spread(NamedTuple):
@@ -124,7 +124,7 @@ def columns_of(records: Sequence[Record]) -> list[str]:
     for record in records:
         by_choice[tuple(show(record.hparams.get(group)) for group in choices)].append(record)
     within = {key for runs in by_choice.values() for key in varying(runs)}
-    return [*choices, *(key for key in different if key in typed or key in within)][:MOST_COLUMNS]
+    return [*choices, *(key for key in different if key in typed or key in within)][:MAX_COLUMNS]
 
 
 def shortened(value: str) -> str:

@@ -253,12 +253,12 @@ def close_up(growing: Path, whole: Path, request: Request, broken: Sequence[Brok
         os.fsync(new.fileno())
 
 
-def require_room(folder: Path, wanted: int) -> None:
+def require_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
-    if wanted > free:
+    if needed > free:
         raise ConfigError(
             f"dataset.cache_dir: {folder.parent} has room for {free / 1e6:.1f} MB and the images take "
-            f"{wanted / 1e6:.1f} MB; make room, choose a smaller dataset.size, or another folder with "
+            f"{needed / 1e6:.1f} MB; make room, choose a smaller dataset.size, or another folder with "
             f"dataset.cache_dir=."
         )
 

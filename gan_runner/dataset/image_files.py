@@ -19,8 +19,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 from gan_runner.dataset.picture import SUFFIXES, Unreadable
 from gan_runner.errors import ConfigError
 
-MOST_BYTES = 2**28  # the largest size of one unpacked file
-RUBBISH = ("__MACOSX", "Thumbs.db", "desktop.ini")  # files that file managers and archivers create
+MAX_BYTES = 2**28  # the largest size of one unpacked file
+IGNORED_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")  # files that file managers and archivers create
 ENCRYPTED = 1  # the flag bit of an encrypted entry
 HEADER = struct.Struct("<26xHH")  # local header of an archived file: the lengths of its name and of its extra field
 
@@ -84,10 +84,10 @@ def files_at(path: str) -> Files:
 
 def is_hidden(name: str) -> bool:
     """Whether a file is hidden, in a hidden folder, or created by a file manager or an archiver."""
-    return name.startswith(".") or "/." in name or name.endswith(RUBBISH) or "__MACOSX/" in name
+    return name.startswith(".") or "/." in name or name.endswith(IGNORED_FILES) or "__MACOSX/" in name
 
 
-def tidied(name: str) -> str:
+def normalised_path(name: str) -> str:
     """Removes redundant steps of a path: ./a//b becomes a/b. Steps that lead out of the archive are kept."""
     parts = [part for part in name.split("/")[:-1] if part != "."]
     return "/".join([part for number, part in enumerate(parts) if part or not number] + name.split("/")[-1:])
@@ -143,7 +143,7 @@ class Folder:
         if os.path.islink(path):
             self.check_inside(path)
         with open(path, "rb") as file:
-            return file.read(MOST_BYTES)
+            return file.read(MAX_BYTES)
 
     def check_inside(self, path: str) -> os.stat_result | None:
         """Returns the status of a link's target, None if it is missing. ConfigError if it is outside the folder."""
@@ -172,8 +172,8 @@ def refuse_unreadable(error: OSError) -> None:
 
 
 def check_size(size: int) -> None:
-    if size > MOST_BYTES:
-        raise Unreadable(f"{size} bytes are more than the {MOST_BYTES} that a file may have")
+    if size > MAX_BYTES:
+        raise Unreadable(f"{size} bytes are more than the {MAX_BYTES} that a file may have")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Archive:
         for info in self.entries():
             name = info.filename.replace("\\", "/")
             if "./" in name or "//" in name:
-                name = tidied(name)
+                name = normalised_path(name)
             parts = name.split("/")
             if not parts[0] or ".." in parts or parts[0].endswith(":"):
                 raise self.refused(f"{shown(info.filename)!r} leads out of it")
@@ -217,7 +217,7 @@ class Archive:
             return None
         try:
             with zipfile.ZipFile(self.root) as archive, archive.open(name) as file:
-                return file.read(MOST_BYTES)
+                return file.read(MAX_BYTES)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
             raise self.refused(f"{name}: {error}") from error
 

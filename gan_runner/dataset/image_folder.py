@@ -129,7 +129,7 @@ def below(found: Sequence[Found], subset: str | None, path: str) -> list[tuple[F
     """Returns the images of `subset`, or all, with their folders. A single folder that holds everything is skipped."""
     images = [(each, each.name.split("/")[:-1]) for each in found]
     while True:
-        tops = tops_of(images)
+        tops = top_folders(images)
         if subset is not None and subset in tops:
             images = [(each, folders) for each, folders in images if folders and folders[0] == subset]
             subset = None
@@ -159,7 +159,7 @@ def check_trainable(tops: Iterable[str | None]) -> None:
         )
 
 
-def tops_of(images: Sequence[tuple[Found, Folders]]) -> set[str | None]:
+def top_folders(images: Sequence[tuple[Found, Folders]]) -> set[str | None]:
     """Returns the folders at the top, and None if some images are in no folder."""
     return {folders[0] if folders else None for _, folders in images}
 
@@ -168,7 +168,7 @@ def tops_of(images: Sequence[tuple[Found, Folders]]) -> set[str | None]:
 def split_up(images: Sequence[tuple[Found, Folders]], held_out: float) -> dict[str, list[Placed]]:
     """Splits the images. Each split is sorted by a hash of the names, so that any part of it is a random sample."""
     parts: dict[str, list[tuple[float, Placed]]] = {"train": [], "validation": [], "test": []}
-    splits = {top: SPLITS.get((top or "").lower()) for top in tops_of(images)}
+    splits = {top: SPLITS.get((top or "").lower()) for top in top_folders(images)}
     known = set(splits.values()) - {None}
     if "train" in known and len(known) > 1 and None in splits.values():
         others = sorted(shown(top or "images in no folder") for top, split in splits.items() if split is None)

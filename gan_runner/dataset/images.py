@@ -17,7 +17,7 @@ from gan_runner.noise import seed_of
 from gan_runner.spec import WHOLE, Batch, ImageSpec, Share
 
 SHARE_OF_DEVICE = 0.5  # the share of a GPU's free memory that the images may take
-MOST_COMPARED = 100_000  # training images, at most, that `repeats` compares with held-out ones
+MAX_COMPARED = 100_000  # training images, at most, that `repeats` compares with held-out ones
 AHEAD = 3  # batches that are read in advance
 
 
@@ -119,7 +119,7 @@ class ImageDataset:
     def repeats(self, name: str) -> bool:
         """Whether every image of a split is also a training image; False for large or endless sets, unchecked."""
         train, held_out = self.images[self.rows("train")], self.images[self.rows(name)]
-        if self.endless or len(train) > MOST_COMPARED or not (train == held_out[:1]).flatten(1).all(1).any():
+        if self.endless or len(train) > MAX_COMPARED or not (train == held_out[:1]).flatten(1).all(1).any():
             return False
         known = {image.numpy().tobytes() for image in train}
         return all(image.numpy().tobytes() in known for image in held_out)

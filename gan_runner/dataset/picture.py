@@ -20,7 +20,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FITS = {"crop": None, "pad": None, "stretch": None}
 LARGEST = 8192  # the largest side of `size`, in pixels
-MOST_PIXELS = 2**27  # pixels, at most, of one image file: 0.4 GB of RGB
+MAX_PIXELS = 2**27  # pixels, at most, of one image file: 0.4 GB of RGB
 LANCZOS = Image.Resampling.LANCZOS  # Pillow's filter antialiases when it shrinks an image
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 GRAY = ("1", "L", "LA", "La", *SIXTEEN_BITS)
@@ -108,8 +108,8 @@ def reading() -> Iterator[None]:
 
 
 def check_pixels(image: Image.Image) -> None:
-    if image.width * image.height > MOST_PIXELS:
-        raise Unreadable(f"{image.width}x{image.height} pixels are more than the {MOST_PIXELS} that an image may have")
+    if image.width * image.height > MAX_PIXELS:
+        raise Unreadable(f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS} that an image may have")
 
 
 def reason(error: Exception) -> str:

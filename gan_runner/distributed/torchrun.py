@@ -20,7 +20,7 @@ from gan_runner.errors import ConfigError, EndedElsewhere, RankLost
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)  # timeout for a rank that is alive: the first rank of a machine may be packing images
-FAREWELL = 10.0  # seconds, at most, that ranks wait for one another at the end
+EXIT_TIMEOUT = 10.0  # seconds, at most, that ranks wait for one another at the end
 
 
 def has_joined() -> bool:
@@ -42,9 +42,9 @@ def join() -> None:
 
 
 def part() -> None:
-    """Waits for the other ranks, up to FAREWELL: torchrun kills ranks that still write when one has left."""
+    """Waits for the other ranks, up to EXIT_TIMEOUT: torchrun kills ranks that still write when one has left."""
     with contextlib.suppress(RuntimeError):  # if the store is gone, there is no rank to wait for
-        place, deadline = store(), time.monotonic() + FAREWELL
+        place, deadline = store(), time.monotonic() + EXIT_TIMEOUT
         place.add("left", 1)
         while place.add("left", 0) < dist.get_world_size() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -91,7 +91,7 @@ def summed(x: Tensor) -> Tensor:
     return total
 
 
-class Asked:
+class PendingMaximum:
     """An asynchronous maximum of each number over all ranks, between the hosts."""
 
     def __init__(self, numbers: Sequence[float]):
@@ -99,7 +99,7 @@ class Asked:
         with together():
             self.work = dist.all_reduce(self.numbers, dist.ReduceOp.MAX, async_op=True)
 
-    def answer(self) -> tuple[float, ...]:
+    def result(self) -> tuple[float, ...]:
         with together():
             self.work.wait()
         return tuple(self.numbers.tolist())
@@ -120,7 +120,7 @@ class Torchrun(Ranks):
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
         self.local = int(os.environ.get("LOCAL_RANK", 0))
         self.buffers: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
-        self.pending: Asked | None = None
+        self.pending: PendingMaximum | None = None
 
     def combine(self, gradients: Sequence[Tensor], stats: dict[str, Tensor]) -> dict[str, Tensor]:
         values = [torch.stack([value.float() for value in stats.values()]) / self.count] if stats else []
@@ -146,11 +146,11 @@ class Torchrun(Ranks):
         return self.buffers[key]
 
     def highest(self, *numbers: float) -> tuple[float, ...]:
-        return Asked(numbers).answer()
+        return PendingMaximum(numbers).result()
 
     def highest_delayed(self, *numbers: float) -> tuple[float, ...]:
-        before, self.pending = self.pending, Asked(numbers)
-        return (before or self.pending).answer()
+        before, self.pending = self.pending, PendingMaximum(numbers)
+        return (before or self.pending).result()
 
     def broadcast(self, give: Callable[[], T], take: Callable[[T], object]) -> None:
         if self.first:

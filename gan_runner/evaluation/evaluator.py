@@ -60,12 +60,12 @@ class Evaluator:
         """Returns a sentence for each metric that does not apply, and for each split with too few images."""
         reasons = {name: declared(metric, "unfit", self.subject, "") for name, metric in self.metrics.items()}
         sentences = [f"metric.{name} {reason}." for name, reason in reasons.items() if reason]
-        wanted = {
+        counts = {
             count for metric in self.metrics.values() if isinstance(count := getattr(metric, "n_real", None), int)
         }
         for split in self.splits:
             there = self.dataset.splits.get(split)
-            sentences += [too_many(count, split, there) for count in sorted(wanted) if there and count > there]
+            sentences += [too_many(count, split, there) for count in sorted(counts) if there and count > there]
             sentences += [
                 f"metric.{name} needs {least} images in the {split} split, and dataset has {there}; use a dataset with "
                 f"more (of image_folder: dataset.held_out), or leave the metric out."

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.evaluation.sampler import Sampler, samples_of
-from gan_runner.nn.modes import undisturbed
+from gan_runner.nn.modes import restoring_buffers
 from gan_runner.nn.statistics import STATISTICS_BATCHES, estimate_batch_statistics, find_singular_vectors
 from gan_runner.noise import seed_of
 from gan_runner.spec import full_precision
@@ -41,7 +41,7 @@ class Opponent:
 
     def fake_scores(self, count: int) -> Tensor:
         generator, training = self.sampler.network, self.sampler.network.training
-        with undisturbed(generator):
+        with restoring_buffers(generator):
             pool = samples_of(self.sampler, self.seed)
             scores = self.scores(pool.images(count), pool.labels(count))
         generator.train(training)
@@ -80,7 +80,7 @@ class Opponent:
     @contextlib.contextmanager
     def playing(self) -> Iterator[None]:
         network, training = self.discriminator, self.discriminator.training
-        with torch.no_grad(), undisturbed(network):
+        with torch.no_grad(), restoring_buffers(network):
             network.eval()
             for layer in network.modules():
                 if isinstance(layer, _BatchNorm):

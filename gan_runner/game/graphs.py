@@ -119,10 +119,10 @@ def hindrance(
         for path, layer in network.named_modules():
             if isinstance(layer, nn.SyncBatchNorm | SyncBatchNorm):
                 return f"model.{player} waits for other processes within an update ({path})"
-    return None if device.graphs is True else strange(networks, parts)
+    return None if device.graphs is True else user_class(networks, parts)
 
 
-def strange(networks: Mapping[str, nn.Module], parts: Mapping[str, object]) -> str | None:
+def user_class(networks: Mapping[str, nn.Module], parts: Mapping[str, object]) -> str | None:
     """Returns a clause that names a class from outside gan_runner and torch, which may compute numbers in Python."""
     made_of = dict(parts)
     for player, network in networks.items():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_runner.game.player import Accumulate, Player
-from gan_runner.nn.modes import undisturbed
+from gan_runner.nn.modes import restoring_buffers
 from gan_runner.noise import Draw, Noise
 from gan_runner.protocols import Stats
 
@@ -159,7 +159,7 @@ class Update:
             expected = self.tried(reseed, lambda: self.recorder.rehearse(compute).copied())
         self.tape.finish()
         reseed()
-        with self.undisturbed():
+        with self.restoring_buffers():
             self.left, self.launch = self.recorder.record(compute)
         found = self.tried(reseed, self.relaunched)
         for one, other in ((expected.values, found.values), (expected.gradient, found.gradient)):
@@ -179,14 +179,14 @@ class Update:
 
     def tried(self, reseed: Callable[[], None], trial: Callable[[], T]) -> T:
         reseed()
-        with self.undisturbed():
+        with self.restoring_buffers():
             return trial()
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def restoring_buffers(self) -> Iterator[None]:
         with ExitStack() as stack:
             for network in self.networks:
-                stack.enter_context(undisturbed(network))
+                stack.enter_context(restoring_buffers(network))
             yield
 
     def relaunched(self) -> Left:

@@ -17,7 +17,7 @@ from gan_runner.game.player import Player
 from gan_runner.game.settings import Settings
 from gan_runner.loss.objective import Objective
 from gan_runner.nn.coupling import sees_single_batches
-from gan_runner.nn.modes import undisturbed
+from gan_runner.nn.modes import restoring_buffers
 from gan_runner.noise import seed_of
 from gan_runner.protocols import Adaptive, Augmentation, Stats
 from gan_runner.schedule import Progress
@@ -106,7 +106,7 @@ class Discriminator:
         real = self.held_out[now.step // every % len(self.held_out)].split(parts)[part]
         noise = self.batches.discriminator_noise(number).split(parts)[part]
         network = self.player.network
-        with undisturbed(self.fakes.generator), undisturbed(network), self.device.autocast():
+        with restoring_buffers(self.fakes.generator), restoring_buffers(network), self.device.autocast():
             fake = self.fakes(real, noise)
             # .forward instead of a call: torch.compile would compile the network once more for this call
             forward = augmented(network, self.augment, noise, now.progress).forward

@@ -15,7 +15,7 @@ from gan_runner.game.average import EMA
 from gan_runner.loss.constraint import WeightClipping
 from gan_runner.loss.objective import Objective
 from gan_runner.model.latent import Latent
-from gan_runner.nn.modes import undisturbed
+from gan_runner.nn.modes import restoring_buffers
 from gan_runner.noise import Noise, seed_of
 from gan_runner.protocols import Augmentation
 from gan_runner.schedule import Progress, Schedule
@@ -77,7 +77,7 @@ class Probe:
         self, key: tuple[int | str, ...], progress: Progress, observed: Mapping[str, float]
     ) -> dict[str, float]:
         """Returns tag -> value. key: the key of the noise; observed: the values of this log line so far."""
-        with undisturbed(self.generator), undisturbed(self.discriminator), self.device.autocast():
+        with restoring_buffers(self.generator), restoring_buffers(self.discriminator), self.device.autocast():
             self.device.seed(*key)  # the same dropout on every rank
             fake = [self.sample(batch, self.noise(key, "fake", n, batch)) for n, batch in enumerate(self.real)]
             named = {"real": self.real, "fake": fake, "held_out": self.held_out}

@@ -48,8 +48,8 @@ class Convolution(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph: the gradient inside a penalty, only with respect to the images
             return InputGradient.apply(gradient, x.detach(), weight, ctx.geometry), *[None] * 4
         of_x, *of_parameters = ctx.needs_input_grad[:3]
-        wanted = (of_x and not ctx.first, *of_parameters)
-        return *convolution_backward(gradient, x, weight, ctx.geometry, wanted), None, None
+        needed = (of_x and not ctx.first, *of_parameters)
+        return *convolution_backward(gradient, x, weight, ctx.geometry, needed), None, None
 
 
 class InputGradient(torch.autograd.Function):
@@ -72,13 +72,13 @@ class InputGradient(torch.autograd.Function):
 
 
 def convolution_backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, ...]
+    gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    """Returns the gradients of x, weight and bias that the mask `wanted` selects, None for the others."""
+    """Returns the gradients of x, weight and bias that the mask `needed` selects, None for the others."""
     *lengths, groups = geometry
     strides, paddings, dilations = ([one, one] if isinstance(one, int) else list(one) for one in lengths)
     found: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
-        gradient, x, weight, [len(weight)], strides, paddings, dilations, False, [0, 0], groups, list(wanted)
+        gradient, x, weight, [len(weight)], strides, paddings, dilations, False, [0, 0], groups, list(needed)
     )
     return found
 

@@ -33,7 +33,7 @@ class Cache:
             raise ConfigError("metric.cache_dir='' names no folder; give one, or unset GAN_RUNNER_CACHE.")
         self.folder = Path(folder).expanduser()
 
-    def found_or_made(self, kind: str, key: str, make: Callable[[Content | None], Content | None]) -> Content:
+    def get_or_compute(self, kind: str, key: str, make: Callable[[Content | None], Content | None]) -> Content:
         """Returns the content of `key`. `make` gets the stored content or None, and returns its replacement or None.
 
         If several processes need the same content, one computes it and the others wait. ConfigError if the cache cannot

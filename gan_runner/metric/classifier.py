@@ -75,7 +75,7 @@ class Classifier:
             log.info("training a classifier on the labels of the dataset, once; it is kept in %s", cache.folder)
             return learned(self.network.to(device), train, test, device)
 
-        content = cache.found_or_made(
+        content = cache.get_or_compute(
             "classifier", f"version {VERSION} {train.fingerprint} {test.fingerprint}", train_it
         )
         self.network.load_state_dict(content["weights"])

@@ -121,31 +121,31 @@ class Pool:
 
     def features(self, extractor: Extractor, count: int) -> Features:
         """Returns the features of the first `count` images; those of real images come from the cache if possible."""
-        name, wanted = f"{extractor.name} {extractor.digest}", self.number(count)
-        if len(self.seen.get(name, ())) < wanted:
-            self.seen[name] = self.looked_at(extractor, name, wanted)
-        vectors, logits = zip(*self.seen[name][:wanted], strict=True)
+        name, needed = f"{extractor.name} {extractor.digest}", self.number(count)
+        if len(self.seen.get(name, ())) < needed:
+            self.seen[name] = self.features_of_chunks(extractor, name, needed)
+        vectors, logits = zip(*self.seen[name][:needed], strict=True)
         known = [each for each in logits if each is not None]
         return Features(torch.cat(vectors)[:count], torch.cat(known)[:count] if known else None)
 
-    def looked_at(self, extractor: Extractor, name: str, wanted: int) -> list[Features]:
-        """Returns the features of at least the first `wanted` chunks, and computes only the missing ones."""
+    def features_of_chunks(self, extractor: Extractor, name: str, needed: int) -> list[Features]:
+        """Returns the features of at least the first `needed` chunks, and computes only the missing ones."""
         if self.cache is None or extractor.cheap:
-            return self.extended(self.seen.get(name, []), extractor, wanted)
+            return self.extended(self.seen.get(name, []), extractor, needed)
 
         def extend(found: dict[str, Any] | None) -> dict[str, Any] | None:
             known = [Features(*chunk) for chunk in found["features"]] if found is not None else []
-            if len(known) >= wanted:
+            if len(known) >= needed:
                 return None
-            return {"features": [tuple(chunk) for chunk in self.extended(known, extractor, wanted)]}
+            return {"features": [tuple(chunk) for chunk in self.extended(known, extractor, needed)]}
 
-        content = self.cache.found_or_made("features", f"{self.key} {name}", extend)
+        content = self.cache.get_or_compute("features", f"{self.key} {name}", extend)
         return [Features(*chunk) for chunk in content["features"]]
 
-    def extended(self, known: list[Features], extractor: Extractor, wanted: int) -> list[Features]:
-        return known + [extractor(self.chunk(number).images) for number in range(len(known), wanted)]
+    def extended(self, known: list[Features], extractor: Extractor, needed: int) -> list[Features]:
+        return known + [extractor(self.chunk(number).images) for number in range(len(known), needed)]
 
-    def found_out(self, key: str, make: Callable[[], Content]) -> Content:
+    def compute_once(self, key: str, make: Callable[[], Content]) -> Content:
         """Returns make(), computed once for each `key`; for real images the result is cached on disk.
 
         The result may depend only on these images and on other images that `key` names.
@@ -155,7 +155,7 @@ class Pool:
                 self.known[key] = make()
             else:
                 here = f"{self.key} {key}"
-                self.known[key] = self.cache.found_or_made(
+                self.known[key] = self.cache.get_or_compute(
                     "numbers", here, lambda found: make() if found is None else None
                 )
         return self.known[key]
@@ -202,7 +202,7 @@ class Judged:
         return logits
 
     def moments(self, kind: str, weights: str | None = None) -> Moments:
-        found = self.found_out("moments", kind, weights, lambda: moments(self.features(kind, weights))._asdict())
+        found = self.compute_once("moments", kind, weights, lambda: moments(self.features(kind, weights))._asdict())
         return Moments(**found)
 
     def distances(self, kind: str, weights: str | None = None, k: int = 1) -> Tensor:
@@ -213,16 +213,16 @@ class Judged:
             features = self.features(kind, weights)
             return {"distances": nearest(features, features, most, skip_self=True).distances}
 
-        found: Tensor = self.found_out(f"distances {most}", kind, weights, search)["distances"]
+        found: Tensor = self.compute_once(f"distances {most}", kind, weights, search)["distances"]
         return found[:, :k]
 
-    def found_out(
+    def compute_once(
         self, what: str, kind: str, weights: str | None, make: Callable[[], Content], *others: "Judged"
     ) -> Content:
         """Returns make(), computed once, which depends on features of these images and of `others`, all real."""
         extractor = self.found(kind, weights)
         sets = ", ".join(f"{each.pool.key} {each.count}" for each in (self, *others))
-        return self.pool.found_out(f"{what} of {extractor.name} {extractor.digest} of {sets}", make)
+        return self.pool.compute_once(f"{what} of {extractor.name} {extractor.digest} of {sets}", make)
 
 
 @dataclass

@@ -38,9 +38,9 @@ def nearest(points: Tensor, among: Tensor, k: int = 1, skip_self: bool = False) 
 
     With `skip_self` both must be the same rows, and no row is its own neighbour; copies of a row are, at distance 0.
     """
-    wanted = k + int(skip_self)
+    needed = k + int(skip_self)
     require(k >= 1, f"k={k} neighbours: use 1 or more")
-    require(len(among) >= wanted, f"k={k} neighbours among {len(among)} points: use {wanted} points or more")
+    require(len(among) >= needed, f"k={k} neighbours among {len(among)} points: use {needed} points or more")
     require(not skip_self or len(points) == len(among), "skip_self=True: points and among must be the same rows")
     distances = points.new_empty(len(points), k, dtype=torch.float64)
     indices = torch.empty(len(points), k, dtype=torch.int64, device=points.device)

@@ -206,7 +206,7 @@ class Memorization:
         """Returns the values for one kind of features, and (16, 5): the nearest training rows of the first samples."""
         real, fake, train = view.real(self.n_real), view.fake(self.n_fake), view.train(self.n_train)
         features, own = train.features(kind), fake.features(kind)
-        known = real.found_out("memorization", kind, None, lambda: self.beforehand(real, train, kind), train)
+        known = real.compute_once("memorization", kind, None, lambda: self.reference_results(real, train, kind), train)
         to_train = nearest(own, features)
         cells = nearest(own, known["centers"]).indices[:, 0]
         values = {
@@ -220,7 +220,7 @@ class Memorization:
             )
         return values, nearest(own[:SHOWN], features, min(BESIDE, train.count)).indices
 
-    def beforehand(self, real: Judged, train: Judged, kind: str) -> dict[str, Tensor]:
+    def reference_results(self, real: Judged, train: Judged, kind: str) -> dict[str, Tensor]:
         """Returns the results that depend on held-out and training images alone, which are cached."""
         held_out, features = real.features(kind), train.features(kind)
         centers = cell_centers(features, min(self.cells, train.count))

@@ -125,8 +125,8 @@ class DCGANDiscriminator(Discriminator):
             initialize_normal(self.head)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(self.join(images, labels))
-        return found
+        features: Tensor = self.layers(self.join(images, labels))
+        return features
 
 
 def double(wide: int, narrow: int, norm: str) -> nn.ConvTranspose2d:

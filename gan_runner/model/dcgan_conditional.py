@@ -1,7 +1,7 @@
-"""The conditional DCGAN of MNIST (Radford et al. 2016, table 3): the label joins the input of every layer.
+"""Conditional DCGAN for MNIST (Radford et al. 2016, table 3): the label is appended to the input of every layer.
 
-From the settings of the authors' code: 5x5 kernels, no biases, batch norm without gain and shift, weights N(0, 0.02).
-They normalise by the statistics of the batch even where they sample; the runner estimates these from 16 batches.
+Settings of the authors' code: 5x5 kernels, no biases, batch norm without gain and shift, weights N(0, 0.02). Their
+batch norm uses batch statistics for sampling too; this package samples with statistics estimated from 16 batches.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from gan_runner.model.latent import Latent
 from gan_runner.model.layers import ToRange, ToUnit
 from gan_runner.spec import ImageSpec
 
-WIDTH, DENSE = 64, 1024  # channels of the layer next to the image, and units of the dense layer
-EPS = 1e-8  # of their batch norm
+WIDTH, DENSE = 64, 1024  # channels of the layer next to the image; units of the dense layer
+EPS = 1e-8  # epsilon of batch norm in their code
 
-# Normalisations of maps and of vectors, none of them with gains or shifts.
+# (normalisation of feature maps, normalisation of vectors), all without gain and shift.
 NORMS: dict[str, tuple[Callable[[int], nn.Module], Callable[[int], nn.Module]]] = {
     "batch": (partial(nn.BatchNorm2d, eps=EPS, affine=False), partial(nn.BatchNorm1d, eps=EPS, affine=False)),
     "layer": (partial(nn.GroupNorm, 1, affine=False), partial(nn.LayerNorm, elementwise_affine=False)),
@@ -29,7 +29,7 @@ NORMS: dict[str, tuple[Callable[[int], nn.Module], Callable[[int], nn.Module]]] 
 
 
 class JoinLabel(nn.Module):
-    """x (B, F) or (B, C, H, W) and labels (B,) -> x with the one-hot label behind it, as constant maps of images."""
+    """x (B, F) or (B, C, H, W) and labels (B,) -> x with the one-hot label appended to the features or channels."""
 
     def __init__(self, classes: int):
         super().__init__()
@@ -47,7 +47,7 @@ def small(layer: nn.Module) -> nn.Module:
 
 
 def checked(spec: ImageSpec) -> tuple[int, int, int]:
-    """Classes, and height and width of the smallest maps."""
+    """Checks the spec. Returns the number of classes, and height and width of the smallest feature maps."""
     require(spec.num_classes > 0, "dcgan_conditional needs labels and the dataset has none; use model=dcgan")
     quarters = spec.height % 4 == 0 == spec.width % 4
     require(quarters, f"dcgan_conditional halves images twice, and {spec.height}x{spec.width} cannot be; use model=mlp")
@@ -92,7 +92,7 @@ class ConditionalDCGANGenerator(nn.Module):
 class ConditionalDCGANDiscriminator(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,). 6,688,202 parameters for 28x28x1 and 10 classes.
 
-    norm: batch (as published), layer or none, for losses that differentiate each sample alone.
+    norm: batch (as published); layer or none, for losses with gradient penalties, which need independent samples.
     """
 
     conditional = True
@@ -112,10 +112,10 @@ class ConditionalDCGANDiscriminator(Discriminator):
         small(self.head.score)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, 1024 + classes): the label is part of them, since it joins the last layer's input too."""
+        """Returns (B, 1024 + classes): the label is included, since it enters the last layer too."""
         assert labels is not None, "a conditional discriminator is always given labels"
         x = functional.leaky_relu(self.downsample[0](self.join(self.to_unit(images), labels)), 0.2)
         x = functional.leaky_relu(self.norms[0](self.downsample[1](self.join(x, labels))), 0.2)
         x = functional.leaky_relu(self.norms[1](self.dense(self.join(x.flatten(1), labels))), 0.2)
-        found: Tensor = self.join(x, labels)
-        return found
+        features: Tensor = self.join(x, labels)
+        return features

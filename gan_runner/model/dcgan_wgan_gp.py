@@ -94,8 +94,8 @@ class DCGANOfWGANGPDiscriminator(Discriminator):
         self.head = Head(WIDTHS[-1] * FIRST**2, spec.num_classes, conditioning)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(self.join(self.to_unit(images), labels))
-        return found
+        features: Tensor = self.layers(self.join(self.to_unit(images), labels))
+        return features
 
 
 def norm_is_batch(norm: str) -> bool:

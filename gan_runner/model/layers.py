@@ -1,4 +1,4 @@
-"""Blocks that the networks share."""
+"""Layers, blocks and initialisations that several networks use."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,11 +12,11 @@ from gan_runner.errors import choose, require
 from gan_runner.model.conditioning import ConditionalBatchNorm
 from gan_runner.spec import full_precision
 
-PIECES = 5  # of a maxout unit, as in Goodfellow et al. 2013 and 2014
+PIECES = 5  # linear pieces of a maxout unit, as in Goodfellow et al. 2013 and 2014
 
 
 class LargestOf(nn.Module):
-    """(B, pieces * width) -> (B, width): the largest of `pieces` adjacent numbers, maxout behind a linear layer."""
+    """(B, pieces * width) -> (B, width): maxout of a linear layer, the maximum of each `pieces` adjacent values."""
 
     def __init__(self, pieces: int):
         super().__init__()
@@ -39,7 +39,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 DENSE_ACTIVATIONS = ACTIVATIONS | {"maxout": partial(LargestOf, PIECES)}
 
-# Normalisations of a fully connected layer. Instance norm needs pixels to average over, so it is not among them.
+# Normalisations of a fully connected layer. Instance norm is missing, because it needs pixels to average over.
 VECTOR_NORMS: dict[str, Callable[[int], nn.Module] | None] = {
     "none": None,
     "batch": nn.BatchNorm1d,
@@ -49,13 +49,13 @@ VECTOR_NORMS: dict[str, Callable[[int], nn.Module] | None] = {
 
 
 def labelled(norm: str, classes: int, images: bool) -> Callable[[int], nn.Module]:
-    """Batch norm whose gain and shift belong to the label."""
+    """Returns a constructor of batch norm with one gain and shift per label."""
     require(norm == "batch", f"norm={norm} cannot depend on the label; use norm=batch, or conditioning=one_hot")
     return partial(ConditionalBatchNorm, classes=classes, images=images)
 
 
 def dense_block(width_in: int, width_out: int, norm: str, activation: str, classes: int = 0) -> list[nn.Module]:
-    """Linear, normalisation (of `classes` labels, if any), activation. He initialisation, zero biases."""
+    """Linear, normalisation (conditional if `classes` > 0), activation. He initialisation, zero biases."""
     make_activation = choose("activation", activation, DENSE_ACTIVATIONS)
     width_out *= PIECES if activation == "maxout" else 1
     layer = nn.Linear(width_in, width_out)
@@ -69,7 +69,7 @@ def dense_block(width_in: int, width_out: int, norm: str, activation: str, class
     return block
 
 
-# Normalisations of a convolution. Layer norm over a sample with a gain per channel is a group norm of one group.
+# Normalisations of a convolution. Layer norm over a sample, with one gain per channel, is a group norm of one group.
 IMAGE_NORMS: dict[str, Callable[[int], nn.Module] | None] = {
     "none": None,
     "batch": nn.BatchNorm2d,
@@ -82,9 +82,9 @@ IMAGE_NORMS: dict[str, Callable[[int], nn.Module] | None] = {
 def convolution_block(
     layer: nn.Conv2d | nn.ConvTranspose2d, norm: str, activation: str, classes: int = 0
 ) -> list[nn.Module]:
-    """Convolution, normalisation (of `classes` labels, if any), activation, with the weights of DCGAN."""
+    """Convolution, normalisation (conditional if `classes` > 0), activation. DCGAN initialisation."""
     make_norm = labelled(norm, classes, images=True) if classes else choose("norm", norm, IMAGE_NORMS)
-    outputs = 1 if isinstance(layer, nn.ConvTranspose2d) else 0  # the dimension of the weight that counts them
+    outputs = 1 if isinstance(layer, nn.ConvTranspose2d) else 0  # dimension of the output channels in the weight
     initialize_normal(layer)
     block: list[nn.Module] = [weight_norm(layer, dim=outputs) if norm == "weight" else layer]
     if make_norm is not None:
@@ -95,7 +95,7 @@ def convolution_block(
 
 
 def initialize_normal(module: nn.Module, mean: float = 0.0) -> nn.Module:
-    """Weights N(mean, 0.02), biases 0 (Radford et al. 2016); gains have mean 1."""
+    """Weights N(mean, 0.02), biases 0 (Radford et al. 2016); use mean=1 for the gains of a normalisation."""
     for name, parameter in module.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
@@ -105,7 +105,7 @@ def initialize_normal(module: nn.Module, mean: float = 0.0) -> nn.Module:
 
 
 def dense_output(width_in: int, width_out: int) -> nn.Linear:
-    """Linear. Glorot initialisation, zero biases."""
+    """Linear output layer. Glorot initialisation, zero biases."""
     layer = nn.Linear(width_in, width_out)
     nn.init.xavier_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -113,14 +113,14 @@ def dense_output(width_in: int, width_out: int) -> nn.Linear:
 
 
 def glorot(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Linear | nn.Conv2d | nn.ConvTranspose2d:
-    """Glorot-uniform weights, zero biases: what Keras and many tutorials begin with."""
+    """Glorot-uniform weights, zero biases: the default initialisation of Keras."""
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
 
 
-INITS: dict[str, Callable[[Tensor, float], Tensor] | None] = {  # weight, scale
+INITS: dict[str, Callable[[Tensor, float], Tensor] | None] = {  # (weight, scale) -> weight
     "he": None,
     "orthogonal": nn.init.orthogonal_,
     "normal": lambda weight, scale: nn.init.normal_(weight, 0.0, scale),
@@ -129,10 +129,10 @@ SCALES = {"orthogonal": 2**0.5, "normal": 0.02}
 
 
 def initialize_linear(network: nn.Module, init: str, scale: float | None) -> None:
-    """Draws the weights of all linear layers anew, and sets their biases to 0.
+    """Reinitialises the weights of all linear layers, and sets their biases to 0.
 
-    init: he leaves what the layers began with (He's normal weights, Glorot's for the last layer); orthogonal takes
-    `scale` for its gain, by default the root of 2; normal takes it for its standard deviation, by default 0.02.
+    init: he keeps the current weights (He normal, Glorot for the last layer) and biases; orthogonal has the gain
+    `scale`, by default sqrt(2); normal has the standard deviation `scale`, by default 0.02.
     """
     draw = choose("init", init, INITS)
     if draw is None:
@@ -144,13 +144,13 @@ def initialize_linear(network: nn.Module, init: str, scale: float | None) -> Non
         for layer in network.modules():
             if isinstance(layer, nn.Linear):
                 weight = draw(torch.empty_like(layer.weight), used)
-                layer.weight = weight if is_parametrized(layer) else nn.Parameter(weight)  # a weight norm splits it
+                layer.weight = weight if is_parametrized(layer) else nn.Parameter(weight)  # weight norm splits it
                 if layer.bias is not None:
                     layer.bias.zero_()
 
 
 class Maxout(nn.Module):
-    """(B, width_in) -> (B, width_out), each unit the largest of `pieces` linear ones (Goodfellow et al. 2013)."""
+    """(B, width_in) -> (B, width_out): each unit is the maximum of `pieces` linear units (Goodfellow et al. 2013)."""
 
     def __init__(self, width_in: int, width_out: int, pieces: int):
         super().__init__()
@@ -163,7 +163,7 @@ class Maxout(nn.Module):
 
 
 class ToUnit(nn.Module):
-    """Images in the range of the data to [0, 1], for networks that were published on such pixels."""
+    """Maps images from the range of the data to [0, 1], for networks that were published with pixels in [0, 1]."""
 
     def __init__(self, value_range: tuple[float, float] | None):
         super().__init__()
@@ -176,14 +176,14 @@ class ToUnit(nn.Module):
         return (x - low) / (high - low)
 
 
-SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {  # to [-1, 1]
+SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {  # real numbers -> [-1, 1]
     "tanh": torch.tanh,
     "sigmoid": lambda x: 2 * torch.sigmoid(x) - 1,
 }
 
 
 class ToRange(nn.Module):
-    """tanh or sigmoid, scaled to the range of the data, in float32 at least; the identity if that is unbounded."""
+    """tanh or sigmoid, scaled to the range of the data, in at least float32; the identity if the range is unbounded."""
 
     def __init__(self, value_range: tuple[float, float] | None, squash: str = "tanh"):
         super().__init__()

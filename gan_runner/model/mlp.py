@@ -1,4 +1,4 @@
-"""Fully connected networks, for images of any size and for points."""
+"""Fully connected networks for images of any size and for points."""
 
 import itertools
 from collections.abc import Sequence
@@ -73,11 +73,11 @@ class MLPGenerator(nn.Module):
 class MLPDiscriminator(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,).
 
-    The norm begins at the second layer, so that the first one sees the images as they are (DCGAN's rule).
-    output: score; of an autoencoder with the same widths back to the images absolute_error or squared_error; or, where
-    the classes are the score (Salimans et al. 2016, Odena 2016), classes or classes_and_fake.
+    The first layer has no normalisation (the rule of DCGAN).
+    output: score; absolute_error or squared_error, the error of an autoencoder whose decoder has the same widths in
+    reverse; classes or classes_and_fake, where class logits define the score (Salimans et al. 2016, Odena 2016).
     conditioning: none, one_hot, embedding, projection or classifier.
-    minibatch: none, stddev or discrimination, how the head sees the other samples.
+    minibatch: none, stddev or discrimination, the layer that gives the head information about the other samples.
     init, init_scale: see layers.initialize_linear.
     """
 
@@ -99,7 +99,7 @@ class MLPDiscriminator(Discriminator):
         self.join = JoinVector(spec.size, spec.num_classes, conditioning)
         choose("output", output, OUTPUTS)
         self.energy = output in ERRORS
-        self.batch_coupled = norm == "batch"  # of one width too, where no layer is left to normalise
+        self.batch_coupled = norm == "batch"  # also with one width, where no layer is normalised
         require(bool(widths) or not self.energy, f"widths=[] leaves output={output} without a code; give at least one")
         there = [self.join.width, *widths]
         hidden = hidden_layers(there[0], there[1:2], "none", activation, dropout)
@@ -116,5 +116,5 @@ class MLPDiscriminator(Discriminator):
         initialize_linear(self, init, init_scale)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(self.join(images.flatten(1), labels))
-        return found
+        features: Tensor = self.layers(self.join(images.flatten(1), labels))
+        return features

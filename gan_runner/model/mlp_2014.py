@@ -1,4 +1,4 @@
-"""The networks of the first GAN on MNIST (Goodfellow et al. 2014): a ReLU generator against maxout with dropout."""
+"""MNIST networks of the first GAN (Goodfellow et al. 2014): ReLU generator, maxout discriminator with dropout."""
 
 import itertools
 
@@ -10,8 +10,8 @@ from gan_runner.model.latent import Latent
 from gan_runner.model.layers import Maxout, ToRange, ToUnit
 from gan_runner.spec import Batch, ImageSpec
 
-EXTREME = 1e-3  # share of brightness below which a pixel's logit is not followed
-GENERATOR_BOUND, DISCRIMINATOR_BOUND = 0.05, 0.005  # of the uniform weights, in the authors' files
+EXTREME = 1e-3  # mean pixels are clamped to [EXTREME, 1 - EXTREME] before their logit is computed
+GENERATOR_BOUND, DISCRIMINATOR_BOUND = 0.05, 0.005  # uniform initial weights, from the authors' files
 
 
 def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
@@ -22,14 +22,14 @@ def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
 
 @torch.no_grad()
 def begin_at_mean(layer: nn.Linear, in_unit_range: Tensor) -> None:
-    """Sets the bias of the last layer before a sigmoid to the logit of the mean image, of images (N, C, H, W)."""
+    """Sets the bias of the layer before the final sigmoid to the logit of the mean of the images (N, C, H, W)."""
     layer.bias.copy_(torch.logit(in_unit_range.mean(dim=0).flatten(), eps=EXTREME))
 
 
 class Generator2014(nn.Module):
     """z (B, Z) and labels (B,) -> images (B, C, H, W) in spec.value_range. 2,503,984 parameters for 28x28x1.
 
-    The last bias begins as the logit of the mean training image. conditioning: none, one_hot or embedding.
+    The initial bias of the last layer is the logit of the mean training image. conditioning: none, one_hot, embedding.
     """
 
     def __init__(self, spec: ImageSpec, latent: Latent, conditioning: str = "none"):
@@ -74,5 +74,5 @@ class Discriminator2014(Discriminator):
         uniform(self.head.score, DISCRIMINATOR_BOUND)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(self.join(self.prepare(images), labels))
-        return found
+        features: Tensor = self.layers(self.join(self.prepare(images), labels))
+        return features

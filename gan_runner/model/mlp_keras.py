@@ -66,5 +66,5 @@ class KerasDiscriminator(Discriminator):
         self.head = Head(256, spec.num_classes, conditioning)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(self.join(images.flatten(1), labels))
-        return found
+        features: Tensor = self.layers(self.join(images.flatten(1), labels))
+        return features

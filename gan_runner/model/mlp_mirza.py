@@ -1,8 +1,8 @@
-"""The conditional networks of MNIST (Mirza & Osindero 2014): noise or image, and label, each through a layer first.
+"""Conditional MNIST networks (Mirza & Osindero 2014): separate first layers for the label and for the noise or image.
 
-The article does not say how weights begin. The files that the same group published for its other networks of 2014
-have init=uniform, the small uniform weights of mlp_2014. Under Adam the generator was seen to make one picture for all
-labels from those, and one for each label from He's and Glorot's (init=he).
+The article does not give the initial weights. init=uniform uses the small uniform weights of mlp_2014, from the files
+that the same group published for its other networks of 2014. In our runs with Adam, the generator made one image for
+all labels with init=uniform, and one image per label with init=he (He and Glorot initialisation).
 """
 
 import torch
@@ -21,7 +21,7 @@ INITS = dict.fromkeys(("he", "uniform"))
 
 
 class OneHot(nn.Module):
-    """labels (B,) -> (B, classes), one 1 in each row."""
+    """labels (B,) -> one-hot vectors (B, classes)."""
 
     def __init__(self, classes: int):
         super().__init__()
@@ -37,7 +37,7 @@ def classes_of(spec: ImageSpec) -> int:
 
 
 def begin(network: nn.Module, init: str, bound: float) -> None:
-    """Draws all weights uniformly in [-bound, bound] for init=uniform, and leaves them for init=he."""
+    """init=uniform: draws all weights uniformly from [-bound, bound] and sets biases to 0; init=he: changes nothing."""
     choose("init", init, INITS)
     for layer in network.modules():
         if init == "uniform" and isinstance(layer, nn.Linear):
@@ -51,7 +51,8 @@ def dense(width_in: int, width_out: int) -> list[nn.Module]:
 class MirzaGenerator(nn.Module):
     """z (B, Z) and labels (B,) -> images (B, C, H, W) in spec.value_range.
 
-    2,413,984 parameters for 28x28x1 and ten classes. With init=uniform the last bias begins at the mean image.
+    2,413,984 parameters for 28x28x1 and ten classes. With init=uniform, the initial bias of the last layer is
+    the logit of the mean training image.
     """
 
     conditional = True
@@ -97,5 +98,5 @@ class MirzaDiscriminator(Discriminator):
         begin(self, init, DISCRIMINATOR_BOUND)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.joint(torch.cat([self.image(images), self.label(labels)], dim=1))
-        return found
+        features: Tensor = self.joint(torch.cat([self.image(images), self.label(labels)], dim=1))
+        return features

@@ -53,5 +53,5 @@ class SmallDiscriminator(Discriminator):
         self.head = Head(WIDTHS[-1], spec.num_classes, conditioning)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(self.join(self.to_unit(images).flatten(1), labels))
-        return found
+        features: Tensor = self.layers(self.join(self.to_unit(images).flatten(1), labels))
+        return features

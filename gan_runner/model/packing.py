@@ -1,4 +1,4 @@
-"""Packing (PacGAN, Lin et al. 2018): a discriminator that sees several images of one kind at once."""
+"""Packing (PacGAN, Lin et al. 2018): the discriminator scores several real or several fake images together."""
 
 from dataclasses import replace
 
@@ -9,15 +9,15 @@ from gan_runner.spec import ImageSpec
 
 
 def packed_spec(spec: ImageSpec, pack: int) -> ImageSpec:
-    """The images that the discriminator within is made for: `pack` images as the channels of one."""
+    """Returns the spec of the inner discriminator: `pack` images, concatenated along the channels."""
     return replace(spec, channels=pack * spec.channels)
 
 
 class Packed(nn.Module):
-    """images (B, C, H, W) -> raw scores (B,), by a discriminator of images (B / pack, pack * C, H, W).
+    """images (B, C, H, W) -> raw scores (B,), from a discriminator of images (B / pack, pack * C, H, W).
 
-    `pack` images that follow one another are scored together, and each of them gets the score of its pack, so that
-    means over a batch are those of the article. A last pack that lacks images is completed with the first ones.
+    Each `pack` consecutive images are scored together, and each image gets the score of its pack, so that means over
+    a batch equal those of the article. An incomplete last pack is filled up with the first images of the batch.
     """
 
     batch_coupled = True
@@ -28,7 +28,7 @@ class Packed(nn.Module):
         self.energy = getattr(discriminator, "energy", False)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """labels are not used; a conditional discriminator is refused when the run is built."""
+        """Ignores labels; building a run with a conditional inner discriminator is an error."""
         lacking = -len(images) % self.pack
         if lacking:
             images = torch.cat([images, images[torch.arange(lacking) % len(images)]])

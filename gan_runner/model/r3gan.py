@@ -165,8 +165,8 @@ class R3GANDiscriminator(Discriminator):
             nn.init.normal_(self.head.score.weight, std=width**-0.5)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(self.join(images, labels))
-        return found
+        features: Tensor = self.layers(self.join(images, labels))
+        return features
 
 
 class ProjectionAlone(nn.Module):

@@ -76,8 +76,8 @@ class SNGANDiscriminator(Discriminator):
         weigh(self)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(self.join(images, labels))
-        return found
+        features: Tensor = self.layers(self.join(images, labels))
+        return features
 
 
 def weigh(network: nn.Module) -> None:

@@ -128,8 +128,8 @@ class SemiSupervisedMLPDiscriminator(Discriminator):
         settle(self.head.layer, settle(self.layers, real.images[:SHOWN]))
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(images)
-        return found
+        features: Tensor = self.layers(images)
+        return features
 
 
 def smallest_side(spec: ImageSpec) -> int:
@@ -163,8 +163,8 @@ class SemiSupervisedCNNGenerator(nn.Module):
             settle(self.last, self.maps(z), spread=0.1)
 
     def maps(self, z: Tensor) -> Tensor:
-        found: Tensor = self.layers(self.dense(z).unflatten(1, (-1, self.side, self.side)))
-        return found
+        images: Tensor = self.layers(self.dense(z).unflatten(1, (-1, self.side, self.side)))
+        return images
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.last(self.maps(z))
@@ -205,5 +205,5 @@ class SemiSupervisedCNNDiscriminator(Discriminator):
         settle(self.head.layer, settle(self.layers, real.images[:SHOWN]), spread=0.1)
 
     def features(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        found: Tensor = self.layers(images)
-        return found
+        features: Tensor = self.layers(images)
+        return features

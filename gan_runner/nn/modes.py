@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def undisturbed(network: nn.Module) -> Iterator[None]:
+def restoring_buffers(network: nn.Module) -> Iterator[None]:
     """Restores the buffers afterwards, which forward passes in training mode change (batch norm, spectral norm)."""
     kept = [buffer.clone() for buffer in network.buffers()]
     try:

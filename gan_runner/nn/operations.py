@@ -31,5 +31,5 @@ class Untracked(ModuleTracker):
 
 def of_convolution_backward(grad: Any, x: Any, weight: Any, *rest: Any, out_shape: Any) -> int:
     """Each requested gradient costs one forward. (Torch 2.15 ignores convolution groups for the weight gradient.)"""
-    *_, transposed, _padding, _groups, wanted = rest
-    return int(sum(wanted[:2]) * conv_flop_count(x, weight, grad, transposed))
+    *_, transposed, _padding, _groups, needed = rest
+    return int(sum(needed[:2]) * conv_flop_count(x, weight, grad, transposed))

@@ -37,7 +37,7 @@ def hold(folder: Path) -> Iterator[None]:
             with beating(folder / HEARTBEAT):
                 yield
             return
-        (folder / OWNER).write_text(myself(), encoding="utf-8")
+        (folder / OWNER).write_text(this_process(), encoding="utf-8")
         try:
             yield
         finally:
@@ -75,7 +75,7 @@ def holder(folder: Path) -> int | None:
     return int(who[1]) if who and who[2] == socket.gethostname() and is_held(folder) else None
 
 
-def myself() -> str:
+def this_process() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
@@ -91,7 +91,7 @@ def read(path: Path) -> str:
 
 @contextlib.contextmanager
 def beating(path: Path) -> Iterator[None]:
-    mine = f"{myself()}\n{uuid.uuid4()}"
+    mine = f"{this_process()}\n{uuid.uuid4()}"
     if not is_beating(path):
         path.unlink(missing_ok=True)
     with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:

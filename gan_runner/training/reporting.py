@@ -77,7 +77,7 @@ class Reporter:
             self.summarize("running")
             self.logger = Logger(self.folder.path, purge_from) if self.ranks.first else Silence()
 
-    def introduce(self) -> None:
+    def log_start(self) -> None:
         """Logs the configuration, the command, advice and real samples for TensorBoard at the start of a run."""
         evaluator, real = self.run.evaluator, self.run.real
         with self.writing():

@@ -18,7 +18,7 @@ from gan_runner.training.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 
-MOST_ROLLBACKS = 3
+MAX_ROLLBACKS = 3
 Timed = Callable[[str], AbstractContextManager[None]]
 
 
@@ -80,7 +80,7 @@ class Session:
         if self.evaluations.is_missing():
             self.evaluate()
         if step == 0:
-            self.reporter.introduce()
+            self.reporter.log_start()
         if self.settings.on_divergence == "rollback" and self.checkpoints.saved is None:
             self.save()  # a rollback needs a checkpoint
 
@@ -121,7 +121,7 @@ class Session:
         if step == self.clock.length and not self.finished():
             for name in self.run.schedules.over_the_run():
                 log.info("%s ended at step %d, as long as the run would be without train.total_seconds", name, step)
-        self.attend()
+        self.share_signals()
 
     def warm_up(self) -> None:
         """Does one warm-up update of the discriminator; an earlier checkpoint is then older than the run's state."""
@@ -131,9 +131,9 @@ class Session:
         if self.clock.warmed % self.settings.log_every == 0:
             self.checkpoints.check_health()
             log.info("warm-up: %d discriminator updates", self.clock.warmed)
-        self.attend()
+        self.share_signals()
 
-    def attend(self) -> None:
+    def share_signals(self) -> None:
         """Shares the first rank's time and any rank's signals with all ranks, so that all stop at the same step."""
         seconds = self.clock.seconds if self.ranks.first else 0.0
         requests = self.interrupt.signum or 0, self.interrupt.take_save()
@@ -172,13 +172,13 @@ class Session:
     def roll_back(self, error: Diverged) -> None:
         """Returns to the last good checkpoint, with other noise from there on. A resume repeats the same rollbacks."""
         number = self.clock.rollbacks + 1
-        if self.settings.on_divergence == "stop" or number > MOST_ROLLBACKS:
+        if self.settings.on_divergence == "stop" or number > MAX_ROLLBACKS:
             raise error
         self.checkpoints.load()
         self.clock.roll_back(number)
         log.warning(
             "%s Rolled back to step %d, with other noise from there on (%d of %d).",
-            *(error, self.clock.steps, number, MOST_ROLLBACKS),
+            *(error, self.clock.steps, number, MAX_ROLLBACKS),
         )
         with self.reporter.writing():
             self.reporter.logger.supersede(self.clock.steps + 1)

@@ -1,4 +1,4 @@
-"""One config node becomes one object; every mistake below it is told at once, with its path."""
+"""A config node is built into an object; all errors below it are reported together, with their paths."""
 
 from collections.abc import Sequence
 from typing import Any

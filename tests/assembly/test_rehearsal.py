@@ -1,4 +1,4 @@
-"""What cannot be trained is refused before its folder is made; what can is left as it is, to the bit."""
+"""Runs that cannot be trained are refused before their folder is created; others are not changed, bit for bit."""
 
 import time
 
@@ -140,14 +140,14 @@ class Nothing(NonSaturating):
 
 
 class FixedBatch(NonSaturating):
-    """Of batches of 64 alone."""
+    """A network that only accepts batches of 64."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return super().discriminator(real.view(64), fake.view(64))
 
 
 def run_of(player: str, name: str) -> Run:
-    """With a network of the user's own."""
+    """A run with a user-defined network."""
     config = configure(*SMALL)
     config["model"][player] = {"_target_": f"{HERE}.{name}"}
     return build(config)

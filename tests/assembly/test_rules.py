@@ -1,4 +1,4 @@
-"""Rules across objects: what does not go together is refused in a sentence that names the fix."""
+"""Rules across objects: incompatible settings are refused with a message that names the fix."""
 
 import pytest
 import torch

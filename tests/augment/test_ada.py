@@ -1,4 +1,4 @@
-"""ADA's transforms against what they do to pixels, and its probability against the formula."""
+"""The transforms of ADA, compared with their effect on pixels; its probability, compared with the formula."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_with_probability_1_images_of_any_shape_change_and_stay_finite(shape: tu
 
 @pytest.mark.parametrize("name", EACH)
 def test_a_transform_takes_place_with_the_probability_times_its_factor(name: str):
-    """What is drawn as no change (no flip, no shift) counts as none, and a channel's hue cannot be seen."""
+    """A draw without effect (no flip, no shift) does not count; with one channel, hue has no effect."""
     images = pictures(1000, 3, 8, 8)
     seen = ada((3, 8, 8), **(OFF | {name: 0.5, "probability": 0.6}))(images, draw(1000), START)
     unseen = {"xflip": 1 / 2, "rotate90": 1 / 4, "lumaflip": 1 / 2, "xint": 1 / 4, "imgfilter": 1 - (1 - 0.7**4) / 0.3}
@@ -60,7 +60,7 @@ def test_a_transform_takes_place_with_the_probability_times_its_factor(name: str
 
 
 def test_the_filter_is_orthogonal_and_kills_polynomials():
-    """What defines a wavelet of 6 vanishing moments."""
+    """The defining properties of a wavelet with 6 vanishing moments."""
     taps = torch.tensor(SYM6, dtype=torch.float64)
     for shift in range(6):
         product = (taps[2 * shift :] * taps[: 12 - 2 * shift]).sum()
@@ -87,7 +87,7 @@ MAPS = {
 
 @pytest.mark.parametrize(("linear", "shift"), MAPS.values(), ids=MAPS)
 def test_a_plane_is_resampled_exactly(linear: list[list[float]], shift: list[float]):
-    """An image that is linear in x and y; away from the border, beyond which it is mirrored."""
+    """For an image that is linear in x and y, away from the border, where it is mirrored."""
     y, x = torch.meshgrid(torch.arange(24.0) - 11.5, torch.arange(32.0) - 15.5, indexing="ij")
     (a, b), (c, d) = linear
     u, v = x - shift[0], y - shift[1]
@@ -175,7 +175,7 @@ def test_a_band_passes_its_octave(band: int, frequency: float):
 
 
 def test_amplified_bands_keep_the_expected_power():
-    """Of four gains drawn one after the other: the weights are 1/f, most of it in the lowest band."""
+    """The gains of four bands, one at a time; the weights are 1/f, so most power is in the lowest band."""
     assert_close(gains(torch.ones(2, 4)), torch.ones(2, 4))
     power = torch.tensor([10.0, 1.0, 1.0, 1.0]) / 13
     low = gains(torch.tensor([[3.0, 1.0, 1.0, 1.0]]))
@@ -209,7 +209,7 @@ def test_a_hole_has_half_a_side_and_is_clipped_by_the_border():
 @pytest.mark.long
 @pytest.mark.parametrize("augment", [ada((3, 6, 5), probability=0.7, **ALL)], ids=["every transform"])
 def test_the_augmentation_is_differentiable_twice(augment: ADA):
-    """In double precision; a nonlinear score of what is seen, as a penalty differentiates it."""
+    """In double precision, for a nonlinear score of the augmented images, as in a penalty."""
     images = pictures(3, 3, 6, 5).double().requires_grad_(True)
     weight = torch.randn(3, 6, 5, dtype=torch.float64, requires_grad=True)
 

@@ -1,4 +1,4 @@
-"""How far ADA's transforms go, and that each has draws of its own: read from planes whose pixels are their places."""
+"""Range and independence of the transforms of ADA, read from images whose pixels are their coordinates."""
 
 import math
 
@@ -13,26 +13,26 @@ COUNT, HEIGHT, WIDTH = 400, 16, 32
 
 
 def seen(*names: str, images: Tensor | None = None) -> Tensor:
-    """COUNT images under these transforms alone, each of which takes place."""
+    """Returns COUNT images, transformed only by these transforms, each with probability 1."""
     images = planes() if images is None else images
     augment = ada(tuple(images.shape[1:]), **(OFF | dict.fromkeys(names, 1.0) | {"probability": 1.0}))
     return augment(images, draw(COUNT), START)
 
 
 def planes() -> Tensor:
-    """Red: the place along x, green: along y, in pixels from the middle."""
+    """Red: x coordinate, green: y coordinate, in pixels from the centre."""
     y, x = torch.meshgrid(torch.arange(HEIGHT) - HEIGHT / 2, torch.arange(WIDTH) - WIDTH / 2, indexing="ij")
     return torch.stack([x, y, torch.zeros_like(x)]).expand(COUNT, -1, -1, -1).contiguous()
 
 
 def shifts(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Right and down, of the pixel in the middle."""
+    """The shift of the centre pixel to the right and down."""
     x, y = images[:, :2, HEIGHT // 2, WIDTH // 2].unbind(1)
     return -x, -y
 
 
 def slopes(images: Tensor) -> Tensor:
-    """(COUNT, 2, 2): how the places (x, y) that are read change along x and along y, in the middle."""
+    """(COUNT, 2, 2): derivatives of the source coordinates (x, y) with respect to x and y, at the centre."""
     middle = images[:, :2, HEIGHT // 2, WIDTH // 2]
     along = images[:, :2, HEIGHT // 2, WIDTH // 2 + 1] - middle, images[:, :2, HEIGHT // 2 + 1, WIDTH // 2] - middle
     return torch.stack(along, 2)

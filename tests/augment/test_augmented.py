@@ -1,4 +1,4 @@
-"""The augmentation in a run: where it acts, what it leaves alone, and that it resumes."""
+"""The augmentation in a run: where it is applied, where not, and that runs resume bit for bit."""
 
 import copy
 
@@ -31,7 +31,7 @@ MOVING = ("augment=ada", "augment.speed_images=500", "augment.every=2", "augment
 
 
 class Lifted:
-    """Adds 5 to every image, and remembers what it was given."""
+    """Adds 5 to every image, and records its inputs."""
 
     def __init__(self) -> None:
         self.seen: list[Tensor] = []
@@ -45,7 +45,7 @@ LIFTED = "augment._target_=tests.augment.test_augmented.Lifted"
 
 
 def watched(run: Run) -> list[Tensor]:
-    """What reaches the discriminator, by its call or by its forward."""
+    """Records the inputs of the discriminator, by call or by forward."""
     inputs: list[Tensor] = []
     first = next(layer for layer in run.discriminator.network.modules() if isinstance(layer, nn.Linear))
     first.register_forward_pre_hook(lambda layer, given: inputs.append(given[0].detach()))
@@ -152,7 +152,7 @@ def test_two_parts_are_augmented_as_one_batch(augment: str, loss: str):
 @pytest.mark.parametrize("device", on(CPUS | GPUS))
 @pytest.mark.parametrize("k", [1, 4])
 def test_a_run_with_an_adaptive_augmentation_resumes_bit_for_bit(k: int, device: tuple[str, ...]):
-    """Cut between two moves of the probability, and after one."""
+    """Interrupted between two changes of the probability, and after one."""
     overrides = (*SMALL, *MOVING, *device)
     straight, first = steps(make_run(*overrides), 7), steps(make_run(*overrides), k)
     second = make_run(*overrides)

@@ -1,4 +1,4 @@
-"""Flip and DiffAugment against what they do to pixels."""
+"""Flip and DiffAugment, compared with their effect on pixels."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_half_of_the_images_are_mirrored_and_the_others_stay(shape: tuple[int, .
 
 
 def test_color_keeps_what_it_should():
-    """A pixel's differences of channels are all scaled alike; the mean of an image moves by the brightness alone."""
+    """Channel differences of a pixel are scaled by one factor; only brightness changes the mean of an image."""
     images = pictures(1000, 3, 4, 4)
     seen = color(images, draw(1000))
     moved = (seen - images).mean((1, 2, 3))

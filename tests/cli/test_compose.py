@@ -1,4 +1,4 @@
-"""One place that composes, with the choices of groups kept."""
+"""The composition of configurations, and its cache of group choices."""
 
 import pytest
 from hydra.errors import HydraException

@@ -1,4 +1,4 @@
-"""Sweeps under every launcher: what becomes of jobs that fail, are killed or stopped, and of those beside them."""
+"""Sweeps under every launcher: jobs that fail, are killed or stopped, and the other jobs of the sweep."""
 
 import contextlib
 import csv
@@ -72,7 +72,7 @@ PARALLEL = {
 
 @pytest.fixture
 def moody(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, in a folder with the user's loss."""
+    """The command in a folder with a user-defined loss."""
     Path("mine/loss").mkdir(parents=True)
     Path("mine/loss/moody.yaml").write_text(YAML)
     Path("moody.py").write_text(MOODY)
@@ -82,14 +82,14 @@ def moody(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 @pytest.fixture
 def begun(moody: Command) -> Command:
-    """The same, where the first seven jobs of the sweep are finished."""
+    """The same, with the first seven jobs of the sweep finished."""
     assert moody(*OWN, *TINY, "train.total_steps=2", "seed=0,1,2,3,4,5,6").code == 0
     return moody
 
 
 @contextlib.contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A real sweep in the working directory, with what it starts in a session of its own."""
+    """A sweep as a real process in the working directory, in its own session with its child processes."""
     root = str(Path(__file__).parents[2])
     env = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
     env.pop("HYDRA_FULL_ERROR", None)
@@ -110,7 +110,7 @@ def real(*arguments: str) -> tuple[int, str, str]:
 
 
 def table(out: str) -> Counter[str]:
-    """How many jobs ended how, by the lines under the heading."""
+    """Counts the endings of jobs in the lines below the heading."""
     return Counter(match[1] for match in re.finditer(r"^\d+ {2,}(\S+(?: \S+)*)", out, re.MULTILINE))
 
 
@@ -133,7 +133,7 @@ def test_a_killed_job_ends_a_pool_and_the_same_command_does_what_is_missing(mood
 
 @pytest.mark.long
 def test_twelve_jobs_in_one_process(begun: Command, entry_point: Command):
-    """One is refused, one diverges, one is killed, and with it the sweep; the same command completes it."""
+    """One job is refused, one diverges, and one is killed together with the sweep; the same command completes it."""
     code, _, _ = real(*OWN, *SWEEP)
     assert code == -signal.SIGKILL
     answer = begun(*OWN, *SWEEP)
@@ -146,7 +146,7 @@ def test_twelve_jobs_in_one_process(begun: Command, entry_point: Command):
 
 @pytest.mark.long
 def test_twelve_jobs_in_a_pool(begun: Command):
-    """A killed job ends the sweep in a sentence; the same command completes it."""
+    """A killed job ends the sweep with a message; the same command completes it."""
     code, out, err = real(*OWN, *PARALLEL["joblib"], *SWEEP)
     assert code == sweep.KILLED
     assert err.endswith(
@@ -162,7 +162,7 @@ def test_twelve_jobs_in_a_pool(begun: Command):
 
 @pytest.mark.long
 def test_twelve_jobs_in_processes_of_submitit(begun: Command):
-    """The others finish beside a job that is killed; the next call does that one."""
+    """The other jobs finish when one is killed; the next call runs that one."""
     code, out, err = real(*OWN, *PARALLEL["submitit_local"], *SWEEP)
     assert code == sweep.KILLED, err
     assert table(out) == {**COMPLETED, "completed": 2, "killed": 1}
@@ -173,7 +173,7 @@ def test_twelve_jobs_in_processes_of_submitit(begun: Command):
 
 @pytest.mark.long
 def test_twelve_jobs_on_a_ray_cluster(begun: Command):
-    """Ray begins a killed job again by itself."""
+    """Ray restarts a killed job automatically."""
     with short_folder() as folder:
         code, out, err = real(*OWN, *PARALLEL["ray"], f"+hydra.launcher.ray.init._temp_dir={folder}", *SWEEP)
     assert code == Diverged.exit_code, err
@@ -183,7 +183,7 @@ def test_twelve_jobs_on_a_ray_cluster(begun: Command):
 
 @contextlib.contextmanager
 def short_folder() -> Iterator[str]:
-    """Sockets have short names; ray's lie in its folder."""
+    """Paths of sockets are limited in length, and ray puts them into its folder."""
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
     try:
         yield folder
@@ -194,7 +194,7 @@ def short_folder() -> Iterator[str]:
 @pytest.mark.long
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_ctrl_c_stops_every_job_after_a_checkpoint(begun: Command, launcher: str):
-    """As a terminal sends it, to all processes at once."""
+    """Sends SIGINT to all processes at once, as a terminal does."""
     folders = [RunFolder(Path("outputs/s") / name) for name in ("job0", "job1")]
     with started(*OWN, *PARALLEL[launcher], *TINY, "train.total_steps=1000000", "seed=0,1,2") as process:
         until(lambda: all(holder(folder.path) and metrics(folder)[-1]["step"] > 2 for folder in folders))

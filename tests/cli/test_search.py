@@ -1,4 +1,4 @@
-"""A search over settings: what it optimises, and how it goes on."""
+"""A search over settings: its objective, and how it resumes."""
 
 import gc
 import os
@@ -24,7 +24,7 @@ OPTUNA = (*SETTINGS, "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=1", "hydra.sw
 
 @pytest.fixture
 def command(command: Command) -> Command:
-    """As a process of its own would end: what a sweep that was raised out of still holds is let go."""
+    """Releases the resources of a sweep that ended with an exception, as the end of a process would."""
 
     def call(*arguments: object) -> Answer:
         answer = command(*arguments)
@@ -39,7 +39,7 @@ def trials() -> list[FrozenTrial]:
 
 
 def best_of_runs() -> dict[float, float]:
-    """lr -> the value that a run was selected by."""
+    """Returns lr -> the value by which a run was selected."""
     folders = [RunFolder(path) for path in Path("outputs/lr").iterdir() if path.is_dir()]
     return {
         (folder.read_config() or {})["optimizer"]["lr"]: folder.read_summary()["metrics"]["best"]["validation"][

@@ -1,4 +1,4 @@
-"""What follows from which settings were typed: the totals of a run, and forms that exclude each other."""
+"""Rules that depend on which settings were typed: totals of a run, and forms that exclude each other."""
 
 from pathlib import Path
 

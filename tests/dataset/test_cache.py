@@ -1,4 +1,4 @@
-"""The packed cache: what is in it is what direct decoding gives, whatever happened while it was packed."""
+"""The packed cache has the same content as direct decoding, whatever happened during packing."""
 
 import contextlib
 import json
@@ -48,7 +48,7 @@ def numbered(count: int, broken: tuple[int, ...] = ()) -> dict[str, bytes]:
 
 
 def directly(numbers: list[int]) -> np.ndarray:
-    """(N, C, H, W) of `numbered`, without decoding anything."""
+    """Returns the images (N, C, H, W) of `numbered` without decoding."""
     return np.stack([pixels(n) for n in numbers]).transpose(0, 3, 1, 2)
 
 
@@ -170,7 +170,7 @@ def test_processes_end_with_their_parent(tmp_path: Path):
 
 
 def working_on(path: Path) -> list[str]:
-    """The processes that were given the path."""
+    """Returns the processes that have the path in their arguments."""
     found = []
     for line in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians against their definition (REFERENCE 6.7)."""
+"""Mixtures of Gaussians, compared with their definition (REFERENCE 6.7)."""
 
 import math
 

@@ -141,7 +141,7 @@ def test_a_broken_file_is_named_and_left_out_or_refused(tmp_path: Path, load, co
 
 
 def test_a_broken_file_takes_neither_the_class_nor_the_split_of_another(tmp_path: Path, load):
-    """Every image is of a grey that belongs to its class alone; one of each class of either split is broken."""
+    """Each class has its own grey value; one image of each class is broken in both splits."""
     greys = {"ape": 40, "bee": 120, "cow": 200}
     files = {
         f"{split}/{name}/{n}.png": b"" if n == 2 else encoded(np.full((8, 8, 3), grey, np.uint8))
@@ -164,7 +164,7 @@ def broken_inside(tmp_path: Path) -> Path:
 
 
 def lying_size(tmp_path: Path) -> Path:
-    """An archive whose list says that a file of 100 MB has 60 bytes."""
+    """An archive whose directory gives a size of 60 bytes for a file of 100 MB."""
     bomb = bytes(100_000_000)
     path = write_zip(tmp_path / "a.zip", {"bad.bmp": bomb, "good.png": PNG})
     content = path.read_bytes()
@@ -173,7 +173,7 @@ def lying_size(tmp_path: Path) -> Path:
 
 
 def said_to_be_huge(tmp_path: Path) -> Path:
-    """An archive whose list says that a file has 2 GB."""
+    """An archive whose directory gives a size of 2 GB for a file."""
     path = write_zip(tmp_path / "a.zip", {"bad.bmp": bytes(1234), "good.png": PNG})
     content = path.read_bytes()
     path.write_bytes(content.replace((1234).to_bytes(4, "little"), (2**31 - 1).to_bytes(4, "little")))
@@ -395,7 +395,7 @@ def test_folders_named_as_splits_are_the_splits(tmp_path: Path, load):
 @pytest.mark.parametrize("archived", [False, True])
 @pytest.mark.parametrize("labels", [[6, 0, 6], None])
 def test_an_archive_of_stylegans_tool_has_its_labels_in_a_list(tmp_path: Path, load, archived: bool, labels):
-    """Shards of a thousand images are no classes."""
+    """Folders of a thousand images each are not classes."""
     found = [f"0000{n}/img{n}.png" for n in range(3)]
     listed = labels and [list(pair) for pair in zip(found, labels, strict=True)]
     files = {name: encoded(pixels(n)) for n, name in enumerate(found)}
@@ -439,7 +439,7 @@ def test_a_subset_is_one_folder_at_the_top(tmp_path: Path, load):
 
 
 def test_names_that_count_alike_have_one_order(tmp_path: Path, load):
-    """Whatever the order of a set of them is, which changes from process to process."""
+    """The order is independent of that of a set, which changes from process to process."""
     files = {f"{name}/{n}.png": PNG for n, name in enumerate(("1", "01", "001", "10", "x" + "9" * 100))}
     assert load(write_folder(tmp_path / "a", files)).spec.class_names == ("001", "01", "1", "10", "x" + "9" * 100)
     assert natural("9" * 5000) > natural("8" * 5000)

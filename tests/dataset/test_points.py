@@ -1,4 +1,4 @@
-"""Toy distributions against their definitions, and the stream of points that never ends."""
+"""Toy distributions, compared with their definitions, and the endless stream of points."""
 
 import math
 from itertools import islice
@@ -83,7 +83,7 @@ CURVES = {
 
 @pytest.mark.parametrize(("data", "theirs"), CURVES.values(), ids=CURVES)
 def test_curves_are_those_of_scikit_learn(data: Points, theirs):
-    """The share of points in each cell of a coarse grid."""
+    """Compares the share of points in each cell of a coarse grid."""
     counts = [
         torch.histogramdd(points.double(), [12, 12], range=[-2.5, 2.5, -2.5, 2.5]).hist
         for points in (stream(data, 1000, 0, 100), torch.from_numpy(theirs))

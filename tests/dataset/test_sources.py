@@ -1,4 +1,4 @@
-"""The datasets that ship: what they hold, and what they say when it is missing."""
+"""The stock datasets: their content, and their messages about missing files."""
 
 import io
 import pickle
@@ -84,12 +84,12 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 
 def pictured(seed: int, *shape: int) -> np.ndarray:
-    """Random pixels, so that no axis can be taken for another."""
+    """Random pixels, so that exchanged axes are detected."""
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 def write_mnist(raw: Path, prefix: str = "") -> dict[str, np.ndarray]:
-    """Five training and three test images; the digits that they stand for are 3, 1, 4, 1, 5 and 9, 2, 6."""
+    """Five training and three test images with the labels 3, 1, 4, 1, 5 and 9, 2, 6."""
     raw.mkdir(parents=True)
     images = {"train": pictured(0, 5, 28, 28), "t10k": pictured(1, 3, 28, 28)}
     labels = {"train": [3, 1, 4, 1, 5], "t10k": [9, 2, 6]}
@@ -119,7 +119,7 @@ def test_files_are_read_where_they_are_upright_and_in_order(
 def test_stacked_digits_are_three_of_the_same_split_that_spell_their_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Each channel is found again, byte for byte, in that split of MNIST, with the digit that the label names."""
+    """Each channel is an image of the same split of MNIST, byte for byte, with the digit in the label."""
     write_mnist(tmp_path / "MNIST" / "raw")
     monkeypatch.setattr("gan_runner.dataset.mnist.HELD_OUT", 2)
     monkeypatch.setattr("gan_runner.dataset.stacked_mnist.JUDGED", 40)

@@ -1,4 +1,4 @@
-"""Two ranks of gloo that wait for something to do, each in a process of its own."""
+"""Two gloo ranks in separate processes, which wait for functions to execute."""
 
 import multiprocessing
 import os
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 def work(rank: int, port: int, orders: Connection) -> None:
-    """Does what comes through the pipe, and sends back the result, or what was raised."""
+    """Executes functions from the pipe, and sends back the result or the exception."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Two ranks are one process on the whole batch, stop and fail as one, and leave the files of one."""
+"""Two ranks give the results of one process with the whole batch, stop and fail together, and write its files."""
 
 import os
 import signal
@@ -81,7 +81,7 @@ def check_same(two: list[Seen], one: Seen, rtol: float = 1e-4, atol: float = 1e-
 
 
 def test_ranks_agree_bit_for_bit_where_noise_within_the_networks_differs(pair: Pair):
-    """Dropout differs by rank, else both would drop the same; weights, averages and metrics agree."""
+    """Dropout differs between ranks; weights, averages and metrics are equal."""
     overrides = (*SMALL, "loss=semi_supervised_odena", "model.discriminator.dropout=0.5", *UNCOUPLED[:2])
     one, other = pair(computed, overrides, 3)
     assert_close(one.weights, other.weights, rtol=0, atol=0)
@@ -118,7 +118,7 @@ NORMS = {
 
 @pytest.mark.parametrize("overrides", NORMS.values(), ids=NORMS)
 def test_synchronised_batch_norm_is_that_of_the_whole_batch(pair: Pair, overrides: tuple[str, ...]):
-    """Gradients and running statistics included; without it a rank's statistics are its own."""
+    """Includes gradients and running statistics; without synchronisation, each rank has its own statistics."""
     overrides = (*SMALL[2:], *SGD, *overrides)
     one = computed(ALONE, overrides, 2)
     assert any(name.endswith("running_var") for name in one.weights)
@@ -254,7 +254,7 @@ def test_the_first_ranks_clock_ends_the_run_for_all(pair: Pair, tmp_path: Path):
 
 
 def steps_by_the_clock(ranks: Ranks, path: Path, overrides: tuple[str, ...]) -> int:
-    """How many are taken, where the second rank's own clock would end the run at once."""
+    """Returns the number of steps, with a clock of the second rank that would end the run at once."""
     steps: list[int] = []
     step, start = Run.step, Stopwatch.start
 

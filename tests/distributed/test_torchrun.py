@@ -1,4 +1,4 @@
-"""The command under torchrun itself: one writer, one voice, and an end for all when one is gone."""
+"""The command under the real torchrun: one rank writes and prints, and all ranks end when one is lost."""
 
 import os
 import signal

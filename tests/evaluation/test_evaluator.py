@@ -1,4 +1,4 @@
-"""Metrics of players: which apply to what, that taking them changes nothing, and what their values mean."""
+"""Metrics of players: which metrics apply, that computing them changes nothing, and the meaning of their values."""
 
 import math
 
@@ -118,12 +118,12 @@ def test_taking_metrics_changes_nothing_in_training(overrides: tuple[str, ...]):
 
 
 def live(run: Run) -> dict[str, Tensor]:
-    """Weights and buffers; those of an average are found anew for each use."""
+    """Weights and buffers; the average estimates its buffers again for each use."""
     return {name: value for name, value in weights(run).items() if not name.startswith("ema")}
 
 
 def test_values_are_a_function_of_the_weights_alone():
-    """Not of the step, the batches drawn or the run that they are in."""
+    """They do not depend on the step, the batches drawn or the run."""
     names = ("classifier_fid", "discriminator_gap")
     run, other = (make_run(*SMALL, *chosen(names), f"seed={seed}") for seed in (0, 1))
     for _ in range(3):
@@ -160,7 +160,7 @@ def run() -> Run:
 
 @pytest.fixture(scope="module")
 def healthy(run: Run) -> dict[str, float]:
-    """Images that neither the discriminator nor the judge was shown, against others of that kind."""
+    """Compares images that neither the discriminator nor the classifier has seen with others of that kind."""
     return judged(run, run.dataset.split("validation").images).values
 
 
@@ -181,7 +181,7 @@ def test_held_out_images_against_held_out_images_are_as_good_as_can_be(run: Run,
 def test_the_frechet_distance_of_real_images_is_its_bias_and_the_kernel_distance_zero(
     run: Run, healthy: dict[str, float]
 ):
-    """Any other halves of the 360 images held out are as far apart."""
+    """Other halves of the 360 held-out images have the same distance."""
     images = torch.cat([run.dataset.split(name).images for name in ("validation", "test")])
     vectors = run.evaluator.extractor("classifier")(images).vectors.double()
     drawn = []
@@ -248,7 +248,7 @@ def test_agreement_of_real_images_is_the_accuracy_of_the_classifier():
 
 
 class Mean(nn.Module):
-    """A score that is known: the mean pixel, through a linear layer."""
+    """A discriminator with a known score: the mean pixel, through a linear layer."""
 
     def __init__(self, spec: ImageSpec):
         super().__init__()
@@ -260,7 +260,7 @@ class Mean(nn.Module):
 
 
 class Recalls(nn.Module):
-    """Scores 1 what it was shown, and 0 what it was not."""
+    """Scores seen images with 1 and others with 0."""
 
     def __init__(self, shown: Tensor):
         super().__init__()
@@ -349,7 +349,7 @@ def test_values_of_two_metrics_with_one_name_are_refused():
 
 
 class Own:
-    """A user's metric that is not what it should be."""
+    """An invalid user-defined metric."""
 
     def __init__(self, kind: str):
         self.kind = kind

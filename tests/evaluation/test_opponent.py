@@ -1,4 +1,4 @@
-"""What metrics get to see of both players."""
+"""Access of metrics to both players."""
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ def test_a_discriminator_scores_without_dropout_and_keeps_its_mode():
 
 
 class Labels(nn.Module):
-    """Images that are their labels."""
+    """A generator whose images equal their labels."""
 
     conditional = True
 

@@ -39,7 +39,7 @@ GRAPHS = ("device._target_=tests.game.recording.GraphsOnCPU", "device.kind=cpu",
 
 
 class UncheckedLabels(TorchFunctionMode):
-    """torch's one_hot, without what it asks of labels on a CPU alone: whether they are in range."""
+    """torch's one_hot without the range check of labels, which it only does on a CPU."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is functional.one_hot:
@@ -74,7 +74,7 @@ class Staying(TorchDispatchMode):
 
 
 class Operations(TorchDispatchMode):
-    """What torch is asked for, below autograd."""
+    """Records the operations that torch executes, below autograd."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def storage(tensor: Tensor) -> int:
 
 
 class CPURecorder:
-    """In the place of the CUDA one."""
+    """Replaces the CUDA recorder."""
 
     def rehearse(self, function: Callable[[], T]) -> T:
         return function()

@@ -1,4 +1,4 @@
-"""The step, against theory and against itself cut in pieces."""
+"""The training step, compared with theory and with interrupted runs."""
 
 import copy
 import itertools
@@ -108,7 +108,7 @@ PAIRS = {
 
 
 def in_turn(names: Iterable[str], in_all: Container[str]) -> list[Any]:
-    """(name, device), each name in one of the precisions of a CPU, in turn, and some in all; the rest are long."""
+    """Pairs (name, device): each name with one CPU precision in turn, some with all; the others are long."""
     found = []
     for number, name in enumerate(names):
         for place, device in enumerate(on(CPUS | GPUS)):
@@ -374,7 +374,7 @@ def test_looking_at_held_out_images_does_not_disturb_training(overrides: tuple[s
 
 @pytest.mark.parametrize("augment", ["none", "diffaugment"])
 def test_the_held_out_estimate_is_that_of_the_same_moment(augment: str):
-    """With the training images themselves held out, in the order that they are shown, it is the estimate."""
+    """If the held-out images are the training images in the same order, both estimates are equal."""
     run = make_run(*SMALL, "loss=wgan_gp", "train.log_every=1", f"augment={augment}")
     shown: list[Batch] = []
     stream = run.batches.for_discriminator
@@ -389,7 +389,7 @@ def test_the_held_out_estimate_is_that_of_the_same_moment(augment: str):
 
 
 class Noises(ImageDataset):
-    """A few images of noise to train on, and others to hold out."""
+    """A few noise images for training, and others held out."""
 
     splits = {"train": 32, "validation": 32}  # noqa: RUF012
 
@@ -493,7 +493,7 @@ def test_degenerate_images_give_finite_losses_and_gradients(loss: str, precision
 
 
 def test_simultaneous_players_move_from_the_same_point():
-    """The generator's step does not see where the discriminator goes: a held discriminator changes nothing for it."""
+    """The generator's step does not depend on the discriminator's step: it is the same with a frozen discriminator."""
     free = (*SMALL, *SGD, "loss.simultaneous=true")
     moving, held = make_run(*free), make_run(*free, "optimizer.discriminator.lr=0")
     for run in (moving, held):

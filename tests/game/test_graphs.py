@@ -1,4 +1,4 @@
-"""Graphs of updates, recorded and replayed on a CPU operation by operation: the same numbers as without them."""
+"""Graphs of updates, recorded and replayed on a CPU by operation, give the same results as no graphs."""
 
 import copy
 import logging
@@ -94,7 +94,7 @@ def test_a_run_with_graphs_has_the_numbers_of_one_without(overrides: tuple[str, 
 
 @pytest.mark.parametrize("loss", [pytest.param("wgan_gp", marks=pytest.mark.long), "r1"])
 def test_a_cut_run_with_graphs_logs_what_an_uncut_one_without_them_does(tmp_path: Path, loss: str):
-    """Cut between two updates of a lazy penalty; the name and identity of a run know nothing of graphs."""
+    """Interrupted between two updates of a lazy penalty; name and identity of a run do not depend on graphs."""
     settings = (*SMALL[:-1], f"loss={loss}", "train.log_every=5", "train.checkpoint_every=10", "train.sample_every=10")
     without = (*settings, *GRAPHS[:2], "device.graphs=false")
     whole = train_in(tmp_path / "whole", *without, "train.total_steps=40")
@@ -180,14 +180,14 @@ def test_a_cpu_has_no_graphs():
 
 
 class Reading(Wasserstein):
-    """Asks on the host what its scores are."""
+    """Reads its scores on the host."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return super().discriminator(real, fake) * (1.0 if float(real.detach().mean()) > -1e9 else 2.0)
 
 
 class Counting(Wasserstein):
-    """Works out a number in Python, another in each update."""
+    """Computes a different number in Python in each update."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -204,7 +204,7 @@ UNFIT = {"a read on the host": "Reading", "a number of Python's that changes": "
 def test_an_update_that_cannot_be_recorded_is_told_and_computed_without(
     term: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    """Under auto for a class of ours (here one that pretends to be); under true it ends the run with a sentence."""
+    """Under auto for a class of gan_runner (here a simulated one); under true the run ends with an error."""
     overrides = (*SMALL[:-1], "loss=wgan", f"loss.adversarial._target_=tests.game.test_graphs.{term}", *GRAPHS[:2])
     assert not make_run(*overrides, "device.graphs=auto").graphs.on
     run = make_run(*overrides, "device.graphs=true")

@@ -1,4 +1,4 @@
-"""What the step hands to the parts that it calls: noise, images, labels and counts, seen from a built run.
+"""The arguments that the step passes on: noise, images, labels and counts, observed in a built run.
 
 The learning rate is 0 where images of two updates are compared, so that both players stay as they are.
 """
@@ -42,7 +42,7 @@ SPECKLE = "augment._target_=tests.game.test_step_arguments.Speckle"
 
 @contextmanager
 def watched(network: nn.Module) -> Iterator[list[Tensor]]:
-    """What a network is called with first, one after the other."""
+    """Records the first argument of each call of a network."""
     seen: list[Tensor] = []
     hook = network.register_forward_pre_hook(lambda layer, given: seen.append(given[0].detach().clone()))
     try:
@@ -60,7 +60,7 @@ def shown(run: Run, steps: int = 1) -> list[Tensor]:
 
 
 def apart(batches: list[Tensor]) -> bool:
-    """Is no batch correlated with another?"""
+    """Returns whether all batches are uncorrelated."""
     rows = torch.stack([batch.flatten() for batch in batches])
     return bool((rows.corrcoef() - torch.eye(len(rows))).abs().max() < 0.15)
 
@@ -150,7 +150,7 @@ def test_a_lazy_penalty_is_counted_by_the_discriminator_updates():
 
 
 def kept(run: Run, steps: int = 1) -> float:
-    """The share of the average of before that the last of these steps has left in it."""
+    """Returns the share of the previous average that remains after the last of these steps."""
     for _ in range(steps):
         before = torch.cat([p.detach().flatten() for p in run.ema.network.parameters()]).double()
         run.step()

@@ -1,4 +1,4 @@
-"""No host read within a step, shown on a CPU: torch is asked for nothing whose answer Python would have to wait for.
+"""No host read within a step, tested on a CPU: no torch operation has a result that Python waits for.
 
 The forward of both updates is also followed with tensors that have a shape, a CUDA device and no numbers: nothing in it
 is on the host, or goes there. The rest, backward and optimizers, tests/test_gpu.py does.

@@ -1,4 +1,4 @@
-"""Log lines of the runs in test_health.py, recorded once; `python -m tests.health.recorded` records them anew.
+"""Recorded log lines of the runs in test_health.py; `python -m tests.health.recorded` records them again.
 
 A file holds for each case the facts, the names of the values, and a row of them for each line.
 """

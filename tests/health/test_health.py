@@ -1,4 +1,4 @@
-"""Verdicts: each rule on hand-made log lines, and runs that were made to fail beside runs that are well."""
+"""Verdicts: each rule on hand-made log lines, runs that are made to fail, and healthy runs."""
 
 import copy
 import itertools
@@ -185,7 +185,7 @@ def test_at_the_end_of_a_run_samples_that_are_alike_count_at_once():
 
 
 def speckled(copies: int, noise: float) -> Tensor:
-    """Images of digits as a collapsed generator makes them: a few, each with noise of its own in single pixels."""
+    """Digits of a collapsed generator: a few images, repeated with different noise in single pixels."""
     real = make_run(*SMALL, "train.batch_size=64").probe.real[0].images
     large = torch.nn.functional.interpolate(real, size=28, mode="bilinear")
     return large[torch.arange(64) % copies] + noise * torch.randn(64, 1, 28, 28)
@@ -210,7 +210,7 @@ def test_of_single_steps_the_mean_counts():
 
 
 def test_a_gradient_is_measured_against_its_own_beginning():
-    """From 1.0: to 1e-5 it has vanished, to 1e3 it has exploded; a little less is neither."""
+    """Starting at 1.0: 1e-5 is vanished, 1e3 is exploded; values slightly within are neither."""
     tag = "grad_norm/generator"
     for value, said in ((1e-5, ["no_gradient"]), (2e-5, []), (1.1e3, ["explosion"]), (0.9e3, [])):
         told = Health(Facts())
@@ -235,7 +235,7 @@ def test_the_generators_loss_may_rise_under_wgan_which_is_said_once_and_is_no_al
 
 
 def test_numbers_that_are_not_finite_are_left_out():
-    """Under fp16 a norm may overflow: the scaler's business."""
+    """Under fp16 a norm can overflow, which the scaler handles."""
     told = Health(Facts())
     assert fed(told, {"grad_norm/generator": float("inf"), "score/gap": float("nan")}, upto=2000) == []
     assert json.dumps(told.state_dict(), allow_nan=False)
@@ -274,7 +274,7 @@ def test_every_override_that_a_verdict_names_exists(case: str):
 
 
 def lines_of_trouble() -> list[tuple[int, dict[str, float]]]:
-    """Each case for 1200 steps, then peace, a line every 50 steps."""
+    """Each case for 1200 steps, then healthy values, with a line every 50 steps."""
     troubles = itertools.chain.from_iterable(([holds] * 24 + [{}] * 24) for _, _, holds, _ in CASES.values())
     return [(50 * (n + 1), WELL | values) for n, values in enumerate(troubles)]
 
@@ -345,7 +345,7 @@ def test_near_duplicates_are_the_share_that_repeats(share: float):
 
 
 def test_a_generator_of_real_images_has_their_spread_and_few_neighbours():
-    """It replays images that the reference does not hold."""
+    """The generator replays images that are not in the reference."""
     run = make_run(*SMALL, "train.batch_size=64")
     other = run.real.decode(run.real.images[:640]).split(64)
     shown = iter(other)
@@ -447,7 +447,7 @@ class FlippedGenerator(NonSaturating):
 
 
 class FlippedEstimate(Wasserstein):
-    """Both players want the opposite, and the estimate is minus a distance."""
+    """Both losses have the opposite sign, and the estimate is minus a distance."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return real.mean() - fake.mean()
@@ -577,7 +577,7 @@ def test_the_recorded_lines_of_a_healthy_run_give_no_alarm(case: str):
 
 @pytest.mark.parametrize("stop", some({f"at {step}": step for step in (350, 520, 760)}, ["at 520"]))
 def test_verdicts_are_in_the_log_in_tensorboard_and_in_the_summary(tmp_path: Path, caplog, stop: int):
-    """Also of a run that was cut. Samples that never differed have half of the run, which was shorter at first."""
+    """Also for an interrupted run. Samples that never differed have half of the run, which was shorter at first."""
     begins = {350: 200, 520: 300, 760: 400}[stop]
     caplog.set_level(logging.INFO, "gan_runner")
     dead = ("model.latent.distribution=uniform", "model.latent.low=0", "model.latent.high=0", "optimizer.lr=1e-4")

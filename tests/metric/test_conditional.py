@@ -1,4 +1,4 @@
-"""What a conditional generator draws, against what it was asked for."""
+"""Samples of a conditional generator, compared with the requested classes."""
 
 import pytest
 import torch

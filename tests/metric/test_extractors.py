@@ -1,4 +1,4 @@
-"""What images are looked at with: a classifier of the dataset, pixels, and the networks of torch-fidelity."""
+"""Feature extractors: a classifier of the dataset, pixels, and the networks of torch-fidelity."""
 
 import urllib.error
 from pathlib import Path
@@ -139,7 +139,7 @@ def test_of_large_images_the_means_of_equal_areas_are_taken(shape: tuple[int, in
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Those of an Inception that has learned nothing."""
+    """Weights of an untrained Inception network."""
     from torch_fidelity import feature_extractor_inceptionv3 as module
 
     torch.manual_seed(0)
@@ -164,7 +164,7 @@ def test_features_of_inception_are_of_8_bit_images_gray_ones_in_three_channels(w
 
 @pytest.mark.long
 def test_the_values_are_those_of_torch_fidelity(weights: Path):
-    """On the same images, digits as a generator's samples; subsets and splits of all, so that no draw is in it."""
+    """On the same images; subsets and splits have all images, so that the values do not depend on a draw."""
     from torch_fidelity import calculate_metrics
 
     given = f"metric.{{}}.weights={weights}"

@@ -1,4 +1,4 @@
-"""What metrics see: images and features made once, kept on the disk, and a protocol that says what was asked for."""
+"""Inputs of metrics: images and features are computed once and cached on disk; the protocol records the request."""
 
 import logging
 import threading
@@ -130,18 +130,18 @@ def test_who_comes_second_waits_and_takes_what_the_first_has_made(cache: Cache):
         order.append("found" if found is not None else "nothing")
         return None if found is not None else {"value": 4}
 
-    first = threading.Thread(target=cache.found_or_made, args=("kind", "key", slowly))
+    first = threading.Thread(target=cache.get_or_compute, args=("kind", "key", slowly))
     first.start()
     assert begun.wait(10)
-    assert cache.found_or_made("kind", "key", second) == {"value": 3}
+    assert cache.get_or_compute("kind", "key", second) == {"value": 3}
     first.join()
     assert order == ["made", "found"]
 
 
 def test_a_process_that_dies_at_work_leaves_the_place_to_the_next(cache: Cache):
     with pytest.raises(KeyError):
-        cache.found_or_made("kind", "key", lambda found: {}["not there"])
-    assert cache.found_or_made("kind", "key", lambda found: {"value": 1} if found is None else None) == {"value": 1}
+        cache.get_or_compute("kind", "key", lambda found: {}["not there"])
+    assert cache.get_or_compute("kind", "key", lambda found: {"value": 1} if found is None else None) == {"value": 1}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_cache_that_cannot_be_written_is_told_before_the_training(tmp_path: Pa
 
 
 def test_a_lock_is_not_left_behind(cache: Cache):
-    cache.found_or_made("kind", "key", lambda found: {"value": 1})
+    cache.get_or_compute("kind", "key", lambda found: {"value": 1})
     (home,) = (cache.folder / "metrics").iterdir()
     assert not lock.is_held(home)
 

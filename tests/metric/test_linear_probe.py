@@ -1,4 +1,4 @@
-"""What a linear classifier reads out of features."""
+"""The accuracy of a linear classifier on features."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Copying, underfitting and health told apart, against scipy and scikit-learn."""
+"""Copying, underfitting and healthy samples are distinguished; compared with scipy and scikit-learn."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Modes of the ring, of classes and of stacked digits, against what sampling theory expects."""
+"""Modes of the ring, of classes and of stacked digits, compared with sampling theory."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Metrics on images by other means: which split, which set and which labels each is taken of."""
+"""Metrics on images: the split, set and labels that each uses, checked with independent code."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def unit(images: Tensor) -> np.ndarray:
 
 
 def test_parzen_chooses_its_width_on_validation_images_and_reports_on_the_others():
-    """Validation images near the samples ask for a narrow width, test images far from them for a wide one."""
+    """Validation images near the samples give a narrow width, distant test images would give a wide one."""
     validation, judged, samples = pixels(0, 40, 90, 166), pixels(1, 50, 0, 60), pixels(2, 60, 90, 166)
     splits = {"train": pixels(3, 30), "validation": validation, "test": judged}
     found = Parzen(n_fake=50, n_validation=30)(view_of({n: (i, None) for n, i in splits.items()}, (samples, None)))
@@ -102,7 +102,7 @@ def test_agreement_is_with_the_labels_that_samples_were_made_for():
 
 
 def test_real_images_are_classified_by_their_nearest_sample():
-    """The samples' labels decide: the third real image lies next to a sample of another class."""
+    """The labels of the samples count: the third real image is next to a sample of another class."""
     samples, made_for = torch.tensor([[0, 0], [100, 0], [200, 0]]), torch.tensor([0, 1, 2])
     real, labels = torch.tensor([[10, 1], [90, 2], [110, 3], [250, 0]]), torch.tensor([0, 1, 2, 2])
     sets = [

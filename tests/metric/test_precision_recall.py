@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage, against balls drawn by scikit-learn and the values that theory knows."""
+"""Precision, recall, density and coverage, compared with balls by scikit-learn and with theoretical values."""
 
 import math
 

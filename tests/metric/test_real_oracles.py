@@ -1,4 +1,4 @@
-"""Metrics with training images of MNIST in the place of samples, against published values for real data."""
+"""Metrics with training images of MNIST in place of samples, compared with published values for real data."""
 
 from pathlib import Path
 

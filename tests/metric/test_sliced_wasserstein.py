@@ -116,7 +116,7 @@ def test_a_flat_image_loses_nothing_by_halving():
 
 
 def test_patches_are_pieces_of_the_images_normalised_by_channel():
-    """Of images that grow by 1 a column and 10 a row, so that a patch tells where it comes from."""
+    """Pixels increase by 1 per column and 10 per row, so that a patch identifies its position."""
     ramp = torch.arange(15.0) + 10 * torch.arange(15.0)[:, None]
     images = torch.stack([torch.stack([ramp, -3 * ramp]), torch.stack([ramp + 500, ramp])])
     patches = module._patches(images, 0, 400, seed=0).view(2, 400, 2, 7, 7)
@@ -139,7 +139,7 @@ def test_brightness_and_contrast_of_a_whole_set_cancel():
 
 
 def test_a_fine_pattern_is_seen_at_the_fine_level_and_not_at_the_coarse_one():
-    """Grain in the reals, a chequerboard in the fakes: the filter takes the board away, and most of the grain."""
+    """Noise in the real images, a chequerboard in the fakes: the filter removes the board and most of the noise."""
     shapes = torch.nn.functional.interpolate(normal(600, 1, 8, 8), scale_factor=4, mode="bilinear")
     board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(16, 16)
     real, alike = (shapes + 0.5 * normal(600, 1, 32, 32, seed=1)).split(300)

@@ -1,4 +1,4 @@
-"""How networks begin: deviations of weights against their formulas, and the order of the layers in a block."""
+"""Initialisation: standard deviations of weights, compared with formulas; order of the layers in a block."""
 
 import itertools
 import math
@@ -27,7 +27,7 @@ LABELLED = ImageSpec(1, 28, 28, num_classes=10)
 
 
 def check(weight: Tensor, deviation: float, mean: float = 0.0, uniform: bool = False) -> None:
-    """Mean and deviation as far as the count of numbers tells them; a uniform one has its bound."""
+    """Checks mean and standard deviation within sampling error, and the bound of a uniform distribution."""
     tolerance = 5 / math.sqrt(weight.numel())
     assert weight.mean().item() == pytest.approx(mean, abs=tolerance * deviation)
     assert weight.std().item() == pytest.approx(deviation, rel=tolerance)
@@ -183,7 +183,7 @@ def test_batch_norm_comes_after_the_activation_in_the_mlp_of_keras():
 
 
 def test_the_dirac_gan_begins_where_the_paper_begins():
-    """The paper's discriminator scores fakes high: its (1, 1) is a slope of -1 here."""
+    """The discriminator of the paper scores fakes high, so its (1, 1) is a slope of -1 here."""
     spec = ImageSpec(1, 1, 1, value_range=None)
     fake = DiracGenerator(spec)(torch.randn(3, 5))
     assert fake.flatten().tolist() == [1.0] * 3

@@ -1,4 +1,4 @@
-"""Labels in every network: that they matter, where they enter, and what is refused."""
+"""Labels in every network: their effect, where they enter, and invalid combinations."""
 
 import copy
 
@@ -36,7 +36,7 @@ def network(player: str, model: str, conditioning: str, spec: ImageSpec = SPEC) 
 
 
 def shake(module: nn.Module) -> nn.Module:
-    """What begins alike for all labels (gains at 1), or at 0, is moved."""
+    """Changes parameters whose initial values are equal for all labels (gains of 1) or 0."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

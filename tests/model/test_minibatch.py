@@ -24,7 +24,7 @@ def drawn(*shape: int) -> Tensor:
 
 
 def added(layer: nn.Module, x: Tensor) -> Tensor:
-    """What the layer puts behind the features, which it leaves as they are."""
+    """Returns the features that the layer appends; the others stay unchanged."""
     y = layer.double()(x)
     assert torch.equal(y[:, : x.shape[1]], x)
     assert y.shape == (len(x), layer.width)

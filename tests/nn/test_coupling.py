@@ -1,4 +1,4 @@
-"""One pass of several batches beside one pass of each."""
+"""One pass with several batches, compared with separate passes."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tests.conftest import make_run
 
 
 class Own(nn.Module):
-    """A user's layer, which may do anything."""
+    """A user-defined layer, about which nothing is known."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Normalised weights of any network: what each kind holds, which layers it leaves alone, and the averaged generator."""
+"""Normalised weights of any network: properties of each kind, unchanged layers, and the averaged generator."""
 
 import copy
 

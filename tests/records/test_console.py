@@ -1,4 +1,4 @@
-"""The terminal when it is there, full, closed or left."""
+"""Output to a terminal, a full device, closed streams and a closed pipe."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""One process a folder, as a lock of the file system or a heartbeat shows it."""
+"""Only one process per folder, by a lock of the file system or by a heartbeat."""
 
 import errno
 import fcntl

@@ -1,4 +1,4 @@
-"""Signals, and the handlers of schedulers that were there before."""
+"""Signals, and handlers that schedulers installed before."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from gan_runner.training.interrupt import Interrupt
 
 @pytest.fixture
 def seen() -> Iterator[list[int]]:
-    """What a scheduler's handlers saw; installed as submitit does."""
+    """Signals that the handlers of a scheduler received; installed like those of submitit."""
     heard: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
     for number in (signal.SIGTERM, signal.SIGUSR2):

@@ -1,4 +1,4 @@
-"""Which checkpoint is the best, how long a run waits for a better one, and what a sweep is told."""
+"""Selection of the best checkpoint, patience, and the value returned to a sweep."""
 
 import json
 import time
@@ -29,7 +29,7 @@ SCRIPT = [5.0, 3.0, 4.0, 2.0, 6.0, 7.0, 8.0, 9.0]  # at steps 2, 4, 6, ...
 
 
 class Scripted:
-    """A user's own metric: what is written down for the step."""
+    """A user-defined metric that returns the scripted value of the step."""
 
     steps: ClassVar[dict[str, int]] = {"now": 0}  # of the run under test
     better: ClassVar[dict[str, str]] = {"scripted": "low"}
@@ -262,7 +262,7 @@ def test_weights_that_are_no_numbers_are_a_divergence_and_not_a_mistake_in_a_met
 
 
 def test_another_number_of_samples_begins_the_selection_anew(tmp_path: Path):
-    """Few of them make a Frechet distance larger, so that the values before are not to be beaten."""
+    """With few samples the Frechet distance is larger, so that earlier values could not be improved."""
     overrides = (*SMALL, *EVERY, "metric=[pixel_fid]", "train.select_by=pixel_fid")
     train_in(tmp_path / "run", *overrides, "metric.n_fake=500", "train.total_steps=4")
     folder = train_in(tmp_path / "run", *overrides, "metric.n_fake=30", "train.total_steps=6")
@@ -339,7 +339,7 @@ def refused(ranks: Ranks, path: Path, overrides: tuple[str, ...]) -> None:
 
 
 class Boastful:
-    """Says that it can select by what it does not give."""
+    """Declares a value for selection that it does not return."""
 
     better: ClassVar[dict[str, str]] = {"fame": "high"}
 

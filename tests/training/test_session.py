@@ -1,4 +1,4 @@
-"""A run in its folder: what it writes, and that cutting it in pieces changes nothing."""
+"""A run in its folder: the files that it writes, and that interruptions do not change the result."""
 
 import json
 import math
@@ -169,7 +169,7 @@ CUT_IN_TURN = (
 
 @pytest.mark.parametrize("case", some(CUT, CUT_IN_TURN))
 def test_a_run_that_was_cut_is_the_uncut_run_bit_for_bit(tmp_path: Path, case: tuple[str, str, int]):
-    """Weights, optimizers, meter, metrics.jsonl and TensorBoard; cut on and off the cadences."""
+    """Weights, optimizers, meter, metrics.jsonl and TensorBoard; interrupted at log steps and between them."""
     loss, precision, k = case
     overrides = (*SMALL, *EVERY, f"loss={loss}", f"device.precision={precision}")
     straight = train_in(tmp_path / "straight", *overrides, "train.total_steps=12")
@@ -186,7 +186,7 @@ def test_a_run_that_was_cut_is_the_uncut_run_bit_for_bit(tmp_path: Path, case: t
 
 
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Killed at step 10, after a log line at 9 that the checkpoint at 8 does not know."""
+    """Killed at step 10, after a log line at 9 that is not in the checkpoint of step 8."""
     overrides = (*SMALL, *EVERY, "loss=wgan_gp", "train.total_steps=12")
     straight = train_in(tmp_path / "straight", *overrides)
     step = Run.step
