@@ -604,15 +604,16 @@ def test_a_large_grid_is_made_smaller_and_shown_whole(tmp_path: Path, mode: str)
         assert shown.width == shown.height >= 120
 
 
+@pytest.mark.long
 def test_all_pictures_of_a_page_share_their_room(compare, write):
     noise = np.random.default_rng(0).integers(0, 256, (265, 265), np.uint8)
-    for number in range(30):
+    for number in range(50):
         path = write(f"run{number}", float(number), config={"optimizer.lr": number / 100})
-        for step in range(0, 60, 20):
+        for step in range(0, 100, 20):
             Image.fromarray(noise).save(path / "samples" / f"step-{step:08d}.png")
     assert compare("outputs").code == 0
     text = Path("outputs/compare.html").read_text()
-    assert text.count("<img") == 30 * (1 + 3)
+    assert text.count("<img") == 50 * (1 + 5)
     assert sum(map(len, re.findall(r'src="data:image[^"]*"', text))) < 1.5 * IMAGES
 
 
