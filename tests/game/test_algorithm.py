@@ -6,6 +6,7 @@ import math
 from collections.abc import Container, Iterable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -512,10 +513,23 @@ def test_simultaneous_players_move_from_the_same_point():
 # ---- Dirac-GAN (Mescheder et al. 2018): all real mass at 0, the generator is a point, the discriminator a slope
 
 
-def dirac(*overrides: str) -> float:
-    """Distance from the equilibrium (0, 0) after 500 gradient steps of 0.1."""
-    run = steps(make_run("experiment=dirac", "optimizer.lr=0.1", "device=cpu", *overrides), 500)
-    return math.hypot(*(p.item() for player in (run.generator, run.discriminator) for p in player.network.parameters()))
+RATE = 0.1
+
+
+def dirac(*overrides: str) -> list[float]:
+    """Distances from the equilibrium (0, 0) after each of 500 gradient steps of 0.1."""
+    run = make_run("experiment=dirac", f"optimizer.lr={RATE}", "device=cpu", *overrides)
+    found = []
+    for _ in range(500):
+        run.step()
+        weights = [p.item() for player in (run.generator, run.discriminator) for p in player.network.parameters()]
+        found.append(math.hypot(*weights))
+    return found
+
+
+def rate_of_decay(gamma: float, simultaneous: bool) -> float:
+    """Of the logarithm of the distance in a step: half that of the determinant of the linear map around (0, 0)."""
+    return math.log(1 - RATE * gamma + simultaneous * RATE**2 / 4) / 2
 
 
 @pytest.mark.parametrize(
@@ -533,9 +547,14 @@ def test_the_dirac_gan_ends_where_theory_says(gamma: float, simultaneous: bool, 
     """Unregularised it diverges or orbits; R1 makes it converge, critically damped at gamma = 1."""
     penalty = f"weight:{gamma / 2},at:real,center:0.0,_target_:gan_runner.loss.penalty.GradientPenalty"
     overrides = [f"+loss.penalties.r1={{{penalty}}}"] if gamma else []
-    got = dirac("loss=minimax", f"loss.simultaneous={str(simultaneous).lower()}", *overrides)
-    assert got == pytest.approx(radius, abs=1e-8 if gamma == 1 else 5e-5)
+    found = dirac("loss=minimax", f"loss.simultaneous={str(simultaneous).lower()}", *overrides)
+    assert found[-1] == pytest.approx(radius, abs=1e-8 if gamma == 1 else 5e-5)
+    if gamma == 0.3:
+        turns = round(4 * math.pi / (RATE * math.sqrt(0.25 - gamma**2 / 4)))  # four half turns, at the end
+        slope = np.polyfit(np.arange(turns), np.log(found[-turns:]), 1)[0]
+        assert slope == pytest.approx(rate_of_decay(gamma, simultaneous), rel=0.02)
+        assert simultaneous or slope == pytest.approx(-gamma * RATE / 2, rel=0.02)
 
 
 def test_wgan_gp_does_not_converge_on_the_dirac_gan():
-    assert dirac("loss=wgan_gp", "loss.n_critic=1") > 0.1
+    assert dirac("loss=wgan_gp", "loss.n_critic=1")[-1] > 0.1
