@@ -171,9 +171,9 @@ def test_the_largest_network_is_shown_with_its_published_counts(show: Command):
     assert (numbers(generator[-2])[0], numbers(discriminator[-2])[0]) == (20_732_160, 20_683_776)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
+MISTAKES = {
+    " ".join(arguments): (arguments, words)
+    for arguments, words in (
         (["model=dcgna"], ["model/dcgna", "dcgan"]),
         (["model.generator.wdths=[8]"], ["model.generator.wdths is no setting", "did you mean"]),
         (["+model.generator.depth=3"], ["model.generator", "'depth'"]),
@@ -190,10 +190,13 @@ def test_the_largest_network_is_shown_with_its_published_counts(show: Command):
         (["model.generator._target_=gan_runner.model.mlp.MLPDiscriminator"], ["model.generator=MLPDiscriminator cann"]),
         (["-m", "model=mlp,dcgan"], ["-m is for sweeps"]),
         (["--config-name", "nothing"], ["nothing"]),
-    ],
-    ids=lambda value: " ".join(value),
-)
-def test_a_mistake_is_one_sentence_and_exit_code_2(show: Command, in_tmp: Path, arguments: list[str], words: list[str]):
+    )
+}
+
+
+@pytest.mark.parametrize("row", some(MISTAKES, ["model=dcgna", "train.grid=abc", "model=resnet", "-m model=mlp,dcgan"]))
+def test_a_mistake_is_one_sentence_and_exit_code_2(show: Command, in_tmp: Path, row: tuple[list[str], list[str]]):
+    arguments, words = row
     answer = show(*arguments, *["device=cpu"] * ("--config-name" not in arguments))
     assert answer.code == 2, answer
     assert len(answer.err.strip().splitlines()) == 1

@@ -43,7 +43,7 @@ AUGMENTATIONS = {
     "ada": ("augment=ada", "augment.probability=0.5", "augment.imgfilter=1", "augment.noise=1", "augment.cutout=1"),
 }
 PRECISIONS = ("fp32", "bf16")
-WIDE = ("sngan_cnn", "dcgan_wgan_gp", "ssl_cnn")  # whose convolutions take seconds in 16 bits on a CPU
+WIDE = ("sngan_cnn", "dcgan_wgan_gp", "dcgan_conditional", "ssl_cnn")  # which take seconds in 16 bits on a CPU
 Case = tuple[str, tuple[int, int], str, str, str, str]
 
 

@@ -383,7 +383,7 @@ def with_examples(count: int) -> settings:
     return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@with_examples(6)
+@with_examples(3)
 @given(data=st.data())
 def test_any_number_trains_or_is_refused_in_a_sentence(command: Command, data: st.DataObject):
     check_any_number(command, data)

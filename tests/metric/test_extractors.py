@@ -20,7 +20,7 @@ from gan_runner.metric.fidelity import SOURCES, Fidelity
 from gan_runner.metric.inputs import CHUNK, Chunk, Pool
 from gan_runner.metric.pixels import MOST, Pixels
 from gan_runner.spec import ImageSpec
-from tests.conftest import SMALL, Command, make_run
+from tests.conftest import SMALL, Command, make_run, some
 
 CPU = torch.device("cpu")
 
@@ -68,7 +68,7 @@ def small(images: Tensor, classes: int = 2) -> ImageDataset:
 SHAPES = [(1, 8, 8), (3, 32, 32), (1, 100, 100), (3, 20, 70), (4, 5, 3), (1, 2, 2)]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", some({str(shape): shape for shape in SHAPES}, ["(1, 8, 8)", "(4, 5, 3)"]))
 def test_the_classifier_learns_images_of_any_shape_and_the_same_each_time(tmp_path: Path, monkeypatch, shape: tuple):
     monkeypatch.setattr(classifier_module, "SHOWN", 1000)
     dataset = small(noise(100, *shape))

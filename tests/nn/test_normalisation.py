@@ -65,7 +65,7 @@ def test_under_weight_norm_each_output_has_a_length_of_its_own_that_begins_as_it
 
 
 KINDS = {f"{model}-{kind}": (model, kind) for model in MODELS for kind in ("spectral", "weight")}
-SLOW = {f"{model}-spectral" for model in ("mlp_2014", "mlp_keras", "mlp_mirza", "sngan_cnn")}
+SLOW = {f"{model}-spectral" for model in ("mlp_2014", "mlp_keras", "mlp_mirza", "sngan_cnn", "dcgan_conditional")}
 
 
 @pytest.mark.parametrize("case", some(KINDS, KINDS.keys() - SLOW))
