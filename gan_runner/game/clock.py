@@ -73,7 +73,8 @@ class Clock:
 
     def progress(self) -> float:
         """Returns the share of the run that is done; 1 or more at its end."""
-        return self.settings.end.progress(self.steps, self.images, self.seconds)
+        end = self.settings.end
+        return end.progress(self.steps, self.images if end.total_images else 0, self.seconds)  # at every step
 
     def ended_by(self) -> str:
         """Returns the setting that ends the run, with its value."""

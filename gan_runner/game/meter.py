@@ -8,15 +8,32 @@ from torch import Tensor
 
 from gan_runner.protocols import Stats
 
+WAITING = 50  # steps at most whose statistics wait for their addition
+
 
 class Meter:
-    """Sums statistics: one vector of sums per set of tags, so that a step costs one stack and one addition."""
+    """Sums statistics: one vector of sums per set of tags, so that a step costs one stack and one addition.
+
+    The additions of several steps are made at once, since right after a step its data fill the processor's caches. The
+    caller must not change the tensors in place meanwhile.
+    """
 
     def __init__(self) -> None:
+        self.waiting: list[Stats] = []
         self.sums: dict[tuple[str, ...], Tensor] = {}
         self.counts: dict[tuple[str, ...], int] = {}
 
     def add(self, stats: Stats) -> None:
+        self.waiting.append(stats)
+        if len(self.waiting) == WAITING:
+            self.sum_up()
+
+    def sum_up(self) -> None:
+        for stats in self.waiting:
+            self.add_to_sums(stats)
+        self.waiting.clear()
+
+    def add_to_sums(self, stats: Stats) -> None:
         tags = tuple(stats)
         values = torch.stack(list(stats.values())).float()
         self.sums[tags] = self.sums[tags] + values if tags in self.sums else values
@@ -24,6 +41,7 @@ class Meter:
 
     def read(self) -> dict[str, float]:
         """Returns tag -> mean since the last reset. The host waits for the device here."""
+        self.sum_up()
         totals: dict[str, float] = {}
         counts: dict[str, int] = {}
         for tags, sums in self.sums.items():
@@ -33,10 +51,12 @@ class Meter:
         return {tag: total / counts[tag] for tag, total in totals.items()}
 
     def reset(self) -> None:
+        self.waiting.clear()
         self.sums.clear()
         self.counts.clear()
 
     def state_dict(self) -> dict[str, Any]:
+        self.sum_up()
         return {"|".join(tags): [self.counts[tags], sums] for tags, sums in self.sums.items()}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
