@@ -36,7 +36,8 @@ test: lint  ## lint, types and the fast tests
 	$(BIN)/python -m pytest -m "not long" -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 test-all: lint  ## lint, types and all tests, the long ones included
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -m "not timed" -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -m timed $(ARGS)
 
 # An interpreter that is named is used as it is, so that a machine without a network needs no .venv.
 ifeq ($(origin PYTHON),command line)

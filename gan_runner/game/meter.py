@@ -1,5 +1,6 @@
 """Means of statistics over the steps between two log lines, summed on the device and read once."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +13,10 @@ WAITING = 50  # steps at most whose statistics wait for their addition
 
 
 class Meter:
-    """Sums statistics: one vector of sums per set of tags, so that a step costs one stack and one addition.
+    """Sums statistics on the device: one vector of sums per set of tags.
 
-    The additions of several steps are made at once, since right after a step its data fill the processor's caches. The
-    caller must not change the tensors in place meanwhile.
+    The additions of several steps are made at once, since after a step its data fill the processor's caches. The
+    tensors must not be changed in place meanwhile.
     """
 
     def __init__(self) -> None:
@@ -29,15 +30,13 @@ class Meter:
             self.sum_up()
 
     def sum_up(self) -> None:
-        for stats in self.waiting:
-            self.add_to_sums(stats)
+        """Adds step by step, so that the last bits do not depend on how many steps wait."""
+        for tags, group in itertools.groupby(self.waiting, key=tuple):
+            values = torch.stack([value for stats in group for value in stats.values()]).float()
+            for row in values.view(-1, len(tags)).unbind():
+                self.sums[tags] = self.sums[tags] + row if tags in self.sums else row.clone()
+                self.counts[tags] = self.counts.get(tags, 0) + 1
         self.waiting.clear()
-
-    def add_to_sums(self, stats: Stats) -> None:
-        tags = tuple(stats)
-        values = torch.stack(list(stats.values())).float()
-        self.sums[tags] = self.sums[tags] + values if tags in self.sums else values
-        self.counts[tags] = self.counts.get(tags, 0) + 1
 
     def read(self) -> dict[str, float]:
         """Returns tag -> mean since the last reset. The host waits for the device here."""
