@@ -20,7 +20,7 @@ install: $(READY_DEV)  ## make .venv and install everything: for training, tests
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "gan_runner needs Python 3.11 to 3.13; name one with make PYTHON=python3.12"; exit 1; }
-	@echo "Installing into $(VENV): PyTorch with CUDA and its libraries, about 5 GB; 2 to 5 minutes on a fast connection."
+	@echo "Installing into $(VENV): PyTorch with CUDA and its libraries, about 6 GB; 3 to 6 minutes on a fast connection."
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e .
 	@touch $@
