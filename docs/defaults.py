@@ -50,7 +50,7 @@ HELPS = {  # model, dataset, loss -> why a run fails by default, and settings wi
     ),
 }
 METRICS = ("metric=[classifier_fid,classifier_precision_recall,modes]", "metric.n_fake=2000")
-FEW_CLASSES, FEW_REAL = 5, 0.2  # fewer classes: collapse; lower precision: noise
+FEW_CLASSES, FEW_REAL, LITTLE_SPREAD = 5, 0.2, 0.5  # limits of classes, precision and spread below which a run failed
 SHOWN, CELL, MARGIN, LINE = 8, 32, 130, 34  # samples of a run; sizes in pixels
 
 
@@ -222,8 +222,8 @@ python docs/defaults.py run mlp_digits 0
 The outcome of a run is one of:
 
 - *digits*: samples of at least {few} classes, and `classifier_precision` of at least {real:.0%}
-- *collapse*: samples of fewer classes, or a collapse alarm of the run
-- *noise*: `classifier_precision` below {real:.0%}
+- *collapse*: a collapse alarm of the run, or fewer classes and less than {spread:.0%} of the spread of real images
+- *noise*: any other
 
 A class counts if the dataset's classifier assigns it at least a quarter of its fair share of 2000 samples. The
 distance is `classifier_fid`.
@@ -232,7 +232,7 @@ distance is `classifier_fid`.
 
 def page(only: list[str]) -> None:
     found = records()
-    parts = [HEAD.format(few=FEW_CLASSES, real=FEW_REAL)]
+    parts = [HEAD.format(few=FEW_CLASSES, real=FEW_REAL, spread=LITTLE_SPREAD)]
     for model, dataset in SECONDS:
         parts += section(found, model, dataset)
     (HERE / "defaults.md").write_text("\n".join(parts) + "\n")
@@ -283,12 +283,12 @@ def cells(found: dict[str, Any]) -> tuple[str, ...]:
 
 
 def outcome(found: dict[str, Any]) -> str:
-    scores = found["scores"]
+    scores, few = found["scores"], found["scores"]["modes"] < FEW_CLASSES
     if found["status"] != "completed":
         return str(found["status"])
-    if "collapse" in found["verdicts"] or scores["modes"] < FEW_CLASSES:
+    if "collapse" in found["verdicts"] or (few and found["health"]["sample_std_ratio"] < LITTLE_SPREAD):
         return "collapse"
-    return "digits" if scores["classifier_precision"] >= FEW_REAL else "noise"
+    return "noise" if few or scores["classifier_precision"] < FEW_REAL else "digits"
 
 
 if __name__ == "__main__":

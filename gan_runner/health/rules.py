@@ -15,7 +15,8 @@ LOST = -0.5  # separation, in standard deviations of the scores: chance variatio
 DUPLICATES = 0.2  # share of samples: healthy runs have none on images, a few percent on points in the plane
 ALIKE = 0.3  # share of the distance of real neighbours, smoothed: trained healthy runs on images are above 0.4
 DIFFERED = 0.4  # the same share: samples once above it and now below ALIKE have collapsed, others are still untrained
-COLLAPSED = 0.25  # share of the real images' deviation: all healthy runs that were measured had at least half of it
+COLLAPSED = 0.25  # share of the real images' deviation: all healthy runs that were measured had at least 0.27 of it
+NARROW = 0.35  # the same share, where the neighbours are near too: healthy runs had at most one of the two
 NO_GRADIENT = 1e-8  # gradient norm: below the eps of Adam and RMSprop, so that updates vanish too
 VANISHED = 1e-5  # share of the gradient norm at the beginning
 GREATEST_SCORE = 1e4  # real and fake scores may drift together; above this value fp32 and bf16 lose their differences
@@ -87,7 +88,8 @@ def collapse(seen: Seen) -> str | None:
     share, spread = seen.values.get("health/near_duplicates", 0.0), seen.values.get("health/sample_std_ratio", 1.0)
     apart = seen.values.get(NEIGHBOURS, 1.0)
     held = seen.values.get("lr/generator") == 0  # the user has frozen the generator
-    if held or not (are_copies(seen) or apart <= ALIKE):
+    narrow = spread <= NARROW and apart <= DIFFERED
+    if held or not (are_copies(seen) or apart <= ALIKE or narrow):
         return None
     seen_as = f"{100 * share:.0f} % near-duplicates, {100 * spread:.0f} % of the real images' spread"
     if NEIGHBOURS in seen.values:

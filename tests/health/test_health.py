@@ -50,6 +50,16 @@ CASES: dict[str, tuple[str, Facts, dict[str, float], dict[str, float]]] = {
     "a negative distance": ("negative_estimate", Facts(), {"wasserstein/estimate": -1e-9}, {"wasserstein/estimate": 0}),
     "near-duplicates": ("collapse", Facts(), {"health/near_duplicates": 0.2}, {"health/near_duplicates": 0.19}),
     "no spread": ("collapse", Facts(), {"health/sample_std_ratio": 0.25}, {"health/sample_std_ratio": 0.26}),
+    "little spread and near neighbours": (
+        *("collapse", Facts()),
+        {"health/sample_std_ratio": 0.35, "health/neighbour_ratio": 0.4},
+        {"health/sample_std_ratio": 0.36, "health/neighbour_ratio": 0.4},
+    ),
+    "near neighbours and little spread": (
+        *("collapse", Facts()),
+        {"health/sample_std_ratio": 0.35, "health/neighbour_ratio": 0.4},
+        {"health/sample_std_ratio": 0.35, "health/neighbour_ratio": 0.41},
+    ),
     "no gradient": ("no_gradient", Facts(), {"grad_norm/generator": 1e-8}, {"grad_norm/generator": 2e-8}),
     "scores without bound": ("explosion", Facts(), {"score/fake": -1.1e4}, {"score/fake": -9e3}),
     "a gap without bound": ("explosion", Facts(), {"score/gap": 1.1e3}, {"score/gap": 9e2}),
