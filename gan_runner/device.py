@@ -100,8 +100,7 @@ class Device:
         torch.backends.cudnn.benchmark = not self.deterministic
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        if torch.are_deterministic_algorithms_enabled() != self.deterministic:  # the call imports torch's compiler
-            torch.use_deterministic_algorithms(self.deterministic)
+        torch.use_deterministic_algorithms(self.deterministic)
         if self.torch.type == "cuda":
             torch.cuda.set_device(self.torch)
             torch.cuda.reset_peak_memory_stats(self.torch)

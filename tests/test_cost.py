@@ -20,16 +20,6 @@ ROOT = Path(__file__).parents[1]
 MATRIX_RATE = 92e9  # operations a second in fp32, of one thread of the machine of docs/benchmarks.md
 
 
-IMPORT_SECONDS = 2.5  # for a process that imports torch and Hydra there
-
-
-def slowness_of_imports() -> float:
-    """How many times longer a process takes here to import torch and Hydra than on that machine; at least 1."""
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import torch, hydra"], check=True)
-    return max(1.0, (time.perf_counter() - started) / IMPORT_SECONDS)
-
-
 def slowness() -> float:
     """Returns how many times slower a thread is than in docs/benchmarks.md, by matrix products; at least 1."""
     torch.set_num_threads(1)
@@ -77,7 +67,7 @@ def test_the_first_step_is_done_within_eight_seconds(tmp_path: Path):
     train_anew(tmp_path, "train.total_steps=1")  # warms the file caches
     seconds, _ = train_anew(tmp_path, "train.total_steps=1", "train.fresh=true")
     print(f"a run of one step: {seconds:.1f} s")  # noqa: T201
-    assert seconds < 8 * slowness_of_imports()
+    assert seconds < 8 * slowness()
 
 
 @pytest.mark.long

@@ -77,7 +77,10 @@ def in_turn() -> Iterator[Case]:
     """
     for row, (network, (_, shapes, labels)) in enumerate(NETWORKS.items()):
         for column, loss in enumerate(LOSSES):
-            conditioning, augment = labels[(row + column) % len(labels)], (*AUGMENTATIONS,)[(row // 4 + column) % 4]
+            conditioning, augment = (
+                labels[(row + column // 2) % len(labels)],
+                (*AUGMENTATIONS,)[(row // 4 + column) % 4],
+            )
             precisions = PRECISIONS[:1] if network in WIDE else (*CPUS,)
             yield network, shapes[0], conditioning, loss, augment, precisions[(row + column) % len(precisions)]
 
