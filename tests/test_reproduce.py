@@ -17,10 +17,12 @@ from gan_runner.comparison.published import (
     Published,
     judged,
     key_of,
+    of_metric,
     published,
 )
 from gan_runner.errors import ConfigError
 from gan_runner.records.identity import config_hash
+from gan_runner.records.scores import Scores
 from tests.conftest import Command, configure
 
 RECIPES = sorted(path.stem for path in (CONF / "published").glob("*.yaml"))
@@ -73,6 +75,18 @@ def test_a_count_of_seeds_is_compared_with_its_interval():
     assert claim.numbers([1.0, 1.4, 2.0]) == [2.0]
     assert claim.verdict([1.0, 1.4, 2.0]) == "reproduced"
     assert claim.verdict([1.5] * 4) == "short"
+
+
+def test_the_highest_value_is_of_evaluations_after_a_step():
+    claim = replace(CLAIM, over_steps="highest", after_step=1000)
+    lines = [
+        {"step": 1000, "metric/parzen": 9.0},
+        {"step": 2000, "metric/test/parzen": 2.0},
+        {"step": 3000, "metric/parzen": 3.0},
+    ]
+    assert of_metric(claim, Scores(), lines)["highest"] == 3.0
+    assert of_metric(claim, Scores(), lines[:1])["highest"] is None
+    assert of_metric(replace(claim, after_step=999), Scores(), lines)["highest"] == 9.0
 
 
 STATED = Published("gan_2014_mnist", "made up", "made up", 1.0, (0, 1), {"": []}, [CLAIM])

@@ -52,6 +52,7 @@ class Claim:
     spread: str = ""  # the published spread, and what it is the spread of
     run: str = ""  # name of one of the recipe's runs
     over_steps: str = "last"
+    after_step: int = 0  # highest: only evaluations after this step
     over_seeds: str = "mean"  # mean; each: every seed must be in the interval; count above X: number of seeds
 
     def __post_init__(self) -> None:
@@ -123,15 +124,16 @@ def measured(folder: RunFolder, claims: Sequence[Claim]) -> dict[str, Any]:
         **{key: summary.get(key) for key in ("steps", "images", "seconds")},
         "processor": environment.get("device"),
         **{key: environment.get(key) for key in ("python", "torch", "gan_runner", "git_commit")},
-        "values": {claim.metric: of_metric(claim.metric, scores, logged) for claim in claims},
+        "values": {claim.metric: of_metric(claim, scores, logged) for claim in claims},
         "protocol": scores.protocols().get(REPORT, {}),
     }
 
 
-def of_metric(metric: str, scores: Scores, logged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    tags = (f"metric/{metric}", f"metric/{REPORT}/{metric}")
-    found = [line[tag] for line in logged for tag in tags if isinstance(line.get(tag), int | float)]
-    ends = {which: scores.value(which, REPORT, metric) for which in ("last", "best")}
+def of_metric(claim: Claim, scores: Scores, logged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    tags = (f"metric/{claim.metric}", f"metric/{REPORT}/{claim.metric}")
+    later = [line for line in logged if line["step"] > claim.after_step]
+    found = [line[tag] for line in later for tag in tags if isinstance(line.get(tag), int | float)]
+    ends = {which: scores.value(which, REPORT, claim.metric) for which in ("last", "best")}
     return {**ends, "highest": max(found, default=None)}
 
 

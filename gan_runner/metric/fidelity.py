@@ -57,8 +57,8 @@ def load(kind: str, source: Source, weights: str | None) -> Any:
 
     if weights is not None and kind not in TABLES:
         raise ConfigError(
-            f"metric weights={weights} cannot be read: {source.name} is a program, and taken from torch-fidelity's own "
-            f"download alone; use null."
+            f"metric weights={weights} cannot be used: a file of weights of {source.name} contains code, which runs "
+            f"only from torch-fidelity's own download; use weights=null."
         )
     layers = [source.layer] + ([source.logits] if source.logits else [])
     try:

@@ -17,6 +17,7 @@ class Modes(NamedTuple):
     found: int  # modes with at least one good point
     high_quality: float  # share of good points; 98.89 % for the mixture itself, more if its modes are too narrow
     reverse_kl: float  # nats, from the good points' share of each mode to the uniform one; infinite without a point
+    reverse_kl_nearest: float  # the same; without a good point, of all points, each at its nearest center
 
 
 class ClassModes(NamedTuple):
@@ -35,8 +36,10 @@ def modes(points: Tensor, centers: Tensor, std: float) -> Modes:
     good = nearest[distance <= NEAR * std]
     counts = torch.bincount(good, minlength=len(centers)).double()
     if len(good) == 0:
-        return Modes(0, 0.0, math.inf)
-    return Modes(int((counts > 0).sum()), len(good) / len(points), _reverse_kl(counts / len(good)))
+        share = torch.bincount(nearest, minlength=len(centers)).double() / len(points)
+        return Modes(0, 0.0, math.inf, _reverse_kl(share))
+    reverse_kl = _reverse_kl(counts / len(good))
+    return Modes(int((counts > 0).sum()), len(good) / len(points), reverse_kl, reverse_kl)
 
 
 def class_modes(predicted: Tensor, classes: int) -> ClassModes:

@@ -96,7 +96,8 @@ class Modes:
     """modes, high_quality, reverse_kl: the mode coverage of the samples (VEEGAN, PacGAN).
 
     Mixture of Gaussians: a sample within three deviations of its nearest centre is good, and a mode counts with one
-    good sample; 2500 samples. Stacked MNIST: a mode is a triple of digits, as a classifier of MNIST predicts them;
+    good sample; 2500 samples. Without a good sample reverse_kl is infinite; reverse_kl_nearest then takes all samples,
+    each at its nearest centre. Stacked MNIST: a mode is a triple of digits, as a classifier of MNIST predicts them;
     26,000 samples, no high_quality. Other labelled pictures: a mode is a class, as a classifier of the dataset predicts
     it; a class counts with `least_share` of its fair share of samples, since a classifier makes errors.
     """
@@ -108,7 +109,8 @@ class Modes:
         self.n_fake, self.least_share = n_fake, least_share
 
     def better(self, subject: Subject) -> dict[str, str]:
-        other = {"total_variation": "low"} if subject.centers is None else {"high_quality": "high"}
+        of_points = {"high_quality": "high", "reverse_kl_nearest": "low"}
+        other = {"total_variation": "low"} if subject.centers is None else of_points
         return {"modes": "high", "reverse_kl": "low", **other}
 
     def features(self, subject: Subject) -> str | None:
@@ -125,7 +127,7 @@ class Modes:
         subject = view.subject
         if subject.centers is not None:
             of_points = modes(view.fake(self.n_fake or 2500).images.flatten(1), subject.centers, subject.std)
-            return dict(zip(("modes", "high_quality", "reverse_kl"), of_points, strict=True))
+            return {"modes": of_points.found} | {name: getattr(of_points, name) for name in of_points._fields[1:]}
         if subject.stacked:
             fake = view.fake(self.n_fake or 26_000)
             digits = fake.images.flatten(0, 1)[:, None]

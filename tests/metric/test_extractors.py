@@ -254,7 +254,7 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: Any, kind: str):
 
 def test_a_network_whose_program_is_downloaded_as_well_says_so(offline: Path, tmp_path: Path):
     for kind in ("clip", "dinov2"):
-        with pytest.raises(ConfigError, match="is a program, and taken from torch-fidelity's own download alone"):
+        with pytest.raises(ConfigError, match="contains code, which runs only from torch-fidelity's own download"):
             Fidelity(kind, str(tmp_path / "weights.pth"), CPU)
     with pytest.raises(ConfigError, match=f"github.com/facebookresearch/dinov2 into {offline.parent}"):
         Fidelity("dinov2", None, CPU)

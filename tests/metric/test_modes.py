@@ -38,7 +38,17 @@ def test_a_ring_that_is_too_narrow_has_more_good_points_than_the_ring():
 
 def test_three_clusters_of_eight_are_three_modes():
     found = modes(RING[torch.arange(300) % 3], RING, 0.01)
-    assert found == (3, 1.0, pytest.approx(math.log(8 / 3)))
+    assert found == (3, 1.0, pytest.approx(math.log(8 / 3)), pytest.approx(math.log(8 / 3)))
+
+
+def test_without_a_good_point_the_nearest_centers_count_and_otherwise_only_good_points():
+    between = RING[:2].repeat(50, 1) * 1.5
+    found = modes(between, RING, 0.01)
+    assert found[:2] == (0, 0.0)
+    assert math.isinf(found.reverse_kl)
+    assert found.reverse_kl_nearest == pytest.approx(math.log(8 / 2))
+    one = modes(torch.cat([between, RING[5:6]]), RING, 0.01)
+    assert one.reverse_kl == one.reverse_kl_nearest == pytest.approx(math.log(8))
 
 
 def test_one_triple_of_digits_is_one_mode_and_log_1000_from_uniform():
