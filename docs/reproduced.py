@@ -32,6 +32,7 @@ prints a verdict for each number:
   after the training
 - *not finished*, *not run*: runs of some or of all seeds are missing
 - *stale*: the recipe's settings have changed since the training
+- *other settings*: the training had other settings than the recipe's, typed after its name; no verdict
 
 The metrics were checked with training images of MNIST in place of samples
 (`pytest -s tests/metric/test_real_oracles.py`): the Parzen log-likelihood is 241.2 +- 2.1 nats (published: 243, Theis
@@ -68,7 +69,7 @@ def row(recipe: str, each: Judgement) -> str:
 def section(stated: Published) -> Iterator[str]:
     yield f"## {stated.recipe}\n"
     protocol = stated.protocol[0].upper() + stated.protocol[1:]
-    yield f"{stated.source}. {protocol}. About {stated.cost_hours:g} hours of one core.\n"
+    yield f"{stated.source}. {protocol}. {stated.cost}\n"
     for reason in dict.fromkeys(claim.reason for claim in stated.claims):
         yield f"- accepted: {reason}"
     yield ""

@@ -16,6 +16,7 @@ from gan_runner.errors import ConfigError, NotWritten
 from gan_runner.records.console import Terminal, show_error, table
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.identity import config_hash
+from gan_runner.records.scores import Scores
 from gan_runner.storage.files import storing, write_atomically
 
 STUDY = "reproduce"
@@ -98,15 +99,21 @@ def name_of(stated: Published, run: str, seed: int, settings: Sequence[str]) -> 
 
 def train(stated: Published, config: Mapping[str, Any], overrides: Sequence[str], name: str) -> int:
     """Trains or resumes the run, and computes metrics that a finished run lacks. Returns the exit code."""
-    command = [sys.executable, "-m", "gan_runner", *overrides, f"study={STUDY}", f"name={name}"]
-    code = subprocess.run(command).returncode
     folder = RunFolder(OUTPUTS / STUDY / name)
+    code = command_of("gan_runner", *overrides, f"study={STUDY}", f"name={name}")
     known = folder.read_config() or {}
     missing = [metric for metric in config["metric"] if metric not in known.get("metric", {})]
     if code == 0 and missing:
-        command = [sys.executable, "-m", "gan_runner.evaluate", str(folder.path), "--metric", *missing]
-        code = subprocess.run(command).returncode
+        code = command_of("gan_runner.evaluate", str(folder.path), "--metric", *missing)
+    scores = Scores(folder.read_summary().get("metrics"))
+    for split in sorted({claim.split for claim in stated.claims if not scores.has(claim.split, claim.metric)}):
+        code = code or command_of("gan_runner.evaluate", str(folder.path), "--split", split)
     return code
+
+
+def command_of(module: str, *arguments: str) -> int:
+    """Runs a command and returns its exit code."""
+    return subprocess.run([sys.executable, "-m", module, *arguments]).returncode
 
 
 def hashes_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) -> dict[str, str]:

@@ -85,6 +85,19 @@ def train_in(path: Path, *overrides: str) -> RunFolder:
     return folder
 
 
+def untrained_inception(folder: Path) -> Path:
+    """A file with the weights of an untrained Inception network."""
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        patch.setattr(module, "load_state_dict_from_url", lambda *arguments, **named: {})
+        network = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    torch.save(network.state_dict(), folder / "inception.pth")
+    return folder / "inception.pth"
+
+
 def metrics(folder: RunFolder) -> list[dict[str, float]]:
     """Returns the logged values, without those that depend on the clock or the process."""
     lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]

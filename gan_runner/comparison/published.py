@@ -21,8 +21,11 @@ from gan_runner.records.scores import REPORT, Scores
 
 OVER_STEPS = ("last", "best", "highest")  # value at the end, value of best.pt, or highest value of all evaluations
 COUNT = re.compile(r"count above (\S+)")
-NOT_RUN, NOT_FINISHED, STALE, OPEN = "not run", "not finished", "stale", "open"
+NOT_RUN, NOT_FINISHED, OTHER, STALE, OPEN = "not run", "not finished", "other settings", "stale", "open"
 REPRODUCED, SHORT = "reproduced", "short"
+ALLOWED = ("device.", "device=", "dataset.root=", "dataset.cache_dir=", "metric.cache_dir=")  # beside a recipe
+H100_BF16 = 989e12  # operations per second of an H100 SXM with bf16 matrices, according to NVIDIA's data sheet
+ASSUMED_SHARE = 0.15  # of that rate, for the estimate of a training's duration
 
 
 class Interval(NamedTuple):
@@ -50,6 +53,7 @@ class Claim:
     reason: str  # why this interval
     certain: bool  # True: the number was checked in its source. Otherwise a miss counts as open, not as short
     spread: str = ""  # the published spread, and what it is the spread of
+    split: str = REPORT  # the real images of the metric
     run: str = ""  # name of one of the recipe's runs
     over_steps: str = "last"
     after_step: int = 0  # highest: only evaluations after this step
@@ -87,10 +91,21 @@ class Published:
     recipe: str
     source: str
     protocol: str
-    cost_hours: float  # on one core, for all runs and seeds
     seeds: tuple[int, ...]
     runs: Mapping[str, Sequence[str]]  # name -> overrides
     claims: Sequence[Claim]
+    cost_hours: float | None = None  # on one core, for all runs and seeds; None for trainings that need a GPU
+    operations: float | None = None  # of the whole training on a GPU, as torch counts them
+
+    @property
+    def cost(self) -> str:
+        if self.operations is None:
+            return f"About {self.cost_hours:g} hours of one core."
+        hours = self.operations / (ASSUMED_SHARE * H100_BF16) / 3600
+        return (
+            f"Estimated {hours:.2g} hours of an H100: {self.operations:.2g} operations at an assumed "
+            f"{ASSUMED_SHARE:.0%} of its rate of {H100_BF16 / 1e12:.0f} trillion a second in bf16."
+        )
 
     def overrides(self, run: str, seed: int, settings: Sequence[str] = ()) -> list[str]:
         return [f"experiment={self.recipe}", *self.runs[run], *settings, f"seed={seed}"]
@@ -125,15 +140,15 @@ def measured(folder: RunFolder, claims: Sequence[Claim]) -> dict[str, Any]:
         "processor": environment.get("device"),
         **{key: environment.get(key) for key in ("python", "torch", "gan_runner", "git_commit")},
         "values": {claim.metric: of_metric(claim, scores, logged) for claim in claims},
-        "protocol": scores.protocols().get(REPORT, {}),
+        "protocol": {claim.metric: scores.protocol(claim.split, claim.metric) for claim in claims},
     }
 
 
 def of_metric(claim: Claim, scores: Scores, logged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    tags = (f"metric/{claim.metric}", f"metric/{REPORT}/{claim.metric}")
+    tags = (f"metric/{claim.metric}", f"metric/{claim.split}/{claim.metric}")
     later = [line for line in logged if line["step"] > claim.after_step]
     found = [line[tag] for line in later for tag in tags if isinstance(line.get(tag), int | float)]
-    ends = {which: scores.value(which, REPORT, claim.metric) for which in ("last", "best")}
+    ends = {which: scores.value(which, claim.split, claim.metric) for which in ("last", "best")}
     return {**ends, "highest": max(found, default=None)}
 
 
@@ -161,6 +176,8 @@ def judge(
     values = [value for value in found if value is not None]
     if any(not each.get("finished") for each in runs) or len(values) < len(stated.seeds):
         return Judgement(claim, values, NOT_FINISHED)
+    if not all(setting.startswith(ALLOWED) for setting in record["settings"]):
+        return Judgement(claim, values, OTHER)
     if any(each["config_hash"] != hashes[key] for each, key in zip(runs, keys, strict=True)):
         return Judgement(claim, values, STALE)
     if list(claim.accept) != record["accept"][number]:

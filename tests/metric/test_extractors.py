@@ -20,7 +20,7 @@ from gan_runner.metric.fidelity import SOURCES, Fidelity
 from gan_runner.metric.inputs import CHUNK, Chunk, Pool
 from gan_runner.metric.pixels import MOST, Pixels
 from gan_runner.spec import ImageSpec
-from tests.conftest import SMALL, Command, make_run, some
+from tests.conftest import SMALL, Command, make_run, some, untrained_inception
 
 CPU = torch.device("cpu")
 
@@ -139,17 +139,7 @@ def test_of_large_images_the_means_of_equal_areas_are_taken(shape: tuple[int, in
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of an untrained Inception network."""
-    from torch_fidelity import feature_extractor_inceptionv3 as module
-
-    torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
-        patch.setattr(module, "load_state_dict_from_url", lambda *arguments, **named: {})
-        network = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
-    path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    torch.save(network.state_dict(), path)
-    return path
+    return untrained_inception(tmp_path_factory.mktemp("weights"))
 
 
 def test_features_of_inception_are_of_8_bit_images_gray_ones_in_three_channels(weights: Path):
