@@ -19,9 +19,10 @@ from omegaconf import DictConfig
 from gan_runner.assembly.structure import check_structure
 from gan_runner.benchmarking.contest import benchmark
 from gan_runner.benchmarking.measuring import Plan
-from gan_runner.cli.entry import configuration, end, enter_alone, through_hydra
+from gan_runner.cli.entry import end, enter_alone, through_hydra
 from gan_runner.cli.naming import run_name
 from gan_runner.cli.places import CONF, OUTPUTS
+from gan_runner.cli.request import request_of_job
 from gan_runner.errors import ConfigError
 from gan_runner.records.console import Terminal
 from gan_runner.storage.files import storing, write_atomically
@@ -49,9 +50,9 @@ def main() -> None:
 
 
 def carry_out(cfg: DictConfig, plan: Plan, command: str) -> None:
-    config = configuration(cfg)
+    request = request_of_job(cfg)
+    config, name = request.config, run_name(request)
     check_structure(config)
-    name = run_name(cfg, config)
     with storing(BENCHMARKS):
         BENCHMARKS.mkdir(parents=True, exist_ok=True)
     result = {"name": name, "command": command, **benchmark(config, plan, command, BENCHMARKS)}

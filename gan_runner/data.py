@@ -17,8 +17,9 @@ from rich.table import Table
 
 from gan_runner.assembly.objects import make_dataset
 from gan_runner.assembly.structure import check_structure
-from gan_runner.cli.entry import configuration, enter_alone, through_hydra
+from gan_runner.cli.entry import enter_alone, through_hydra
 from gan_runner.cli.places import CONF, OUTPUTS
+from gan_runner.cli.request import request_of_job
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.records.console import Terminal, table
 from gan_runner.records.grid import image_grid
@@ -38,7 +39,7 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(cfg: DictConfig) -> None:
     with through_hydra():
-        config = configuration(cfg)
+        config = request_of_job(cfg).config
         typed = [each for each in HydraConfig.get().overrides.task if each.startswith("dataset")]
         terminal = Terminal()
         for content in report(config, OUTPUTS / ".datasets" / f"{folder_name(typed)}.png"):

@@ -12,9 +12,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -115,13 +115,27 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
 # ---- the requested configuration
 
 
-def configured(options: argparse.Namespace, config: Mapping[str, Any]) -> dict[str, Any]:
+class Asked(NamedTuple):
+    """The options that say what is computed."""
+
+    metric: Sequence[str] | None = None  # names; None: the metrics of the run
+    split: str = REPORT
+    n_fake: int | None = None
+    n_real: int | None = None
+    set: Sequence[str] = ()  # settings such as metric.fid.weights=
+
+
+def asked_of(options: argparse.Namespace) -> Asked:
+    return Asked(options.metric, options.split, options.n_fake, options.n_real, options.set)
+
+
+def configured(asked: Asked, config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the run's configuration with the requested metrics. ConfigError if --set changes its result."""
-    requested = copy.deepcopy({**config, "metric": metrics(options, config["metric"])})
+    requested = copy.deepcopy({**config, "metric": metrics(asked, config["metric"])})
     requested["train"] |= {"select_by": None, "patience": None}
     if os.environ.get("GAN_RUNNER_CACHE"):  # the cache of this machine; the run may come from another machine
         requested["metric"]["cache_dir"] = os.environ["GAN_RUNNER_CACHE"]
-    for setting in options.set:
+    for setting in asked.set:
         assign(requested, setting)
     changed = differences(config, requested)
     if changed:
@@ -143,27 +157,27 @@ def assign(config: dict[str, Any], setting: str) -> None:
         raise ConfigError(f"--set {setting} cannot be read as YAML; put special characters in quotes.") from error
 
 
-def metrics(options: argparse.Namespace, own: Mapping[str, Any]) -> dict[str, Any]:
+def metrics(asked: Asked, own: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the group `metric`: all metrics of the run, or those that --metric names.
 
     A named metric has the run's settings, or those of its file in conf/metric/ if the run lacks it.
     """
     shared = {name: own[name] for name in OF_METRICS if name in own}
     nodes = {name: dict(node) for name, node in own.items() if name not in OF_METRICS}
-    if options.metric is not None:
+    if asked.metric is not None:
         known = choices_of("metric")
-        for name in options.metric:
+        for name in asked.metric:
             if name not in (*known, *nodes):
                 raise ConfigError(f"--metric {name} is none of {', '.join(known)}{nearest(name, known)}.")
-        published_names = [name for name in options.metric if name in known and name not in nodes]
+        published_names = [name for name in asked.metric if name in known and name not in nodes]
         published = compose(
             [f"metric=[{','.join(published_names)}]", *(f"metric.{k}={quoted(v)}" for k, v in shared.items())]
         )
-        nodes = {name: nodes[name] if name in nodes else published["metric"][name] for name in options.metric}
+        nodes = {name: nodes[name] if name in nodes else published["metric"][name] for name in asked.metric}
     if not nodes:
         raise ConfigError("this run has no metrics of its own; name some with --metric, as --metric classifier_fid.")
     for name in ("n_fake", "n_real"):
-        count = getattr(options, name)
+        count = getattr(asked, name)
         if count is not None:
             shared[name] = count
             nodes = {key: {**node, name: count} if name in node else node for key, node in nodes.items()}
@@ -177,14 +191,38 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Computes, prints and stores the metrics of the chosen checkpoints. Returns step -> values and protocols."""
     if options.run is None:
         raise ConfigError("name a run folder such as outputs/default, or --images with --dataset.")
-    folder, config = opened(options.run, options.trust)
+    results: dict[str, Any] = {}
+
+    def report(step: int, evaluation: Evaluation) -> None:
+        show(f"{options.run}, step {step}", evaluation)
+
+    asked = asked_of(options)
+    for step, evaluation, left_out in evaluations(options.run, options.trust, options.checkpoint, asked, report):
+        if left_out:
+            names = ", ".join(left_out)
+            Terminal().show(f"  (in metrics.jsonl alone; summary.json has them by another protocol: {names})")
+        results[str(step)] = as_json(evaluation)
+    return results
+
+
+def evaluations(
+    path: Path,
+    trusted: Sequence[str],
+    checkpoint: str,
+    asked: Asked,
+    report: Callable[[int, Evaluation], None] = lambda step, evaluation: None,
+) -> Iterator[tuple[int, Evaluation, list[str]]]:
+    """Computes and stores the metrics of each chosen checkpoint of a run; a full disk comes after the report.
+
+    Yields the step, the evaluation, and the metrics of which summary.json keeps a value of another protocol.
+    """
+    folder, config = opened(path, list(trusted))
     if not folder.read_summary():
         raise ConfigError(f"{folder.summary} is missing or damaged; the command that trained the run writes it anew.")
-    requested = configured(options, config)
-    results: dict[str, Any] = {}
+    requested = configured(asked, config)
     with folder.locked():
-        run = build(requested, splits=[options.split])
-        check_split(options.split, run.dataset.splits)
+        run = build(requested, splits=[asked.split])
+        check_split(asked.split, run.dataset.splits)
 
         def restore(found: Checkpoint) -> None:
             changed = differences(found.config, config)
@@ -192,15 +230,14 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
                 raise ConfigError(f"{found.path} was made by another configuration: {'; '.join(changed)}.")
             run.load_state(found.state)
 
-        for which in every(folder, options.checkpoint):
+        for which in every(folder, checkpoint):
             use_chosen(folder.checkpoints, which, restore)
-            evaluation = take_metrics(run, options.split)
+            evaluation = take_metrics(run, asked.split)
             assert evaluation is not None  # `configured` refuses a run without metrics
-            show(f"{folder.path}, step {run.clock.steps}", evaluation)
+            report(run.clock.steps, evaluation)
             with storing(folder.path):
-                store(folder, run, evaluation)
-            results[str(run.clock.steps)] = as_json(evaluation)
-    return results
+                left_out = store(folder, run, evaluation)
+            yield run.clock.steps, evaluation, left_out
 
 
 def check_split(split: str, splits: Mapping[str, int]) -> None:
@@ -219,8 +256,8 @@ def every(folder: RunFolder, which: str) -> list[str]:
     return ["best"] * there + steps or ["last"]
 
 
-def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
-    """Adds an evaluation to the folder; a value in summary.json of another protocol is not replaced."""
+def store(folder: RunFolder, run: Run, found: Evaluation) -> list[str]:
+    """Adds an evaluation to the folder. Returns the metrics of which summary.json keeps a value of another protocol."""
     step, real = run.clock.steps, run.real
     logger = Logger(folder.path, None)
     logger.scalars(step, found.tags(), protocol=found.protocols)
@@ -235,11 +272,9 @@ def store(folder: RunFolder, run: Run, found: Evaluation) -> None:
     scores.declare(run.evaluator.better)
     if step == summary.get("steps"):
         scores.begin("last", step)
-    other = scores.add(step, found.split, found.values, found.protocols)
-    if other:
-        names = ", ".join(other)
-        Terminal().show(f"  (in metrics.jsonl alone; summary.json has them by another protocol: {names})")
+    left_out = scores.add(step, found.split, found.values, found.protocols)
     folder.write_summary({**summary, "metrics": scores.content})
+    return left_out
 
 
 # ---- images from any program
@@ -254,7 +289,7 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
         config = compose(overrides)
     else:
         raise ConfigError("--images needs real images to compare with: a run folder, or --dataset mnist.")
-    config = configured(options, config)
+    config = configured(asked_of(options), config)
     device = make_device(config, ALONE)
     device.configure()
     dataset = make_dataset(config)

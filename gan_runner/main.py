@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gan_runner.assembly.make import make
-from gan_runner.cli.compose import compose
-from gan_runner.cli.entry import configuration, enter, job_number, through_hydra
-from gan_runner.cli.naming import check_defaults, run_path, typed_overrides
+from gan_runner.cli.entry import enter, job_number, through_hydra
+from gan_runner.cli.naming import check_defaults, run_path
 from gan_runner.cli.places import CONF, OUTPUTS
+from gan_runner.cli.request import Request, request_of_job
 from gan_runner.cli.sweep import check_going_on, followed, gpu, launcher_advice, note, noted
 from gan_runner.distributed.joining import joined, standing
 from gan_runner.distributed.ranks import ALONE, Ranks, started
@@ -59,16 +59,30 @@ def carry_out(cfg: DictConfig) -> float | None:
     if ranks.count != started():
         raise ConfigError("hydra/launcher: jobs in other processes cannot share torchrun's ranks; use the basic one.")
     with ranks.ending_together():
-        config = configuration(cfg)
+        request = request_of_job(cfg)
+    folder = start(request, command(), ranks, job_number())
+    by = request.config["train"].get("select_by")
+    if by is None or not ranks.first:
+        return None
+    return Scores(folder.read_summary().get("metrics")).objective(by, folder.path)
+
+
+def start(request: Request, command: str, ranks: Ranks = ALONE, number: int = 0) -> RunFolder:
+    """Trains the requested run to its end, unless it is finished; returns its folder.
+
+    command: the command line that goes on with the run. number: that of the job in its sweep.
+    """
+    config = request.config
+    with ranks.ending_together():
         check_groups(config)
-        folder = (RunFolder if ranks.first else FolderOfAnother)(run_path(cfg, config))
+        folder = (RunFolder if ranks.first else FolderOfAnother)(run_path(request))
         make({"_target_": SETTINGS, **config["train"]}, "train")  # checks the settings; a finished run is not built
         fresh = config["train"].get("fresh")
         if not fresh:
-            check_defaults(folder, config)
+            check_defaults(folder, request)
             folder.check_identity(config)
         finished = not fresh and is_finished(folder, config)
-        note(job_number(), folder=str(folder.path.absolute()), status="finished before" if finished else None)
+        note(number, folder=str(folder.path.absolute()), status="finished before" if finished else None)
     with ranks.ending_together():
         ranks.broadcast(lambda: config, partial(check_same, config))
     if any(ranks.highest(finished)):
@@ -80,12 +94,9 @@ def carry_out(cfg: DictConfig) -> float | None:
                 *(shlex.quote(str(folder.path)), ",".join(names)),
             )
     else:
-        advice = [*optimizer_advice(config), *launcher_advice(config["device"].get("kind", "auto"))]
-        train(folder, config, command(), advice, hyperparameters(config), ranks)
-    by = config["train"].get("select_by")
-    if by is None or not ranks.first:
-        return None
-    return Scores(folder.read_summary().get("metrics")).objective(by, folder.path)
+        advice = [*optimizer_advice(request), *launcher_advice(config["device"].get("kind", "auto"))]
+        train(folder, config, command, advice, hyperparameters(request), ranks)
+    return folder
 
 
 def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:
@@ -199,22 +210,21 @@ def describe(run: "Run", hparams: Mapping[str, Any], folder: RunFolder) -> list[
     return [f"{name:<10} {row}" for name, row in rows.items()]
 
 
-def hyperparameters(config: Mapping[str, Any]) -> dict[str, float | str | bool]:
+def hyperparameters(request: Request) -> dict[str, float | str | bool]:
     """Returns the columns of a table of runs: group choices, a few common settings, and the typed settings."""
-    choices = HydraConfig.get().runtime.choices
-    table: dict[str, Any] = {group: choices[group] for group in CHOICES if choices.get(group)}
-    settings = identity(config)
-    table |= {key: settings[key] for key in (*SHARED_SETTINGS, *typed_overrides()) if key in settings}
+    table: dict[str, Any] = {group: request.choices[group] for group in CHOICES if group in request.choices}
+    settings = identity(request.config)
+    table |= {key: settings[key] for key in (*SHARED_SETTINGS, *request.typed) if key in settings}
     return {key: value if isinstance(value, bool | int | float) else show(value) for key, value in table.items()}
 
 
-def optimizer_advice(config: Mapping[str, Any]) -> list[str]:
+def optimizer_advice(request: Request) -> list[str]:
     """Returns advice if an experiment sets the optimizer although the user typed another loss."""
-    typed = typed_overrides()
+    typed = request.typed
     if not {"experiment", "loss"} <= typed.keys() or "optimizer" in typed:
         return []
-    published = compose([str(typed["loss"].input_line)])["optimizer"]
-    if published == config["optimizer"]:
+    published = request.recompose([str(typed["loss"].input_line)])["optimizer"]
+    if published == request.config["optimizer"]:
         return []
     experiment, loss = typed["experiment"].value(), typed["loss"].value()
     return [f"experiment={experiment} sets the optimizer, not loss={loss}; optimizer=... chooses another."]

@@ -21,8 +21,9 @@ from gan_runner.assembly.networks import networks
 from gan_runner.assembly.objects import make_dataset
 from gan_runner.assembly.structure import check_structure
 from gan_runner.assembly.trial import UNFIT, first_line
-from gan_runner.cli.entry import configuration, enter_alone, through_hydra
+from gan_runner.cli.entry import enter_alone, through_hydra
 from gan_runner.cli.places import CONF
+from gan_runner.cli.request import request_of_job
 from gan_runner.errors import ConfigError
 from gan_runner.nn.operations import counting
 from gan_runner.noise import Noise
@@ -39,7 +40,7 @@ def main() -> None:
 def job(cfg: DictConfig) -> None:
     with through_hydra():
         terminal = Terminal()
-        for content in views(configuration(cfg)):
+        for content in views(request_of_job(cfg).config):
             terminal.show(content)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,50 +55,53 @@ def write(options: argparse.Namespace) -> Path:
     """Generates the images and writes them; returns their path."""
     if options.count < 1:
         raise ConfigError(f"--count={options.count} must be at least 1.")
-    step, sampler = load(options)
+    step, sampler = load(options.run, options.trust, options.checkpoint, options.count)
     if RunFolder(options.run).status() == "killed":
         show_error(f"{options.run} was killed; its training command goes on from step {step}.", "yellow")
     spec = sampler.spec
     if options.format != "npz" and (spec.value_range is None or spec.channels not in (1, 3)):
         made = "points" if spec.value_range is None else f"images of {spec.channels} channels"
         raise ConfigError(f"--format={options.format} makes pictures, but this run makes {made}; use --format npz.")
-    labels = requested_labels(options, sampler)
-    images = torch.cat(list(batches(sampler, options.seed, options.count, labels)))
+    chosen = None if options.labels is None else [label for label in options.labels.split(",") if options.labels]
+    labels = requested_labels(sampler, options.count, chosen, by_class=options.format == "grid")
+    images = generate(sampler, options.seed, options.count, labels)
     name = f"seed-{options.seed}-step-{step:08d}"
     suffix = {"grid": ".png", "png": "", "npz": ".npz"}[options.format]
     out: Path = options.out or options.run / "samples" / f"{name}{suffix}"
-    try:
-        WRITERS[options.format](out, images, sampler.spec, labels)
-    except OSError as error:
-        raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from error
+    save(out, options.format, images, sampler.spec, labels)
     return out
 
 
-def requested_labels(options: argparse.Namespace, sampler: Sampler) -> Tensor | None:
-    """Returns labels (count,): grouped by class for a grid, else in turn. None if the generator uses no labels.
+def requested_labels(sampler: Sampler, count: int, requested: Sequence[str] | None, by_class: bool) -> Tensor | None:
+    """Returns labels (count,): grouped by class, or in turn. None if the generator uses no labels.
 
-    A grid has equally many images of each class, so it may have fewer than `count`.
+    Grouped labels have equally many images of each class, so they may be fewer than `count`.
     """
-    rows = sampler.rows(options.count)
-    if rows is None:
-        if options.labels is not None:
-            raise ConfigError(f"--labels={options.labels} cannot be: the generator of this run does not use labels.")
+    typed = ",".join(requested or ())
+    if not sampler.conditional:
+        if requested is not None:
+            raise ConfigError(f"--labels={typed} cannot be: the generator of this run does not use labels.")
         return None
     classes, names = sampler.spec.num_classes, sampler.spec.class_names
     known_numbers = {str(number) for number in range(classes)}
     known = {number: int(number) for number in known_numbers} | {name: number for number, name in enumerate(names)}
-    chosen = [label.strip() for label in (options.labels or ",".join(map(str, range(classes)))).split(",")]
+    chosen = [label.strip() for label in requested or map(str, range(classes))]
     if unknown := [label for label in chosen if label not in known]:
         few = f", or their names, such as {names[0]}" if set(names) - known_numbers else ""
         raise ConfigError(
-            f"--labels={options.labels} should be classes from 0 to {classes - 1}{few}, with commas between"
+            f"--labels={typed} should be classes from 0 to {classes - 1}{few}, with commas between"
             f"{nearest(unknown[0], names)}."
         )
     labels = torch.tensor([known[label] for label in chosen])
-    if options.format == "grid":
-        labels = labels[: options.count]
-        return labels.repeat_interleave(options.count // len(labels))
-    return labels.repeat(math.ceil(options.count / len(labels)))[: options.count]
+    if by_class:
+        labels = labels[:count]
+        return labels.repeat_interleave(count // len(labels))
+    return labels.repeat(math.ceil(count / len(labels)))[:count]
+
+
+def generate(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> Tensor:
+    """Returns images (count, C, H, W) in spec.value_range; with labels, as many as there are labels."""
+    return torch.cat(list(batches(sampler, seed, count, labels)))
 
 
 def batches(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> Iterator[Tensor]:
@@ -116,15 +119,19 @@ def batches(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> I
 # ---- the generator of a run folder
 
 
-def load(options: argparse.Namespace) -> tuple[int, Sampler]:
-    """Returns the step of the requested checkpoint, and a sampler of its generator."""
-    folder, config = opened(options.run, options.trust)
+def load(run: Path, trusted: Sequence[str] = (), checkpoint: str = "last", count: int = CHUNK) -> tuple[int, Sampler]:
+    """Returns the step of a checkpoint, and a sampler of its generator.
+
+    trusted: classes, beside those of gan_runner and torch, that may be built. checkpoint: last, best or a step.
+    count: the images that will be generated, for which the memory must suffice.
+    """
+    folder, config = opened(run, list(trusted))
     found: list[tuple[int, Sampler]] = []
 
     def use(read: Checkpoint) -> None:
-        found.append((read.state["counters"]["steps"], restore(config, read.state, options.count)))
+        found.append((read.state["counters"]["steps"], restore(config, read.state, count)))
 
-    use_chosen(folder.checkpoints, options.checkpoint, use)
+    use_chosen(folder.checkpoints, checkpoint, use)
     return found[0]
 
 
@@ -144,6 +151,14 @@ def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int) -> 
 # ---- formats
 
 
+def save(out: Path, form: str, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
+    """Writes the images. form: grid, png or npz."""
+    try:
+        WRITERS[form](out, images, spec, labels)
+    except OSError as error:
+        raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from error
+
+
 def write_grid(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
     save_png(out, image_grid(images, spec, labels))
 
@@ -156,9 +171,14 @@ def write_pngs(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None
 
 def write_npz(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
     """Writes `images` (N, H, W, C) uint8, or (N, 1, 1, 2) float32 for points, and `labels` (N,) if conditional."""
-    pixels = to_pixels(images, spec) if spec.value_range is not None else images.numpy()
-    arrays = {"images": pixels.transpose(0, 2, 3, 1)} | ({} if labels is None else {"labels": labels.numpy()})
+    arrays = {"images": to_array(images, spec)} | ({} if labels is None else {"labels": labels.numpy()})
     np.savez(replaced(out), allow_pickle=False, **arrays)
+
+
+def to_array(images: Tensor, spec: ImageSpec) -> np.ndarray:
+    """Images (N, C, H, W) in spec.value_range -> (N, H, W, C) uint8; points -> (N, 1, 1, C) float32."""
+    pixels = to_pixels(images, spec) if spec.value_range is not None else images.numpy()
+    return pixels.transpose(0, 2, 3, 1)
 
 
 def save_png(out: Path, picture: np.ndarray) -> None:

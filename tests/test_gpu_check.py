@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gan_runner.assembly.build import build
-from gan_runner.cli.compose import composed
+from gan_runner.cli.compose import compose
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("gpu", ROOT / "docs" / "gpu.py")
@@ -74,7 +74,7 @@ def test_without_a_gpu_it_says_so_in_a_sentence(tmp_path: Path):
 
 @pytest.mark.parametrize("name", gpu.NETWORKS)
 def test_its_networks_are_those_of_the_recipes_and_need_no_download(name: str):
-    run = build(composed((*gpu.NETWORKS[name], "device=cpu")))
+    run = build(compose((*gpu.NETWORKS[name], "device=cpu")))
     assert f"{run.real.spec.height}x{run.real.spec.width}" == name.split()[-1]
     assert run.settings.batch_size == (128 if "DCGAN" in name else 64)
     assert run.objective.n_critic == (1 if "DCGAN" in name else 5)

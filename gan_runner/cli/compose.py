@@ -7,7 +7,7 @@ are applied to a copy.
 import copy
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import hydra._internal.hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -29,49 +29,64 @@ from gan_runner.records.identity import flatten
 PRIMARY = "config"  # the primary configuration file, in Hydra's terms
 
 
-def compose(overrides: Iterable[str], primary: str = PRIMARY) -> dict[str, Any]:
+class Composed(NamedTuple):
+    """A configuration with interpolations unresolved, and the choice of each group."""
+
+    config: DictConfig
+    choices: dict[str, str]
+
+
+def compose(overrides: Iterable[str], primary: str = PRIMARY, loader: ConfigLoaderImpl | None = None) -> dict[str, Any]:
     """Returns the resolved configuration of the overrides, as a new dictionary. ConfigError if they are invalid."""
     typed = list(overrides)
     try:
-        return resolve(composed(typed, primary))
+        return resolve(composed(typed, primary, loader).config)
     except HydraException as error:
         raise explained(error, typed) from error
 
 
-def composed(overrides: Iterable[str], primary: str = PRIMARY) -> DictConfig:
-    """Returns the configuration with interpolations unresolved. Read-only: it may be shared. Raises Hydra's errors."""
-    loader, parsed = config_loader(), parse_overrides(overrides)
+def composed(overrides: Iterable[str], primary: str = PRIMARY, loader: ConfigLoaderImpl | None = None) -> Composed:
+    """Returns the composition of the overrides. Read-only: it may be shared. Raises Hydra's errors.
+
+    loader: by default that of the running command.
+    """
+    loader, parsed = loader or config_loader(), parse_overrides(overrides)
     choices = [each for each in parsed if loader.repository.group_exists(each.key_or_group) and not merges(each)]
     values = [each for each in parsed if each not in choices]
-    config = of_choices(loader, primary, *(str(choice.input_line) for choice in choices))
+    found = of_choices(loader, primary, *(str(choice.input_line) for choice in choices))
     if values:
-        config = copy.deepcopy(config)
-        loader._apply_overrides_to_config(values, config)
-        keep_typed_totals(config, values)
-    return config
+        found = found._replace(config=copy.deepcopy(found.config))
+        loader._apply_overrides_to_config(values, found.config)
+        keep_typed_totals(found.config, values)
+    return found
 
 
 @functools.lru_cache(maxsize=512)
-def of_choices(loader: ConfigLoaderImpl, primary: str, *choices: str) -> DictConfig:
-    """Returns the configuration of some choices of groups. The result is cached, so callers must not change it."""
+def of_choices(loader: ConfigLoaderImpl, primary: str, *choices: str) -> Composed:
+    """Returns the composition of some choices of groups. The result is cached, so callers must not change it."""
     config = loader.load_configuration(primary, list(choices), RunMode.RUN, from_shell=False)
+    chosen = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items() if choice}
     with open_dict(config):
         del config["hydra"]
-    return config
+    return Composed(config, chosen)
 
 
 def config_loader() -> ConfigLoaderImpl:
-    """Returns the loader of the running command, which respects --config-dir; outside a command, the stock loader."""
-    if GlobalHydra.instance().is_initialized():
-        loader = GlobalHydra.instance().config_loader()
-        assert isinstance(loader, ConfigLoaderImpl)
-        return loader
-    return stock_loader()
+    """Returns the loader of the running command, which respects --config-dir; outside a command, the stock loader.
+
+    The loader of another program that uses Hydra, and calls this package from Python, is not a Loader.
+    """
+    loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
+    return loader if isinstance(loader, Loader) else loader_of(None)
 
 
-@functools.lru_cache(maxsize=1)
-def stock_loader() -> ConfigLoaderImpl:
-    return Loader(create_config_search_path(str(CONF)))
+@functools.lru_cache(maxsize=16)
+def loader_of(config_dir: str | None) -> ConfigLoaderImpl:
+    """Returns a loader of the stock choices and of those in `config_dir`, as the option --config-dir gives them."""
+    search_path = create_config_search_path(str(CONF))
+    if config_dir is not None:
+        search_path.append("command-line", f"file://{config_dir}")
+    return Loader(search_path)
 
 
 class Loader(ConfigLoaderImpl):
@@ -125,6 +140,6 @@ def settings_of(typed: Sequence[str]) -> list[str]:
     """Returns all settings of the typed choices of groups; an empty list if they cannot be composed."""
     choices = [word for word in typed if word.split("=")[0] in CHOICES and "," not in word]
     try:
-        return list(flatten(OmegaConf.to_container(composed(choices))))
+        return list(flatten(OmegaConf.to_container(composed(choices).config)))
     except (HydraException, OmegaConfBaseException):
         return []

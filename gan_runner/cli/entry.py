@@ -7,16 +7,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 
 import gan_runner.cli.help  # noqa: F401 (registers the resolver that conf/config.yaml uses)
-from gan_runner.cli.compose import explained, resolve, use_loader
+from gan_runner.cli.compose import explained, use_loader
 from gan_runner.cli.sweep import is_elsewhere, of_a_launcher
-from gan_runner.cli.typed import check_typed
 from gan_runner.distributed.joining import standing
 from gan_runner.distributed.ranks import started
 from gan_runner.errors import ConfigError, Diverged, EndedElsewhere, NotWritten, RankLost, Stopped, SweepError
@@ -109,14 +106,6 @@ def find_users_classes() -> None:
 def job_number() -> int:
     """Returns the number of this job in its sweep; 0 for a single run."""
     return HydraConfig.get().job.num if HydraConfig.get().mode is RunMode.MULTIRUN else 0
-
-
-def configuration(cfg: DictConfig) -> dict[str, Any]:
-    """Returns the resolved configuration of a command. ConfigError if a choice is invalid or a value is missing."""
-    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # keeps ${...} as typed
-    assert isinstance(typed, list)
-    check_typed(str(override) for override in typed)
-    return resolve(cfg)
 
 
 @contextlib.contextmanager

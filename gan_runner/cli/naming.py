@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from gan_runner.cli.compose import compose
 from gan_runner.cli.places import OUTPUTS
-from gan_runner.cli.typed import leaves, parse_overrides
+from gan_runner.cli.request import Request
 from gan_runner.errors import ConfigError
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.identity import NEW_DEFAULTS, changed, chosen_name, folder_name, identity, show
@@ -21,9 +19,9 @@ from gan_runner.records.identity import NEW_DEFAULTS, changed, chosen_name, fold
 PLAIN = r"[\w.\-\[\],]+"  # a value that needs no quotes
 
 
-def run_path(cfg: DictConfig, config: Mapping[str, Any]) -> Path:
-    """Returns the path of the run folder. config: `cfg`, resolved."""
-    return OUTPUTS / study(config) / run_name(cfg, config)
+def run_path(request: Request) -> Path:
+    """Returns the path of the run folder."""
+    return OUTPUTS / study(request.config) / run_name(request)
 
 
 def study(config: Mapping[str, Any]) -> str:
@@ -35,22 +33,16 @@ def study(config: Mapping[str, Any]) -> str:
     return name
 
 
-def run_name(cfg: DictConfig, config: Mapping[str, Any]) -> str:
-    if config.get("name") is not None:
-        return chosen_name("name", config["name"])
-    typed = typed_overrides()
-    kept = with_effect({key: str(override.input_line) for key, override in typed.items()})
-    return folder_name([setting(typed[key], cfg) for key in kept])
+def run_name(request: Request) -> str:
+    if request.config.get("name") is not None:
+        return chosen_name("name", request.config["name"])
+    return folder_name([setting(request.typed[key], request.composed) for key in with_effect(request)])
 
 
-def typed_overrides() -> dict[str, Override]:
-    """Returns the typed overrides by key, in the order of typing; the last override of a key wins."""
-    return leaves(parse_overrides(HydraConfig.get().overrides.task))
-
-
-def check_defaults(folder: RunFolder, config: Mapping[str, Any]) -> None:
+def check_defaults(folder: RunFolder, request: Request) -> None:
     """ConfigError if the folder was begun under other defaults than today's; its sentence gives the fix."""
-    found, typed = changed(folder.read_config() or config, config), typed_overrides()
+    typed, config = request.typed, request.config
+    found = changed(folder.read_config() or config, config)
     named = "name" in typed
     if not found or found.keys() & typed.keys() or (named and not found.keys() <= set(NEW_DEFAULTS)):
         return
@@ -71,15 +63,14 @@ def doubly(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def with_effect(typed: dict[str, str]) -> list[str]:
+def with_effect(request: Request) -> list[str]:
     """Returns the keys of the overrides with an effect: without one of them the identity of the run changes."""
-    kept, primary = dict(typed), HydraConfig.get().job.config_name
-    assert primary is not None  # every command names its primary configuration file
-    target = identity(compose(kept.values(), primary))
+    kept = {key: str(override.input_line) for key, override in request.typed.items()}
+    target = identity(request.recompose(kept.values()))
     for key in sorted(kept):
         without = [text for other, text in kept.items() if other != key]
         with contextlib.suppress(ConfigError):  # another override needs this one, so this one has an effect
-            if identity(compose(without, primary)) == target:
+            if identity(request.recompose(without)) == target:
                 del kept[key]
     return list(kept)
 
