@@ -13,7 +13,7 @@ from pathlib import Path
 from gan_runner.comparison.curves import AXES, read_curves
 from gan_runner.comparison.page import page
 from gan_runner.comparison.ranking import Comparison, compare
-from gan_runner.comparison.records import Record, once, read, run_folders
+from gan_runner.comparison.records import Record, Warn, once, read, run_folders
 from gan_runner.comparison.tables import clean, comma_separated, markdown, print_table
 from gan_runner.errors import ConfigError, nearest
 from gan_runner.records.console import Terminal, show_error, silence
@@ -25,7 +25,7 @@ USUAL = ("loss/discriminator", "loss/generator")  # tags that every run has logg
 def main() -> None:
     try:
         options = options_of(sys.argv[1:])
-        records = chosen(options)
+        records = chosen(options.runs, options.where, warn)
         found = compare(records, options.by, options.select, options.split)
         terminal = Terminal()
         print_table(found, terminal)
@@ -60,13 +60,19 @@ def warn(sentence: str) -> None:
     show_error(clean(sentence), "yellow")
 
 
-def chosen(options: argparse.Namespace) -> list[Record]:
-    found = (read(path, warn) for path in run_folders(options.runs, warn))
-    records = once([record for record in found if record is not None], warn)
+def chosen(folders: Sequence[str], where: Sequence[str], warn: Warn) -> list[Record]:
+    """Returns one record for each configuration and seed, of the runs that the conditions leave."""
+    records = once(all_records(folders, warn), warn)
+    for condition in where:
+        records = filtered(records, condition)
+    return records
+
+
+def all_records(folders: Sequence[str], warn: Warn) -> list[Record]:
+    found = (read(path, warn) for path in run_folders(folders, warn))
+    records = [record for record in found if record is not None]
     if not records:
         raise ConfigError("there is no run to compare; name run folders such as outputs/*.")
-    for condition in options.where:
-        records = filtered(records, condition)
     return records
 
 

@@ -20,6 +20,7 @@ from gan_runner.device import Device
 from gan_runner.errors import ConfigError, nearest
 from gan_runner.evaluation.sampler import Sampler
 from gan_runner.metric.inputs import CHUNK
+from gan_runner.model.latent import Latent
 from gan_runner.records.checkpoint import Checkpoint
 from gan_runner.records.console import Terminal, show_error
 from gan_runner.records.folder import RunFolder
@@ -141,11 +142,16 @@ def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int) -> 
     latent = make(config["model"]["latent"], "model.latent")
     device = Device("cpu")
     size = config["train"]["generator_batch_size"]
-    for setting, images in (("train.generator_batch_size", size), ("--count", count)):
-        device.require_memory(f"{setting}={images}", 4 * images * (spec.size + latent.dim))
+    check_count("train.generator_batch_size", size, spec, latent)
+    check_count("--count", count, spec, latent)
     generator = make_network(config, "generator", spec, latent, device).eval()
     generator.load_state_dict(state["ema"])
     return Sampler(generator, latent, spec, config["seed"], size, device.torch)
+
+
+def check_count(setting: str, images: int, spec: ImageSpec, latent: Latent) -> None:
+    """ConfigError if the memory does not suffice for so many images."""
+    Device("cpu").require_memory(f"{setting}={images}", 4 * images * (spec.size + latent.dim))
 
 
 # ---- formats

@@ -19,7 +19,7 @@ ORDER = (  # from the bottom; a unit is a folder or a module of the root
     ("assembly", "comparison"),
     ("cli", "benchmarking"),
     ("main", "sample", "evaluate", "compare", "data", "networks", "benchmark", "reproduce"),
-    ("__main__",),
+    ("__main__", "interface"),
 )
 LEVEL = {unit: level for level, units in enumerate(ORDER) for unit in units}
 MOST_IN_THE_ROOT = 16

@@ -28,7 +28,7 @@ def test_the_wheel_holds_every_module_and_every_choice(tmp_path: Path, monkeypat
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "gan_runner").rglob("*.py")}
     choices = {f"gan_runner/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert "gan_runner/conf/config.yaml" in choices
-    assert modules | choices <= names
+    assert modules | choices | {"gan_runner/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/", "conf/"))]
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import hydra._internal.hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -85,7 +86,7 @@ def loader_of(config_dir: str | None) -> ConfigLoaderImpl:
     """Returns a loader of the stock choices and of those in `config_dir`, as the option --config-dir gives them."""
     search_path = create_config_search_path(str(CONF))
     if config_dir is not None:
-        search_path.append("command-line", f"file://{config_dir}")
+        search_path.prepend("command-line", f"file://{config_dir}", SearchPathQuery(provider="schema"))
     return Loader(search_path)
 
 

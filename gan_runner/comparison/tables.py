@@ -10,7 +10,7 @@ from gan_runner.comparison.rows import Row, Spread, short_names, varying
 from gan_runner.records import console
 from gan_runner.records.console import Terminal
 from gan_runner.records.identity import show
-from gan_runner.records.scores import NETWORKS, mapping
+from gan_runner.records.scores import NETWORKS, Scores, mapping
 
 ENVIRONMENT = ("device", "device_kind", "precision", "threads", "ranks", "python", "gan_runner", "torch", "git_commit")
 COSTS = ("steps", "images", "seconds", "images_per_second", "peak_memory_mb", "rollbacks")
@@ -190,9 +190,15 @@ def values_of(row: Row, run: Record, keys: Iterable[str]) -> dict[str, object]:
     values |= {"counted": run in row.counted, "status": run.status, "seed": run.seed, "hash": run.hash}
     values |= {key: run.summary.get(key, "") for key in COSTS} | {key: run.environment(key) for key in ENVIRONMENT}
     values |= {key: run.setting(key) for key in keys}
+    values |= scored(run.scores) | run.last
+    return values | {"verdicts": "; ".join(show(each.get("name", "")) for each in run.verdicts())}
+
+
+def scored(scores: Scores) -> dict[str, object]:
+    """Returns the values of the best and the last networks, with their steps, by names such as last/test/fid."""
+    values: dict[str, object] = {}
     for which in NETWORKS:
-        for split, found_values in run.scores.of(which).items():
+        for split, found_values in scores.of(which).items():
             named = mapping(found_values) if split not in ("step", "select_by") else {"": found_values}
             values |= {f"{which}/{split}/{name}".rstrip("/"): value for name, value in named.items()}
-    values |= run.last
-    return values | {"verdicts": "; ".join(show(each.get("name", "")) for each in run.verdicts())}
+    return values

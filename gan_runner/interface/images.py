@@ -1,0 +1,87 @@
+"""Samples of a generator in Python, which a notebook shows as a picture."""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gan_runner.errors import ConfigError
+from gan_runner.records.grid import image_grid
+from gan_runner.sample import save, to_array
+from gan_runner.spec import ImageSpec
+
+
+class Images:
+    """Generated images: `tensor` (N, C, H, W) float32 in spec.value_range, and `labels` (N,) if conditional.
+
+    `np.asarray(images)` is what --format npz writes: (N, H, W, C) uint8, or (N, 1, 1, C) float32 for points.
+    """
+
+    def __init__(self, tensor: Tensor, labels: Tensor | None, spec: ImageSpec):
+        self.tensor, self.labels, self.spec = tensor, labels, spec
+
+    def numpy(self) -> np.ndarray:
+        return to_array(self.tensor, self.spec)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype)
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.tensor[index]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.tensor)
+
+    def grid(self) -> np.ndarray:
+        """Returns one picture (H', W', C) uint8: a square, or a row for each class. ConfigError if they are none."""
+        self.check_drawable()
+        return image_grid(*self.by_class())
+
+    def save(self, out: str | os.PathLike[str]) -> Path:
+        """Writes an .npz file, a .png file with a grid, or a folder with one .png for each image; returns its path."""
+        path = Path(out)
+        form = {".npz": "npz", ".png": "grid", "": "png"}.get(path.suffix)
+        if form is None:
+            raise ConfigError(f"{path} should end in .npz or .png, or be a folder without an ending.")
+        if form != "npz":
+            self.check_drawable()
+        tensor, spec, labels = self.by_class() if form == "grid" else (self.tensor, self.spec, self.labels)
+        save(path, form, tensor, spec, labels)
+        return path
+
+    def by_class(self) -> tuple[Tensor, ImageSpec, Tensor | None]:
+        """Returns the images for a grid: sorted by class, equally many of each. Images in such an order stay."""
+        if self.labels is None:
+            return self.tensor, self.spec, None
+        classes = [(self.labels == label).nonzero().flatten() for label in dict.fromkeys(self.labels.tolist())]
+        fewest = min(map(len, classes))
+        order = torch.cat([rows[:fewest] for rows in classes])
+        return self.tensor[order], self.spec, self.labels[order]
+
+    def check_drawable(self) -> None:
+        if not self.drawable:
+            made = "points" if self.spec.value_range is None else f"images of {self.spec.channels} channels"
+            raise ConfigError(f"these are {made}, which make no picture; use np.asarray, or save them as .npz.")
+
+    @property
+    def drawable(self) -> bool:
+        return self.spec.value_range is not None and self.spec.channels in (1, 3)
+
+    def __repr__(self) -> str:
+        return f"Images: {len(self)} of {'x'.join(map(str, self.spec.shape))}"
+
+    def _repr_png_(self) -> bytes | None:
+        if not self.drawable:
+            return None
+        grid, png = self.grid(), io.BytesIO()
+        Image.fromarray(grid.squeeze(2) if grid.shape[2] == 1 else grid).save(png, "png")
+        return png.getvalue()
