@@ -41,6 +41,11 @@ WRITTEN_ELSEWHERE = {  # file -> attributes of others that it assigns to, each f
         "torch.backends.cudnn.benchmark",
     },
     "game/recording.py": {"parameter.grad"},  # where torch keeps a gradient
+    "interface/isolation.py": {  # puts torch's switches back
+        "torch.backends.cuda.matmul.allow_tf32",
+        "torch.backends.cudnn.allow_tf32",
+        "torch.backends.cudnn.benchmark",
+    },
     "loss/double_backward.py": {"ctx.slope", "ctx.geometry", "ctx.first"},  # torch's autograd.Function keeps them there
     "model/layers.py": {"layer.weight"},  # torch's way to set a weight that a norm splits into parts
     "nn/statistics.py": {"norm.momentum"},  # a layer of torch's, put back after its statistics are estimated
