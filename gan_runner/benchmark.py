@@ -1,9 +1,11 @@
-"""Speed of training: python -m gan_runner.benchmark [overrides] [--seconds 5] [--repeats 5].
+"""Speed of training: python -m gan_runner.benchmark [overrides] [--seconds 5] [--repeats 5] [--estimate].
 
 Each repeat measures, for --seconds each: the composed run in a temporary folder, a bare loop over the same step, a
 textbook loop of the same networks and loss, and matrix products in the same precision (1 second at most). Results go to
 outputs/.benchmarks/NAME.json. Ratios are taken within one repeat, and every other repeat has the reverse order, so that
 a drift of the machine's speed cancels.
+
+With --estimate it prints how long the composed run will take on this machine, and measures nothing else.
 """
 
 import argparse
@@ -18,13 +20,14 @@ from omegaconf import DictConfig
 
 from gan_runner.assembly.structure import check_structure
 from gan_runner.benchmarking.contest import benchmark
+from gan_runner.benchmarking.estimate import Estimate, estimate
 from gan_runner.benchmarking.measuring import Plan
 from gan_runner.cli.entry import end, enter_alone, through_hydra
 from gan_runner.cli.naming import run_name
 from gan_runner.cli.places import CONF, OUTPUTS
 from gan_runner.cli.request import request_of_job
 from gan_runner.errors import ConfigError
-from gan_runner.records.console import Terminal
+from gan_runner.records.console import Terminal, duration
 from gan_runner.storage.files import storing, write_atomically
 
 BENCHMARKS = OUTPUTS / ".benchmarks"
@@ -55,6 +58,12 @@ def carry_out(cfg: DictConfig, plan: Plan, command: str) -> None:
     check_structure(config)
     with storing(BENCHMARKS):
         BENCHMARKS.mkdir(parents=True, exist_ok=True)
+    if plan.estimate:
+        terminal = Terminal()
+        terminal.show(f"{name}: measuring for {plan.seconds:g} s ...")
+        found = estimate(config, plan.seconds, BENCHMARKS)
+        terminal.show("\n".join(estimated(found, metrics_of(config))))
+        return
     result = {"name": name, "command": command, **benchmark(config, plan, command, BENCHMARKS)}
     file = BENCHMARKS / f"{name}.json"
     with storing(BENCHMARKS):
@@ -67,16 +76,35 @@ def plan_of(arguments: Sequence[str]) -> tuple[Plan, list[str]]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--estimate", action="store_true")
     try:
         options, rest = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise ConfigError(f"{error.argument_name}: {error.message}; it should be a number, as --seconds 5.") from error
     if not (0 < options.seconds < float("inf") and options.repeats >= 1):
         raise ConfigError(f"--seconds {options.seconds} and --repeats {options.repeats} should be above 0.")
-    return Plan(options.seconds, options.repeats), rest
+    return Plan(options.seconds, options.repeats, options.estimate), rest
+
+
+def metrics_of(config: Mapping[str, Any]) -> list[str]:
+    return [name for name, node in config["metric"].items() if isinstance(node, Mapping)]
 
 
 # ---- output
+
+
+def estimated(found: Estimate, metrics: Sequence[str]) -> Iterator[str]:
+    """Yields the lines of an estimate; times count from the start of the command."""
+    length = "" if found.steps is None else f" ({found.steps:,} steps)"
+    parts = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in found.sections.items())
+    yield f"{'first step after':<22}{duration(found.first_step)}"
+    yield f"{'first picture after':<22}{duration(found.to_first_picture)} (step {found.picture_step:,})"
+    yield f"{'end of the run after':<22}{duration(found.to_end)}{length}"
+    yield f"{'peak memory':<22}{found.peak_memory_mb:,.0f} MB of {found.memory_mb:,.0f}"
+    step = 1000 * found.measured.seconds / found.measured.steps
+    yield f"{'measured':<22}{found.measured.steps} steps of {step:.3g} ms; {parts}"
+    if found.evaluations:
+        yield f"not counted: {found.evaluations} evaluations of {', '.join(metrics)}"
 
 
 def report(result: Mapping[str, Any]) -> Iterator[str]:

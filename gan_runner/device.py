@@ -153,11 +153,15 @@ class Device:
 
     def require_memory(self, what: str, size: int) -> None:
         """ConfigError if `size`, the bytes that `what` needs, exceeds the total memory; allocates nothing."""
-        there = torch.cuda.mem_get_info(self.torch)[1] if self.torch.type == "cuda" else ram()
+        there = self.total_memory()
         if size > there:
             raise ConfigError(
                 f"{what} takes {size / 1e9:,.1f} GB of memory, and there are {there / 1e9:,.1f}: use less."
             )
+
+    def total_memory(self) -> int:
+        """Returns the bytes of memory of the GPU, or of the machine."""
+        return torch.cuda.mem_get_info(self.torch)[1] if self.torch.type == "cuda" else ram()
 
     @property
     def name(self) -> str:

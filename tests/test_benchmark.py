@@ -2,8 +2,11 @@
 
 import itertools
 import json
+import re
 import signal
+import subprocess
 import sys
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -15,7 +18,8 @@ from PIL import Image
 from gan_runner import benchmark
 from gan_runner.assembly.build import build
 from gan_runner.benchmark import plan_of
-from gan_runner.benchmarking.measuring import matrix_rate, operations, products_a_second, textbook_config
+from gan_runner.benchmarking.estimate import SECTIONS, concluded
+from gan_runner.benchmarking.measuring import Lap, matrix_rate, operations, products_a_second, textbook_config
 from gan_runner.benchmarking.textbook import Textbook, Untouched, of_size, unfit
 from gan_runner.device import Device
 from gan_runner.nn.operations import counting
@@ -327,3 +331,73 @@ def test_a_product_has_two_operations_a_multiplication_and_is_smaller_where_it_w
     monkeypatch.setattr("gan_runner.benchmarking.measuring.products_a_second", products)
     assert matrix_rate(make_run(*SMALL).device, 64.0) == small * 2 * size**3
     assert asked == [2, size]
+
+
+# ---- how long a run takes
+
+
+def hand_counted(steps: int, updates: list[int], sections: dict[str, float], every: dict[str, int], update: float):
+    """Seconds of the steps after the first one, one by one, with the sections that are due and those of the end."""
+    spent = 0.0
+    for step in range(1, steps + 1):
+        spent += update * updates[step - 1] * (step > 1)
+        spent += sum(sections[name] for name in SECTIONS if step % every[name] == 0 or step == steps)
+    return spent
+
+
+@pytest.mark.parametrize(
+    ("overrides", "updates"),
+    [
+        pytest.param(["loss=gan", "train.total_steps=47"], [1] * 47, id="one update a step"),
+        pytest.param(["loss=wgan", "train.total_images=1900"], [5] * 24, id="five, and a total of images"),
+        pytest.param(["loss=wgan", "loss.n_critic_burst=7", "train.total_steps=30"], [7] * 25 + [5] * 5, id="bursts"),
+    ],
+)
+def test_an_estimate_is_the_sum_of_what_is_due(overrides: list[str], updates: list[int]):
+    every = {"log": 4, "sample": 10, "save": 7}
+    intervals = ("train.log_every=4", "train.sample_every=10", "train.checkpoint_every=7")
+    run = make_run(*SMALL, *overrides, *intervals)
+    sections = {"log": 0.01, "sample": 0.2, "save": 3.0}
+    found = concluded(run, 6, 20.0, Lap(5, 5 * updates[0] * 16, 5 * updates[0] * 0.5, 0.0), sections)
+    assert found.steps == len(updates)
+    assert found.update == pytest.approx(0.5)
+    expected = 20 + 6 * 0.5 + hand_counted(found.steps, updates, sections, every, 0.5)
+    assert found.to_end == pytest.approx(expected)
+    until = 20 + 6 * 0.5 + sum(0.5 * n for n in updates[1:10]) + 2 * 0.01 + 1 * 0.2 + 1 * 3.0
+    assert (found.picture_step, found.to_first_picture) == (10, pytest.approx(until))
+
+
+def test_seconds_limit_an_estimate_and_images_set_its_first_picture():
+    run = make_run(
+        *SMALL, "loss=wgan_gp", "train.total_seconds=40", "train.sample_every_images=200", "metric=pixel_fid"
+    )
+    found = concluded(run, 0, 5.0, Lap(1, 80, 1.0, 0.0), dict.fromkeys(SECTIONS, 0.0))
+    assert (found.steps, found.to_end) == (None, 45.0)
+    assert (found.picture_step, found.to_first_picture) == (3, pytest.approx(5 + 2 * 1.0))
+    assert found.evaluations == 2
+
+
+def test_the_estimate_of_the_command(show: Command, in_tmp: Path):
+    answer = show(*SMALL, "train.total_steps=100", "metric=pixel_fid", "--estimate", "--seconds", "0.05")
+    assert answer.code == 0, answer.err
+    heads = ("first step after", "first picture after", "end of the run after", "peak memory", "measured")
+    assert all(head in answer.out for head in heads)
+    assert "(100 steps)" in answer.out
+    assert "not counted: 2 evaluations of pixel_fid" in answer.out
+    assert list((in_tmp / "outputs" / ".benchmarks").iterdir()) == []  # nothing is saved, and the run is gone
+
+
+@pytest.mark.long
+@pytest.mark.timed
+def test_an_estimate_is_near_the_time_of_the_run(in_tmp: Path):
+    def seconds(*command: str) -> tuple[float, str]:
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=True)
+        return time.perf_counter() - began, done.stdout
+
+    overrides = ("loss=wgan_gp", "train.total_steps=1000", "device=cpu")
+    _, text = seconds("gan_runner.benchmark", *overrides, "--estimate")
+    taken, _ = seconds("gan_runner", *overrides)
+    (line,) = (line for line in text.splitlines() if line.startswith("end of the run"))
+    minutes, rest = re.search(r"(?:(\d+) min )?(\d+) s", line).groups()
+    assert 0.7 * taken < 60 * int(minutes or 0) + int(rest) < 1.4 * taken

@@ -22,6 +22,7 @@ LIBRARY_CHOICES = ("fused", "foreach", "capturable")  # settings of an optimizer
 class Plan(NamedTuple):
     seconds: float  # length of one lap
     repeats: int
+    estimate: bool = False  # only the time of the whole run
 
 
 class Lap(NamedTuple):
