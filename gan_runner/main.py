@@ -26,7 +26,7 @@ from gan_runner.errors import ConfigError
 from gan_runner.game.settings import End
 from gan_runner.records.console import duration
 from gan_runner.records.folder import FolderOfAnother, RunFolder
-from gan_runner.records.groups import CHOICES, SETTINGS, check_groups
+from gan_runner.records.groups import DESCRIBING, SETTINGS, check_groups
 from gan_runner.records.identity import flatten, identity, show
 from gan_runner.records.scores import NETWORKS, REPORT, SELECTION, Scores
 from gan_runner.storage.files import storing
@@ -142,6 +142,7 @@ def train(
 
     from gan_runner.assembly.advice import advise
     from gan_runner.assembly.build import build
+    from gan_runner.assembly.objects import make_tracker
     from gan_runner.assembly.rehearsal import rehearse
     from gan_runner.cli.search import check_search
     from gan_runner.training.reporting import Origin
@@ -154,12 +155,14 @@ def train(
             run = build(config, ranks)
             run.device.choose_threads(rehearse(run), None if run.settings.fresh else recorded_threads(folder))
             check_search(run.settings.select_by, run.evaluator.better if run.evaluator is not None else {})
+            tracker = make_tracker(config) if ranks.first else None
             stack.enter_context(folder.claim(config, run.settings.fresh))
             stack.enter_context(log_file(folder.path / "train.log") if ranks.first else contextlib.nullcontext())
         for line in describe(run, hparams or {}, folder):
             log.info(line)
         check_going_on()
-        Session(run, folder, config, Origin(command, (*advice, *advise(run)), hparams or {})).train()
+        origin = Origin(command, (*advice, *advise(run)), hparams or {})
+        Session(run, folder, config, origin, tracker=tracker).train()
         log.info("done: %d steps in %s (%s)", run.clock.steps, duration(run.clock.seconds), run.clock.ended_by())
         for verdict in run.health.verdicts():
             if verdict.alarm:
@@ -212,7 +215,7 @@ def describe(run: "Run", hparams: Mapping[str, Any], folder: RunFolder) -> list[
 
 def hyperparameters(request: Request) -> dict[str, float | str | bool]:
     """Returns the columns of a table of runs: group choices, a few common settings, and the typed settings."""
-    table: dict[str, Any] = {group: request.choices[group] for group in CHOICES if group in request.choices}
+    table: dict[str, Any] = {group: request.choices[group] for group in DESCRIBING if group in request.choices}
     settings = identity(request.config)
     table |= {key: settings[key] for key in (*SHARED_SETTINGS, *request.typed) if key in settings}
     return {key: value if isinstance(value, bool | int | float) else show(value) for key, value in table.items()}

@@ -1,7 +1,8 @@
-"""Interfaces of losses, penalties, constraints and objects with state. A user's class needs no base class."""
+"""Interfaces of losses, penalties, constraints, trackers and objects with state. A user's class needs no base class."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -75,3 +76,31 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: Mapping[str, Any], /) -> Any: ...
+
+
+class Tracked(NamedTuple):
+    """What a tracker is told of a run."""
+
+    name: str  # of the run folder
+    study: str | None  # the group of the run
+    folder: Path
+    settings: Mapping[str, Any]  # choices of groups, and settings that change the result
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """A client of a program that shows runs. Any method may raise: training goes on."""
+
+    kind: str  # the key of its state in tracker.json
+
+    def open(self, id: str, about: Tracked) -> None:
+        """Opens the tracker's run with this id: goes on with it, or begins it. Called again after a failure."""
+
+    def holds(self, step: int, tag: str) -> bool:
+        """Whether the values of a step have arrived, of which a process that ended may have sent them."""
+
+    def send(self, step: int, values: dict[str, float]) -> None:
+        """Sends the values of a step. The steps rise, also from session to session."""
+
+    def close(self, status: str) -> None:
+        """Ends the session. status: completed, interrupted, diverged or failed."""

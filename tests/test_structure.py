@@ -12,7 +12,7 @@ ORDER = (  # from the bottom; a unit is a folder or a module of the root
     ("spec", "schedule", "storage", "distributed"),
     ("noise", "nn"),
     ("protocols", "device"),
-    ("model", "loss", "dataset", "augment", "metric", "records"),
+    ("model", "loss", "dataset", "augment", "metric", "records", "tracker"),
     ("game", "evaluation"),
     ("health",),
     ("training",),

@@ -16,6 +16,7 @@ from gan_runner.evaluation.evaluator import Evaluator
 from gan_runner.game.player import Player, Scheduled, now
 from gan_runner.metric.cache import Cache
 from gan_runner.metric.inputs import Subject
+from gan_runner.protocols import Tracker
 from gan_runner.schedule import Progress, Schedule
 
 SCHEDULE = "gan_runner.schedule.Schedule"
@@ -39,6 +40,19 @@ def make_dataset(config: Config) -> ImageDataset:
     if not len(dataset.split("train")):
         raise ConfigError("dataset has no image in its training split; name one that has.")
     return dataset
+
+
+def make_tracker(config: Config) -> Tracker | None:
+    """Returns the tracker of the group `tracker`; None for tracker=none, and for an older configuration."""
+    node = config.get("tracker")
+    if not node:
+        return None
+    tracker = make(node, "tracker")
+    if not isinstance(tracker, Tracker):
+        raise ConfigError(
+            f"tracker: {type(tracker).__name__} is no tracker: it lacks kind, open, holds, send or close."
+        )
+    return tracker
 
 
 def make_player(config: Config, name: str, network: nn.Module, schedule: Any, device: Device) -> Player:

@@ -65,7 +65,8 @@ def doubly(value: str) -> str:
 
 def with_effect(request: Request) -> list[str]:
     """Returns the keys of the overrides with an effect: without one of them the identity of the run changes."""
-    kept = {key: str(override.input_line) for key, override in request.typed.items()}
+    typed = request.typed.items()  # without the tracker, whose settings need it: dropped one by one, it would stay
+    kept = {key: str(override.input_line) for key, override in typed if key.split(".")[0] != "tracker"}
     target = identity(request.recompose(kept.values()))
     for key in sorted(kept):
         without = [text for other, text in kept.items() if other != key]

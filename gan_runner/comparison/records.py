@@ -15,7 +15,7 @@ from gan_runner.records.folder import RunFolder
 from gan_runner.records.identity import config_hash, flatten, identity, show
 from gan_runner.records.scores import Scores, mapping
 
-OWN = ("README.md", "compare.md", "compare.csv", "compare.html")  # files that `outputs/*` matches besides runs
+OWN = ("README.md", "compare.md", "compare.csv", "compare.html", "mlflow.db")  # matched by `outputs/*` beside runs
 FIRST_EVENTS = 20  # records at the start of an event file that may hold the hyperparameters
 LARGEST = 1e100  # larger values are ignored, since sums of their squares may not be finite
 DEPTH = 3  # levels of folders, below a folder that is no run, in which runs are searched

@@ -12,11 +12,11 @@ import pandas as pd
 from gan_runner.comparison.objective import Objective
 from gan_runner.comparison.records import Record
 from gan_runner.errors import ConfigError
-from gan_runner.records.groups import CHOICES
+from gan_runner.records.groups import DESCRIBING
 from gan_runner.records.identity import show
 from gan_runner.records.scores import NETWORKS
 
-COLUMNS = tuple(group for group in CHOICES if group != "device")  # groups whose choice is a column
+COLUMNS = tuple(group for group in DESCRIBING if group != "device")  # groups whose choice is a column
 MAX_COLUMNS = 12  # columns of settings, at most; further differences are in a second table
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 from gan_runner.errors import ConfigError, nearest
 
-CHOICES = ("model", "loss", "dataset", "augment", "optimizer", "device", "experiment")  # groups with one chosen option
-NODES = ("train", "model", "loss", "dataset", "augment", "optimizer", "metric", "device")  # in a composed configuration
+DESCRIBING = ("model", "loss", "dataset", "augment", "optimizer", "device", "experiment")  # choices that describe a run
+CHOICES = (*DESCRIBING, "tracker")  # groups with one chosen option
+NODES = ("train", "model", "loss", "dataset", "augment", "optimizer", "metric", "device")  # in every configuration
 SETTINGS = "gan_runner.game.settings.Settings"  # the class of the group `train`
-TOP_LEVEL = ("name", "study", "seed", *NODES)
+TOP_LEVEL = ("name", "study", "seed", *NODES, "tracker")
+ADDED_LATER = ("tracker",)  # older configurations lack them
 
 
 def check_groups(config: Mapping[str, Any]) -> None:
@@ -18,8 +20,8 @@ def check_groups(config: Mapping[str, Any]) -> None:
         for key in config
         if key not in TOP_LEVEL
     ]
-    mistakes += [f"{key} is missing." for key in TOP_LEVEL if key not in config]
-    groups = [key for key in NODES if key in config]
+    mistakes += [f"{key} is missing." for key in TOP_LEVEL if key not in (*config, *ADDED_LATER)]
+    groups = [key for key in (*NODES, "tracker") if key in config]
     mistakes += [
         f"{key}={config[key]} should be a group of settings." for key in groups if not isinstance(config[key], Mapping)
     ]

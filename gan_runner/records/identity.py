@@ -24,7 +24,7 @@ WITHOUT_EFFECT = (
     "train.patience",
     *("train.on_divergence", "train.fresh", "dataset.root", "dataset.cache_dir", "device.kind", "device.data"),
     "device.graphs",
-    *("metric", "metric.*", "study", "name", "hydra", "hydra.*"),
+    *("metric", "metric.*", "tracker", "tracker.*", "study", "name", "hydra", "hydra.*"),
 )
 # Part of the name only: a dataset may move, and the checkpoint identifies the content of its images.
 PLACES = ("dataset.path",)

@@ -8,7 +8,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from gan_runner.errors import Diverged, Stopped
+from gan_runner.protocols import Tracked, Tracker
 from gan_runner.records.folder import RunFolder
+from gan_runner.records.identity import identity
+from gan_runner.tracker.relay import Relay
 from gan_runner.training.interrupt import Interrupt
 from gan_runner.training.judging import Evaluations
 from gan_runner.training.reporting import Origin, Reporter
@@ -26,18 +29,31 @@ def untimed(section: str) -> AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
+def tracked(folder: RunFolder, config: Mapping[str, Any], origin: Origin) -> Tracked:
+    return Tracked(folder.path.name, config.get("study"), folder.path, {**origin.hparams, **identity(config)})
+
+
 class Session:
     """Trains a run in a folder that this process, or the first rank for all ranks, has locked."""
 
     interrupt: Interrupt
 
-    def __init__(self, run: Run, folder: RunFolder, config: Mapping[str, Any], origin: Origin, timed: Timed = untimed):
+    def __init__(
+        self,
+        run: Run,
+        folder: RunFolder,
+        config: Mapping[str, Any],
+        origin: Origin,
+        timed: Timed = untimed,
+        tracker: Tracker | None = None,  # on the first rank alone
+    ):
         """timed: returns a context for a section beside the training (log, sample, save, evaluate), by its name."""
         self.run, self.folder, self.settings, self.timed = run, folder, run.settings, timed
         self.clock, self.ranks, self.origin = run.clock, run.device.ranks, origin
         self.stopwatch = Stopwatch(run.clock, run.batches)
         self.reporter = Reporter(run, folder, config, origin)
         self.checkpoints = Checkpoints(run, folder, config, self.reporter)
+        self.relay = Relay(tracker, tracked(folder, config, origin))
 
     def train(self) -> dict[str, Any]:
         """Trains to the end of the run, from the newest checkpoint of the folder if any. Returns the summary."""
@@ -68,10 +84,12 @@ class Session:
                 raise
             finally:
                 self.reporter.conclude(status)
+                self.relay.close(status)
                 self.interrupt.follow()
 
     def start(self, purge_from: int) -> None:
         step = self.clock.steps
+        self.relay.open(step)
         self.stopwatch.start()
         for sentence in self.origin.advice:
             log.warning("advice: %s", sentence)
@@ -163,9 +181,11 @@ class Session:
         self.evaluations.report()
         self.evaluations.log_best()
         self.run.health.conclude(step, self.reporter.last)
+        self.relay.send(step, again=True)
 
     def stop(self, signum: int) -> None:
         self.save()
+        self.relay.send(self.clock.steps, again=True)
         name = signal.Signals(signum).name
         raise Stopped(signum, f"stopped by {name} at step {self.clock.steps}; the same command goes on from there.")
 
@@ -182,6 +202,7 @@ class Session:
         )
         with self.reporter.writing():
             self.reporter.logger.supersede(self.clock.steps + 1)
+        self.relay.rewind()
         self.stopwatch.mark()
 
     # ---- logs, samples, checkpoints, evaluations
@@ -203,6 +224,8 @@ class Session:
     def save(self) -> None:
         with self.timed("save"):
             self.checkpoints.save()
+        with self.stopwatch.paused():
+            self.relay.send(self.clock.steps - 1)  # of this step an evaluation may follow
 
     def evaluate(self) -> None:
         """Evaluates the networks; this does not count as training time."""
