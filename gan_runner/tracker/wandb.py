@@ -53,7 +53,7 @@ class Wandb:
         return True
 
     def send(self, step: int, values: dict[str, float]) -> None:
-        self.run.log(values, step=step)
+        self.run.log(values, step=step, commit=True)  # else the row waits for the next one, and a kill loses it
 
     def close(self, status: str) -> None:
         self.run.finish(exit_code=0 if status in ("completed", "interrupted") else 1)
