@@ -3,6 +3,7 @@
 tests/fixtures/format5 holds folders that commit bb18a68 left at step 4, with the samples that it made at step 8.
 """
 
+import copy
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from gan_runner import compare, evaluate, sample
+from gan_runner.assembly.build import build
 from gan_runner.records import checkpoint
 from gan_runner.records.identity import ADDED, differences, identity
 from tests.conftest import Command, configure, some
@@ -122,6 +124,74 @@ def now_at(config: dict[str, Any], key: str) -> Any:
 
 def test_each_format_has_a_step_to_the_next():
     assert sorted(checkpoint.UPGRADES) == list(range(min(checkpoint.UPGRADES), checkpoint.FORMAT))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    {
+        "plain": (),
+        "another optimizer": ("optimizer=rmsprop",),
+        "spectral norm": ("loss=sngan",),
+        "weight normalisation": ("model.weights.discriminator=weight",),
+        "packed": ("model.pack=2", "loss=wgan"),
+        "labels": ("model.discriminator.conditioning=embedding", "model.generator.conditioning=embedding"),
+        "an averaged discriminator": ("loss=semi_supervised",),
+    }.values(),
+)
+@pytest.mark.parametrize("steps", [0, 1])
+def test_an_older_dcgan_for_8x8_images_gets_a_bias_of_0(settings: tuple[str, ...], steps: int):
+    config = configure(*DCGAN, *settings)
+    run = build(config)
+    for _ in range(steps):
+        run.step()
+    state = run.state()
+    (name,) = (name for name in state["discriminator"]["network"] if name.endswith("layers.0.bias"))
+    number = [name for name, _ in run.discriminator.network.named_parameters()].index(name)
+    expected = copy.deepcopy(state)
+    zero(expected, name, number)
+    found = checkpoint.from_7(without(state, name, number), config)
+    assert_close(found["discriminator"], expected["discriminator"])
+    if "classifier" in state:
+        assert_close(found["classifier"], expected["classifier"])
+    build(config).load_state(found)
+
+
+DCGAN = ("model=dcgan", "dataset=digits", "model.generator.width=4", "model.discriminator.width=4", "device=cpu")
+
+
+def networks_of(state: dict[str, Any]) -> list[dict[str, Any]]:
+    return [state["discriminator"]["network"], *([state["classifier"]] if "classifier" in state else [])]
+
+
+def zero(state: dict[str, Any], name: str, number: int) -> None:
+    """Sets a parameter of the discriminator and its statistics to 0."""
+    for network in networks_of(state):
+        network[name].zero_()
+    for entry in state["discriminator"]["optimizer"]["state"].get(number, {}).values():
+        if entry.dim():
+            entry.zero_()
+
+
+def without(state: dict[str, Any], name: str, number: int) -> dict[str, Any]:
+    """The state as it was before the parameter existed."""
+    state = copy.deepcopy(state)
+    for network in networks_of(state):
+        del network[name]
+    optimizer = state["discriminator"]["optimizer"]
+    kept = [entries for index, entries in optimizer["state"].items() if index != number]
+    optimizer["state"] = dict(enumerate(kept))
+    optimizer["param_groups"][0]["params"].pop()
+    return state
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [("model=mlp",), ("model=dcgan", "dataset=synthetic", "dataset.height=16", "dataset.width=16")],
+)
+def test_a_state_of_another_network_or_size_is_left_alone(settings: tuple[str, ...]):
+    config = configure(*settings, "device=cpu")
+    state = build(config).state()
+    assert checkpoint.from_7(state, config) is state
 
 
 # ---- beside the code of that commit, on this machine

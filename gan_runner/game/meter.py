@@ -33,9 +33,11 @@ class Meter:
         """Adds step by step, so that the last bits do not depend on how many steps wait."""
         for tags, group in itertools.groupby(self.waiting, key=tuple):
             values = torch.stack([value for stats in group for value in stats.values()]).float()
-            for row in values.view(-1, len(tags)).unbind():
-                self.sums[tags] = self.sums[tags] + row if tags in self.sums else row.clone()
-                self.counts[tags] = self.counts.get(tags, 0) + 1
+            rows = values.view(-1, len(tags)).unbind()
+            total = self.sums[tags] + rows[0] if tags in self.sums else rows[0].clone()
+            for row in rows[1:]:
+                total.add_(row)
+            self.sums[tags], self.counts[tags] = total, self.counts.get(tags, 0) + len(rows)
         self.waiting.clear()
 
     def read(self) -> dict[str, float]:

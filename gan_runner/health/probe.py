@@ -105,10 +105,13 @@ class Probe:
         return torch.cat(found)
 
     def of_samples(self, images: Tensor) -> dict[str, Tensor]:
-        near = neighbour_distances(images) < CLOSE * self.typical
+        distances = neighbour_distances(images)
+        near = distances < CLOSE * self.typical
         values = {"health/sample_std": deviation(images), "health/near_duplicates": near.float().mean()}
         if self.pictures and self.typical_smoothed > 0:
-            values["health/neighbour_ratio"] = neighbour_distances(smoothed(images)).median() / self.typical_smoothed
+            smooth = smoothed(images)
+            of_smooth = distances if smooth is images else neighbour_distances(smooth)
+            values["health/neighbour_ratio"] = of_smooth.median() / self.typical_smoothed
         return values
 
     def of_scores(self, scored: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -120,14 +123,15 @@ class Probe:
         return values
 
     def of_weights(self) -> dict[str, Tensor]:
+        norms = {name: norm(weights) for name, weights in self.weights.items()}
         values = {
-            f"health/weight_growth/{name}": norm(weights) / self.start[name]
-            for name, weights in self.weights.items()
+            f"health/weight_growth/{name}": now / self.start[name]
+            for name, now in norms.items()
             if self.start[name] > 0
         }
         if isinstance(self.average.half_life_images, Schedule) or self.average.half_life_images > 0:
-            averaged, live = self.average.averaged, self.average.live
-            values["health/ema_distance"] = over(norm(torch._foreach_sub(averaged, live)), norm(live))
+            difference = torch._foreach_sub(self.average.averaged, self.average.live)
+            values["health/ema_distance"] = over(norm(difference), norms["generator"])
         constraint = self.objective.constraint
         if isinstance(constraint, WeightClipping):
             weights = self.weights["discriminator"]
@@ -160,7 +164,8 @@ def deviation(images: Tensor) -> Tensor:
 
 def smoothed(images: Tensor) -> Tensor:
     """Returns means over squares of pixels, in which copies that differ only by noise are nearly equal."""
-    return avg_pool2d(images, max(1, round(min(images.shape[2:]) / CELLS)))
+    side = round(min(images.shape[2:]) / CELLS)
+    return avg_pool2d(images, side) if side > 1 else images
 
 
 def neighbour_distances(images: Tensor) -> Tensor:

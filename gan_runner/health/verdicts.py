@@ -77,21 +77,22 @@ class Health:
         self.pending = []
         self.first += [line] if len(self.first) < FIRST_LINES else []
         self.peaks |= {tag: max(self.peaks.get(tag, 0.0), line.values[tag]) for tag in PEAKS if tag in line.values}
-        changed = [self.decide(name, line, length) for name in RULES]
+        seen = self.seen(line)
+        changed = [self.decide(name, line, seen, length) for name in RULES]
         self.lines = [kept for kept in [*self.lines, line] if kept.step > step - PERSISTENCE - SPACING]
         return [verdict for verdict in changed if verdict is not None]
 
     def conclude(self, step: int, values: Mapping[str, float]) -> None:
         """Adds the verdict `collapse` at the end of a run if its rule holds then, for any number of steps and lines."""
         line = Line(step, step, {tag: value for tag, value in values.items() if math.isfinite(value)})
-        sentence = RULES["collapse"].check(self.seen(line, 0))
+        sentence = RULES["collapse"].check(self.seen(line))
         if sentence is not None and "collapse" not in self.standing:
             self.standing["collapse"] = Verdict("collapse", True, step, sentence)
 
-    def decide(self, name: str, line: Line, length: float) -> Verdict | None:
+    def decide(self, name: str, line: Line, seen: Seen, length: float) -> Verdict | None:
         """Applies a rule to one line; returns its verdict if it begins or ends, that is, after a long enough streak."""
         streak = self.streaks.get(name, Streak(line.start, 0))
-        seen = self.seen(line, line.step - streak.start)
+        seen = seen._replace(steps=line.step - streak.start)
         sentence, standing = RULES[name].check(seen), self.standing.get(name)
         if (sentence is None) == (standing is None):
             self.streaks.pop(name, None)
@@ -109,11 +110,11 @@ class Health:
         del self.standing[name]
         return Verdict(name, standing.alarm, standing.since, standing.sentence, over=True)
 
-    def seen(self, line: Line, steps: int) -> Seen:
+    def seen(self, line: Line) -> Seen:
         old = [kept for kept in self.lines if kept.step <= line.step - PERSISTENCE]
         known = self.first if len(self.first) == FIRST_LINES else []
         beginning = {tag: max(first.values.get(tag, 0.0) for first in known) for tag in line.values if known}
-        return Seen(line.values, old[-1].values if old else None, beginning, steps, self.facts, self.peaks)
+        return Seen(line.values, old[-1].values if old else None, beginning, 0, self.facts, self.peaks)
 
     def verdicts(self) -> list[Verdict]:
         """Returns the verdicts that have begun and are not over."""

@@ -106,7 +106,8 @@ class DCGANDiscriminator(Discriminator):
         self.energy = output in ERRORS
         self.batch_coupled = norm == "batch"  # also for 8x8 images, where no layer has a norm
         side, channels = layout(spec, width)
-        first = convolution_block(halve(self.join.channels, channels[0], "batch"), "none", activation)
+        later = "batch" if len(channels) > 1 else "none"  # without a later layer, only a bias tells gray images apart
+        first = convolution_block(halve(self.join.channels, channels[0], later), "none", activation)
         stages = [Stage(spec.height // 2, channels[0], first)]
         for narrow, wide in itertools.pairwise(channels):
             block = convolution_block(halve(narrow, wide, norm), norm, activation)

@@ -15,7 +15,7 @@ import torch
 from gan_runner.errors import ConfigError
 from gan_runner.storage.files import write_atomically
 
-FORMAT = 7
+FORMAT = 8
 BEST = "best.pt"
 NAME = re.compile(r"step-(\d{8,})\.pt")
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
@@ -26,21 +26,48 @@ log = logging.getLogger(__name__)
 State = dict[str, Any]
 
 
-def from_5(state: State) -> State:
+def from_5(state: State, config: Mapping[str, Any]) -> State:
     """Format 5 to 6: renames the selection's step of the last evaluation to `evaluated`."""
     selection = dict(state["selection"])
     selection["evaluated"] = selection.pop("judged")
     return {**state, "selection": selection}
 
 
-def from_6(state: State) -> State:
+def from_6(state: State, config: Mapping[str, Any]) -> State:
     """Format 6 to 7: adds the buffers of the live networks to the averages, and `peaks` to the health state."""
     lives = {"ema": "generator", "classifier": "discriminator"}
     averages = {name: state[lives[name]]["network"] | state[name] for name in lives.keys() & state.keys()}
     return {**state, **averages, "health": {**state["health"], "peaks": {}}}
 
 
-UPGRADES: dict[int, Callable[[State], State]] = {5: from_5, 6: from_6}  # format -> upgrade to the next format
+def from_7(state: State, config: Mapping[str, Any]) -> State:
+    """Format 7 to 8: adds a bias of 0 to the first convolution of the DCGAN discriminator for 8x8 images."""
+    target = config["model"]["discriminator"]["_target_"]
+    if target != "gan_runner.model.dcgan.DCGANDiscriminator" or state["spec"]["height"] != 8:
+        return state
+    player = state["discriminator"]
+    names = list(player["network"])
+    first = next(name for name in names if "layers.0." in name)
+    path, _, weight = first.rpartition("layers.0.")
+    bias = {f"{path}layers.0.bias": torch.zeros(player["network"][first].shape[0])}
+    number = names.index(first) + (weight == "weight")  # a parametrized weight is listed after the bias
+    optimizer = with_parameter(player["optimizer"], number, next(iter(bias.values())))
+    new = {**player, "network": player["network"] | bias, "optimizer": optimizer}
+    averaged = {"classifier": state["classifier"] | bias} if "classifier" in state else {}
+    return {**state, "discriminator": new, **averaged}
+
+
+def with_parameter(optimizer: State, number: int, value: torch.Tensor) -> State:
+    """Returns the state of an optimizer with one parameter more, which has the statistics of a constant 0."""
+    kept = {index + (index >= number): entries for index, entries in optimizer["state"].items()}
+    for entries in list(kept.values())[:1]:  # none before the first update
+        kept[number] = {key: torch.zeros_like(value) if each.dim() else each for key, each in entries.items()}
+    (group,) = optimizer["param_groups"]
+    return {"state": kept, "param_groups": [{**group, "params": list(range(len(group["params"]) + 1))}]}
+
+
+Upgrade = Callable[[State, Mapping[str, Any]], State]  # state and configuration of the run -> state
+UPGRADES: dict[int, Upgrade] = {5: from_5, 6: from_6, 7: from_7}  # format -> upgrade to the next format
 
 
 class Checkpoint(NamedTuple):
@@ -107,11 +134,11 @@ def load(path: Path) -> Checkpoint:
     content = torch.load(path, map_location="cpu", weights_only=True)
     steps, state = upgrades(path, content["format"]), content["state"]
     for step in steps:
-        state = step(state)
+        state = step(state, content["config"])
     return Checkpoint(path, content["config"], state)
 
 
-def upgrades(path: Path, written: int) -> list[Callable[[State], State]]:
+def upgrades(path: Path, written: int) -> list[Upgrade]:
     """Returns the upgrades from the format of a file to the present format. ConfigError if there are none."""
     if written != FORMAT and written not in UPGRADES:
         raise ConfigError(

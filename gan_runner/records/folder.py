@@ -125,7 +125,9 @@ class RunFolder:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         text = json.dumps(summary, indent=2) + "\n"
-        write_atomically(self.summary, lambda file: file.write(text.encode()))
+        write_atomically(
+            self.summary, lambda file: file.write(text.encode()), durable=summary.get("status") != "running"
+        )
 
 
 class FolderOfAnother(RunFolder):

@@ -18,8 +18,11 @@ def storing(folder: Path) -> Iterator[None]:
         raise NotWritten(folder, error) from error
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Calls write(file) on a temporary file, then renames it to `path`: a reader sees all of the content or none."""
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], durable: bool = True) -> None:
+    """Calls write(file) on a temporary file, then renames it to `path`: a reader sees all of the content or none.
+
+    durable: False saves time; after a crash of the machine there may be the old content.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -31,6 +34,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+    if not durable:
+        return
     handle = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -48,6 +48,16 @@ def test_the_norm_is_on_every_layer_but_the_first_and_the_last(norm: str, layer:
     assert isinstance(network.layers[1], nn.LeakyReLU)
 
 
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+@pytest.mark.parametrize("size", [8, 16, 28])
+def test_a_gray_image_can_get_any_score(size: int, norm: str):
+    """Without a shift in any layer its score is 0 for all weights, and a generator that makes it cannot be detected."""
+    network = DCGANDiscriminator(ImageSpec(1, size, size), width=4, norm=norm).eval()
+    for name, parameter in network.named_parameters():
+        nn.init.uniform_(parameter, 0.5, 1.0) if name.endswith("bias") else None
+    assert network(torch.zeros(2, 1, size, size)).abs().min() > 0
+
+
 def test_layer_norm_has_a_gain_per_channel_and_statistics_per_sample():
     network = DCGANDiscriminator(ImageSpec(1, 32, 32), width=8, norm="layer")
     norm = next(m for m in network.modules() if isinstance(m, nn.GroupNorm))
