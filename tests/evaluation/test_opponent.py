@@ -25,6 +25,19 @@ def test_a_discriminator_scores_without_dropout_and_keeps_its_mode():
     assert scores.std() > 0
 
 
+def test_scores_use_the_statistics_of_their_batch_and_change_no_buffer():
+    run = make_run(*SMALL, "model.discriminator.norm=batch")
+    network, images = run.discriminator.network, run.real.images[:16]
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    opponent = Opponent(sampler_of(run, run.generator.network), network, None, run.dataset, 0, 16)
+    scores = opponent.scores(images, None)
+    assert before
+    for name, buffer in network.named_buffers():
+        assert_close(buffer, before[name], rtol=0, atol=0)
+    with torch.no_grad():
+        assert_close(scores, network(run.real.decode(images), None))  # in training mode
+
+
 class Labels(nn.Module):
     """A generator whose images equal their labels."""
 

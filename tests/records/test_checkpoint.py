@@ -65,7 +65,7 @@ def test_a_damaged_newest_is_named_and_the_one_before_is_used(tmp_path: Path, ca
 
 def test_another_format_is_said_to_be_one(tmp_path: Path):
     torch.save({"format": 1, "state": {}}, tmp_path / "step-00000001.pt")
-    with pytest.raises(ConfigError, match="has format 1, this version of gan_runner reads 5 to 7"):
+    with pytest.raises(ConfigError, match="has format 1, this version of gan_runner reads 5 to 8"):
         newest(tmp_path)
 
 
