@@ -24,7 +24,7 @@ from gan_runner.distributed.joining import joined, standing
 from gan_runner.distributed.ranks import ALONE, Ranks, started
 from gan_runner.errors import ConfigError
 from gan_runner.game.settings import End
-from gan_runner.records.console import duration
+from gan_runner.records.console import duration, lines_of_run
 from gan_runner.records.folder import FolderOfAnother, RunFolder
 from gan_runner.records.groups import DESCRIBING, SETTINGS, check_groups
 from gan_runner.records.identity import flatten, identity, show
@@ -158,6 +158,7 @@ def train(
             tracker = make_tracker(config) if ranks.first else None
             stack.enter_context(folder.claim(config, run.settings.fresh))
             stack.enter_context(log_file(folder.path / "train.log") if ranks.first else contextlib.nullcontext())
+        stack.enter_context(lines_of_run(folder.path.name))
         for line in describe(run, hparams or {}, folder):
             log.info(line)
         check_going_on()

@@ -5,7 +5,7 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -97,6 +97,24 @@ class LogHandler(logging.Handler):
             return
         name = getattr(record, "run", "") if self.worker else ""
         terminal.show(f"{name}{GAP if name else ''}{record.getMessage()}", style=STYLES.get(record.levelno))
+
+
+@contextlib.contextmanager
+def lines_of_run(name: str) -> Iterator[None]:
+    """Adds the run's name to every log record, for the workers of a parallel sweep."""
+
+    def add(record: logging.LogRecord) -> bool:
+        vars(record)["run"] = name
+        return True
+
+    handlers = list(logging.getLogger().handlers)
+    for handler in handlers:
+        handler.addFilter(add)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(add)
 
 
 def live_line(progress: Progress, columns: int) -> Text:

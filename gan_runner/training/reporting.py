@@ -109,7 +109,7 @@ class Reporter:
         fields += [f"{duration(left)} left"] if left is not None else []
         fields += [f"{values['speed/images_per_second']:.0f} images/s"]
         fields += [f"{name} {values[tag]:.4g}" for tag, name in SHOWN.items() if tag in values]
-        log.info(GAP.join(fields), extra={"progress": Progress(done, fields), "run": self.folder.path.name})
+        log.info(GAP.join(fields), extra={"progress": Progress(done, fields)})
 
     def judge_health(self, values: Mapping[str, float]) -> None:
         """Prints and logs the verdicts that change.

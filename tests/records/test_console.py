@@ -2,6 +2,7 @@
 
 import io
 import logging
+import multiprocessing
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_runner.records.console import LogHandler, Progress, Terminal, table
+from gan_runner.records.console import LogHandler, Progress, Terminal, lines_of_run, table
 from gan_runner.training.interrupt import Interrupt
 from tests.conftest import SMALL
 
@@ -62,6 +63,20 @@ def test_a_closed_terminal_asks_to_stop_unless_nohup_ignores_it():
         os.kill(os.getpid(), signal.SIGHUP)
         assert interrupt.signum is None
     signal.signal(signal.SIGHUP, before)
+
+
+def test_a_worker_of_a_parallel_sweep_names_the_run_in_every_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(multiprocessing.current_process(), "_name", "LokyProcess-1")
+    console, logger = LogHandler(), logging.getLogger("gan_runner.test")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [console])
+    logger.warning("before")
+    with lines_of_run("seed=1"):
+        logger.warning("the first line")
+        logger.warning("the second", extra={"progress": Progress(0.5, ["step 1"])})
+    logger.warning("after")
+    assert capsys.readouterr().out == "before\nseed=1  the first line\nseed=1  the second\nafter\n"
 
 
 class Screen(io.StringIO):
