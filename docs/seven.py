@@ -1,0 +1,215 @@
+"""Compares seven losses on MNIST with equal images and equal time, for docs/seven.md.
+
+python docs/seven.py measure        sets the steps of each loss to what SECONDS allow; needs an idle machine
+python docs/seven.py run            trains the missing runs with one thread; `run WGAN 0`: only this loss and seed
+python docs/seven.py page           writes docs/seven.md and its pictures from the records
+
+Budgets are in steps, so that the load of the machine does not change results. Each run is evaluated every EVERY real
+images; records are in docs/results/seven.json.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+from PIL import Image
+from scipy.stats import spearmanr
+
+import gan_runner as gr
+
+HERE = Path(__file__).parent
+RECORDS = HERE / "results" / "seven.json"
+SAMPLES = HERE / "images" / "seven.png"
+CURVES = HERE / "images" / "seven_curves.png"
+SEEDS = (0, 1, 2, 3, 4)
+SECONDS = 240  # of training with one thread
+EVERY = 32_000  # real images between two evaluations
+MEASURED = 10  # seconds of training that `measure` extrapolates from
+LOSSES = {  # title -> settings
+    "minimax": "loss=minimax",
+    "non-saturating": "loss=gan",
+    "WGAN": "loss=wgan",
+    "WGAN-GP": "loss=wgan_gp",
+    "WGAN-div": "loss=wgan_div",
+    "conditional": "loss=gan model.generator.conditioning=one_hot model.discriminator.conditioning=one_hot",
+    "semi-supervised": "loss=semi_supervised dataset.labels_per_class=10",
+}
+COMMON = "model=dcgan model.generator.width=32 model.discriminator.width=32 dataset=mnist device=cpu train.log_every=10"
+METRICS = "metric=[classifier_fid,classifier_precision_recall] metric.n_fake=5000"
+VALUES = ("classifier_fid", "classifier_precision", "classifier_recall")
+ESTIMATES = ("wasserstein/estimate", "divergence/w_div")  # which should fall as the samples get better
+SHOWN, CELL = 12, 28  # samples of a run in the picture; pixels
+
+
+class Row(NamedTuple):
+    """One run of the study."""
+
+    title: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.title}_{self.seed}"
+
+    def command(self, *settings: str) -> list[str]:
+        typed = f"{COMMON} {LOSSES[self.title]} seed={self.seed} {METRICS}".split()
+        return ["python", "-m", "gan_runner", *typed, *settings, "study=seven", f"name={self.name}"]
+
+
+def chosen(only: Sequence[str]) -> Iterator[Row]:
+    rows = (Row(title, seed) for seed in SEEDS for title in LOSSES)
+    return (row for row in rows if all(word in (row.title, str(row.seed)) for word in only))
+
+
+def records() -> dict[str, Any]:
+    return json.loads(RECORDS.read_text()) if RECORDS.exists() else {"steps": {}, "runs": {}}
+
+
+def change_records(change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes the records under a lock, since several processes may train."""
+    RECORDS.parent.mkdir(exist_ok=True)
+    with open(RECORDS.parent / ".seven.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = records()
+        change(kept)
+        RECORDS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+
+def train(row: Row, *settings: str) -> Path:
+    """Trains a run, or goes on with it, and returns its folder."""
+    subprocess.run([sys.executable, *row.command(*settings)[1:]], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+    return Path("outputs") / "seven" / row.name
+
+
+def measure(only: Sequence[str]) -> None:
+    for row in chosen(["0", *only]):
+        folder = train(row, f"train.total_seconds={MEASURED}", "metric=[]", "train.fresh=true")
+        frame = gr.runs(folder).iloc[0]
+        steps = int(float(f"{frame['steps'] / frame['seconds'] * SECONDS:.2g}"))
+        change_records(lambda kept, title=row.title, steps=steps: kept["steps"].update({title: steps}))  # type: ignore[misc]
+        shutil.rmtree(folder)
+
+
+def run(only: Sequence[str]) -> None:
+    for row in chosen(only):
+        if row.name in records()["runs"]:
+            continue
+        budget = (f"train.total_steps={records()['steps'][row.title]}", f"train.evaluate_every_images={EVERY}")
+        folder = train(row, *budget)
+        found = {"command": " ".join(row.command(*budget)), **result(folder)}
+        change_records(lambda kept, name=row.name, found=found: kept["runs"].update({name: found}))  # type: ignore[misc]
+        if row.seed == 0:
+            show(row, sorted((folder / "samples").glob("step-*.png"))[-1])
+        shutil.rmtree(folder)
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """Returns the evaluations of a run, and the mean estimate since the evaluation before each."""
+    frame = gr.runs(folder).iloc[0]
+    curves = {name: gr.curves(folder, f"metric/{name}", "images").iloc[:, 0].dropna() for name in VALUES}
+    images = [float(each) for each in curves[VALUES[0]].index]
+    found = {name: [float(value) for value in curve] for name, curve in curves.items()}
+    for tag in ESTIMATES:
+        if tag in frame and frame[tag] == frame[tag]:
+            estimate = gr.curves(folder, tag, "images").iloc[:, 0].dropna()
+            starts = [0.0, *images[:-1]]
+            found["estimate"] = [
+                float(estimate[(estimate.index > start) & (estimate.index <= end)].mean())
+                for start, end in zip(starts, images, strict=True)
+            ]
+    facts = {key: frame[key] for key in ("status", "hash", "device")}
+    return {**facts, "steps": int(frame["steps"]), "seconds": float(frame["seconds"]), "at": images, **found}
+
+
+def show(row: Row, picture: Path) -> None:
+    """Pastes the first samples of a run into the picture of the study, a row for each loss."""
+    whole = Image.open(SAMPLES) if SAMPLES.exists() else Image.new("L", (SHOWN * CELL, len(LOSSES) * CELL), 255)
+    grid = Image.open(picture).convert("L")
+    left = (grid.width + 1) % (CELL + 1)  # the names of classes
+    for number in range(SHOWN):
+        line, column = divmod(number, (grid.width + 1 - left) // (CELL + 1))
+        x, y = left + column * (CELL + 1), line * (CELL + 1)
+        cell = grid.crop((x, y, x + CELL, y + CELL))
+        whole.paste(cell, (number * CELL, list(LOSSES).index(row.title) * CELL))
+    whole.save(SAMPLES, optimize=True)
+
+
+# ---- the page
+
+HEAD = """# Seven losses on MNIST
+
+`dcgan` of width 32 with seven losses, five seeds each. All runs have the same training time: each loss gets the number
+of steps that it makes in {seconds} seconds on one idle thread. The table also compares them at the same number of real
+images, that of the slowest loss. The distance is `classifier_fid`: 5000 samples and the 10,000 validation images, in
+features of a classifier of MNIST; precision and recall are `classifier_precision` and `classifier_recall`. Values are
+means over the seeds, with their standard deviation. `docs/results/seven.json` has the command and every value. This
+page is generated from that file by `python docs/seven.py page`.
+"""
+HEADS = ("loss", "steps", "distance, equal time", "precision", "recall", "distance, equal images", "runs")
+
+
+def page(only: Sequence[str]) -> None:
+    found = records()["runs"]
+    runs = {title: [found[row.name] for row in chosen([title]) if row.name in found] for title in LOSSES}
+    runs = {title: each for title, each in runs.items() if each}
+    parts = [HEAD.format(seconds=SECONDS), *table(runs), ""]
+    parts += ["![Samples: a row for each loss, in the order of the table](images/seven.png)", ""]
+    parts += ["## Does the estimate fall as the samples get better?", "", *correlations(runs), ""]
+    parts += ["![Distance and estimate against real images](images/seven_curves.png)"]
+    (HERE / "seven.md").write_text("\n".join(parts) + "\n")
+    draw(runs)
+
+
+def table(runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    yield f"| {' | '.join(HEADS)} |"
+    yield "|---" * len(HEADS) + "|"
+    common = min(run["at"][-1] for each in runs.values() for run in each)
+    for title, each in runs.items():
+        ends = [spread([run[name][-1] for run in each]) for name in VALUES]
+        equal = spread([run[VALUES[0]][run["at"].index(common)] for run in each])
+        yield f"| {title} | {each[0]['steps']} | {' | '.join(ends)} | {equal} | {len(each)} |"
+    yield ""
+    yield f"Equal images: {common:,.0f}."
+
+
+def spread(values: Sequence[float]) -> str:
+    deviation = f" +- {statistics.stdev(values):.3g}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3g}{deviation}"
+
+
+def correlations(runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Yields a table of the rank correlation of estimate and distance over the evaluations of each run."""
+    yield "Spearman's rank correlation of the estimate and the distance, over the evaluations of each run:\n"
+    yield "| loss | estimate | correlation, per seed |"
+    yield "|---|---|---|"
+    for title, each in runs.items():
+        if "estimate" in each[0]:
+            numbers = [f"{spearmanr(run['estimate'], run[VALUES[0]]).statistic:.2f}" for run in each]
+            tag = ESTIMATES[title == "WGAN-div"]
+            yield f"| {title} | `{tag}` | {', '.join(numbers)} |"
+
+
+def draw(runs: dict[str, list[dict[str, Any]]]) -> None:
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for number, (title, each) in enumerate(runs.items()):
+        for axis, name in zip(axes, (VALUES[0], "estimate"), strict=True):
+            for run in each:
+                if name in run:
+                    label = title if run is each[0] else None
+                    axis.plot(run["at"], run[name], color=f"C{number}", alpha=0.7, lw=1.2, label=label)
+    for axis, label in zip(axes, ("distance (classifier_fid)", "estimate of the loss"), strict=True):
+        axis.set(xlabel="real images", ylabel=label, yscale="log")
+        axis.legend(fontsize=8)
+    figure.savefig(CURVES, dpi=110)
+
+
+if __name__ == "__main__":
+    {"measure": measure, "run": run, "page": page}[sys.argv[1]](sys.argv[2:])
