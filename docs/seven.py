@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
+import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
@@ -107,7 +108,7 @@ def run(only: Sequence[str]) -> None:
         found = {"command": " ".join(row.command(*budget)), **result(folder)}
         change_records(lambda kept, name=row.name, found=found: kept["runs"].update({name: found}))  # type: ignore[misc]
         if row.seed == 0:
-            show(row, sorted((folder / "samples").glob("step-*.png"))[-1])
+            show(row, folder)
         shutil.rmtree(folder)
 
 
@@ -129,16 +130,11 @@ def result(folder: Path) -> dict[str, Any]:
     return {**facts, "steps": int(frame["steps"]), "seconds": float(frame["seconds"]), "at": images, **found}
 
 
-def show(row: Row, picture: Path) -> None:
-    """Pastes the first samples of a run into the picture of the study, a row for each loss."""
+def show(row: Row, folder: Path) -> None:
+    """Pastes samples of a run into the picture of the study, a row for each loss."""
     whole = Image.open(SAMPLES) if SAMPLES.exists() else Image.new("L", (SHOWN * CELL, len(LOSSES) * CELL), 255)
-    grid = Image.open(picture).convert("L")
-    left = (grid.width + 1) % (CELL + 1)  # the names of classes
-    for number in range(SHOWN):
-        line, column = divmod(number, (grid.width + 1 - left) // (CELL + 1))
-        x, y = left + column * (CELL + 1), line * (CELL + 1)
-        cell = grid.crop((x, y, x + CELL, y + CELL))
-        whole.paste(cell, (number * CELL, list(LOSSES).index(row.title) * CELL))
+    samples = gr.load(folder).sample(SHOWN).numpy()[..., 0]
+    whole.paste(Image.fromarray(np.concatenate(list(samples), axis=1)), (0, list(LOSSES).index(row.title) * CELL))
     whole.save(SAMPLES, optimize=True)
 
 
