@@ -3,7 +3,7 @@
 import os
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Waiting OpenMP threads spin by default, which takes the cores from other processes and from the working threads.
 # OpenMP reads the variable when torch is loaded, so setting it has no effect if torch was imported first.
