@@ -170,7 +170,7 @@ def ring8(sweep: Path = Path("outputs/ring8")) -> None:
         _, sampler = sample.load(sample.options_of([str(folder)]))
         points = torch.cat(list(sample.batches(sampler, 0, SAMPLES, None))).flatten(1)
         data = make((RunFolder(folder).read_config() or {})["dataset"], "dataset")
-        found, good, kl = modes(points, data.centers, data.std)
+        found, good, kl, *_ = modes(points, data.centers, data.std)
         name = dict(part.split("=") for part in folder.name.split(",")).get("loss", "gan")
         summary = RunFolder(folder).read_summary()
         print(f"| `{name}` | {found} | {100 * good:.1f} % | {kl:.4f} | {summary['steps']} | {summary['seconds']:.0f} |")
