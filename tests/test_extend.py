@@ -10,10 +10,11 @@ from typing import NamedTuple
 import pytest
 
 from gan_runner import data, evaluate, main, networks, sample
-from tests.conftest import Command
+from tests.conftest import Command, some
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extend.md").read_text()
 SHORT = ("train.total_steps=2", "train.log_every=1", "train.grid=4", "device=cpu")
+FAST = ("A loss", "A dataset from arrays", "A Dataset of torch")
 ENTRIES = {
     "gan_runner": main.main,
     "gan_runner.data": data.main,
@@ -42,11 +43,12 @@ def test_every_kind_of_the_page_has_files_commands_and_a_refusal():
         (title,) = (title for title in SECTIONS if title.endswith(words))
         kinds = [block.language for block in SECTIONS[title]]
         assert kinds[0] == "python", title
-        assert kinds[-3:] == ["bash", "bash", "text"], title
+        assert kinds[-2:] == ["bash", "text"], title
+        assert kinds.count("bash") >= 2, title
     assert set(SECTIONS) == {title for title in SECTIONS if len(SECTIONS[title]) >= 4}
 
 
-@pytest.mark.parametrize("title", SECTIONS)
+@pytest.mark.parametrize("title", some({title: title for title in SECTIONS}, FAST))
 def test_the_files_and_commands_of_a_section_work(
     command: Command, entry_point: Command, monkeypatch: pytest.MonkeyPatch, title: str
 ):
