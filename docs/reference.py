@@ -153,11 +153,15 @@ def row(key: str, found: Sequence[tuple[str, settings.Setting]], total: int) -> 
 
 
 def code(value: str) -> str:
-    return f"`{value}`" if value != "required" else value
+    if value == "required":
+        return value
+    return re.sub(r"(, or the environment variable |, else )", r"`\1`", f"`{value}`")
 
 
 def choices_table(group: str, names: Sequence[str]) -> str:
-    return table([f"`{group}=`", "what it is", "source and remarks"], [[f"`{n}`", *about(group, n)] for n in names])
+    head, rows = [f"`{group}=`", "what it is", "source and remarks"], [[f"`{n}`", *about(group, n)] for n in names]
+    columns = 3 if any(each[2] for each in rows) else 2
+    return table(head[:columns], [each[:columns] for each in rows])
 
 
 def about(group: str, choice: str) -> tuple[str, str]:
