@@ -10,7 +10,7 @@ ARGS ?=
 OUT  ?= outputs/.gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all gpu lint board figures clean
+.PHONY: help install train test test-all gpu lint board docs figures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 $(READY_DEV): $(READY)
-	$(INSTALL) -e ".[dev,sweep]"
+	$(INSTALL) -e ".[dev,sweep,docs]"
 	@touch $@
 
 train: $(READY)  ## train; make train ARGS="loss=wgan_gp seed=1"
@@ -57,10 +57,14 @@ lint: $(READY_DEV)  ## style and types
 board: $(READY)  ## TensorBoard on outputs/
 	$(BIN)/tensorboard --logdir outputs --samples_per_plugin images=100 $(ARGS)
 
+docs: $(READY_DEV)  ## the documentation on localhost, rebuilt at every change; make docs ARGS="-a localhost:8001"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve $(ARGS)
+
 figures: $(READY)  ## the figures of docs/losses.md; trains every loss on a ring first, an hour and a half on a core
 	$(BIN)/python -m gan_runner -m experiment=ring8 'loss=glob(*,exclude=[acgan*,semi*])' study=ring8
 	$(BIN)/python docs/figures.py
 
 clean:  ## remove .venv and caches; outputs/ stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find gan_runner tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gan_runner.interface.loading import Evaluated, Model, load
     from gan_runner.interface.training import Interrupted, TrainedRun, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Config",
     "ConfigError",

@@ -26,13 +26,18 @@ MANY_OPERATIONS = 1e9  # operations of a step from which several threads are fas
 
 
 class Device:
-    """kind auto: CUDA if it is available, else the CPU. precision auto: bf16 or fp16 on CUDA, fp32 on a CPU.
+    """The device of a run.
 
-    penalty_precision fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
+    kind: auto, cpu or cuda; auto is CUDA if it is available, else the CPU.
+    precision: fp32, tf32, bf16 or fp16; auto is bf16 on CUDA, or fp16 if the GPU has no bf16, and fp32 on a CPU.
+    penalty_precision: fp32 takes gradient penalties out of autocast; auto does so under fp16 only.
+    compile: whether torch.compile compiles both networks.
     channels_last: the memory format of convolutions; auto: on a GPU in every precision but fp32.
+    deterministic: whether only algorithms with repeatable results are used, which may be slower.
     graphs: whether updates are replayed as CUDA graphs (see game/graphs.py); auto: on CUDA, where nothing forbids it.
     The results are the same.
-    data: where the images are kept during training (see spec.KEPT); the results are the same.
+    data: where the images are kept during training: resident in the memory of the device, mapped where they are, or
+    prefetched by a thread; auto chooses by the free memory. The results are the same.
     sync_batch_norm: batch norms use the statistics of all ranks together, not those of each rank's share.
     """
 

@@ -164,12 +164,17 @@ def train(
         check_going_on()
         origin = Origin(command, (*advice, *advise(run)), hparams or {})
         Session(run, folder, config, origin, tracker=tracker).train()
-        log.info("done: %d steps in %s (%s)", run.clock.steps, duration(run.clock.seconds), run.clock.ended_by())
-        for verdict in run.health.verdicts():
-            if verdict.alarm:
-                log.warning("  %s", verdict)
-        for name, row in endings(run, folder).items():
-            log.info("  %-10s %s", name, row)
+        report_end(run, folder)
+
+
+def report_end(run: "Run", folder: RunFolder) -> None:
+    """Logs why the run ended, its alarms, its metrics, and commands for next steps."""
+    log.info("done: %d steps in %s (%s)", run.clock.steps, duration(run.clock.seconds), run.clock.ended_by())
+    for verdict in run.health.verdicts():
+        if verdict.alarm:
+            log.warning("  %s", verdict)
+    for name, row in endings(run, folder).items():
+        log.info("  %-10s %s", name, row)
 
 
 def endings(run: "Run", folder: RunFolder) -> dict[str, str]:

@@ -24,14 +24,15 @@ SHAPES = {
 class Schedule:
     """A value from `start` to `end` over `steps` generator updates (None: the whole run), after a warm-up from 0.
 
+    start: the value after the warm-up; of optimizer.schedule a factor of the learning rate.
     warmup_steps: updates of the linear warm-up.
     hold_steps: updates for which the value stays at `start` after the warm-up.
     """
 
     start: float = 1.0
-    end: float = 0.0  # not reached by shape=constant
+    end: float = 0.0  # the last value; not reached by shape=constant
     shape: str = "constant"  # constant, linear, cosine, exponential
-    steps: int | None = None  # counted after the warm-up and the hold
+    steps: int | None = None  # generator updates from start to end, after the warm-up and the hold; None: all
     warmup_steps: int = 0
     hold_steps: int = 0
 

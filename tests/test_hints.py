@@ -75,7 +75,10 @@ SENTENCES = {
         ["train={batch_sise:32}"],
         "train.batch_sise is no setting (did you mean 'train.batch",
     ),
-    "a path without image_folder": (["dataset.path=photos"], "dataset.path is a setting of dataset=image_folder"),
+    "a path without image_folder": (
+        ["dataset.path=photos"],
+        "dataset.path is a setting of dataset=arrays, image_folder",
+    ),
     "a width of another network": (["model.generator.width=3"], "model.generator.width is a setting of model=dcgan, "),
     "what is near in nothing but its group": (["train.init=x"], "train.init is no setting; --cfg job"),
     "an internal name": (["dataset.nope=1"], "dataset.nope is no setting; --cfg job"),

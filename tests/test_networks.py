@@ -241,8 +241,8 @@ def test_real_commands_write_nothing(in_tmp: Path, typed: str):
 
 
 def test_the_excerpt_of_the_readme_is_what_is_shown(show: Command):
-    readme = (ROOT / "README.md").read_text()
-    (shown,) = re.findall(r"python -m gan_runner\.networks (.*)\n```\n\n```\n(.*?)```", readme, re.DOTALL)
+    readme = (ROOT / "docs" / "use.md").read_text()
+    (shown,) = re.findall(r"python -m gan_runner\.networks (.*)\n```\n\n```text\n(.*?)```", readme, re.DOTALL)
     overrides, excerpt = shown
     said = excerpt.splitlines()
     assert len(said) > 8

@@ -9,15 +9,16 @@ from torch.optim import Optimizer
 from gan_runner.errors import ConfigError
 
 OURS = "gan_runner."
+NAMES_CODE = ("_target_", "source")  # keys whose value is imported and called: source is of dataset=torch
 TORCHS = {"torch.nn.": nn.Module, "torch.optim.": Optimizer}
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yields path and value of every `_target_` below a node."""
+    """Yields path and value of every name of code below a node."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             below = f"{path}.{key}" if path else str(key)
-            if key == "_target_":
+            if key in NAMES_CODE and value is not None:
                 yield below, str(value)
             yield from targets(value, below)
     if isinstance(node, list):
@@ -26,7 +27,7 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def check_trust(config: Mapping[str, Any], trusted: Iterable[str], locate: Callable[[str], Any]) -> None:
-    """ConfigError unless every `_target_` is a trusted class. Other names are neither imported nor called."""
+    """ConfigError unless every name of code is a trusted class. Other names are neither imported nor called."""
     untrusted = {path: target for path, target in targets(config) if not is_trusted(target, tuple(trusted), locate)}
     if untrusted:
         listed = ", ".join(f"{path}={target}" for path, target in untrusted.items())

@@ -25,9 +25,17 @@ COLUMNS = 32  # uniform and as many normal random numbers, at most, that one ima
 class ADA:
     """The 18 transforms of Karras et al. 2020, appendix B, each with the probability p times its own factor.
 
-    probability: a number, a schedule, or None for the adaptive p, which begins at 0. After each `every` discriminator
-    updates it changes by sign(r - target) n / speed_images; n is the number of real images in these updates, and r the
-    mean sign of their scores.
+    The adaptive p begins at 0. After each `every` discriminator updates it changes by sign(r - target) n /
+    speed_images; n is the number of real images in these updates, and r the mean sign of their scores.
+
+    probability: p, a number or a schedule; None for the adaptive p.
+    target: mean sign of the scores of real images that the adaptive p aims at.
+    every: discriminator updates between two changes of p.
+    speed_images: real images in which p can rise from 0 to 1.
+    xflip, rotate90, xint: factor of p for copied pixels: mirroring; quarter turns; whole-pixel shifts.
+    scale, rotate, aniso, xfrac: factor of p for resampled geometry: size; angle; aspect ratio; fractional shifts.
+    brightness, contrast, lumaflip, hue, saturation: factor of p for this change of the colours.
+    imgfilter, noise, cutout: factor of p for the corruptions: frequency bands; Gaussian noise; a hole.
     """
 
     state_stays_in_place = True  # p is a tensor on the device that is changed in place after an update

@@ -61,7 +61,10 @@ POLICIES: dict[str, Callable[[Tensor, Noise], Tensor]] = {
 
 
 class DiffAugment:
-    """Color, translation and cutout, each on every image, in the order of the policy (Zhao et al. 2020)."""
+    """Color, translation and cutout, each on every image, in the order of the policy (Zhao et al. 2020).
+
+    policy: a list of color, translation and cutout.
+    """
 
     def __init__(self, policy: Sequence[str] = ("color", "translation", "cutout")):
         require(len(policy) > 0, "policy=[] augments nothing; use augment=none")

@@ -11,7 +11,7 @@ from gan_runner.schedule import Progress
 class Flip:
     """Mirrors each image, left to right, with a probability.
 
-    At 0.5 the generator cannot learn the original orientation of the data; below 0.5 it can.
+    probability: of mirroring. At 0.5 the generator cannot learn the original orientation of the data; below 0.5 it can.
     """
 
     def __init__(self, probability: float = 0.5):

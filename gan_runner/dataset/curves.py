@@ -10,7 +10,11 @@ from gan_runner.errors import require
 
 
 class Curve(Points):
-    """Points uniform in the parameter of a curve, plus Gaussian noise of deviation `noise`, divided by `scale`."""
+    """Points uniform in the parameter of a curve, with Gaussian noise.
+
+    noise: standard deviation of the noise, before the division by `scale`.
+    scale: divisor of all coordinates.
+    """
 
     def __init__(self, noise: float, scale: float):
         require(noise >= 0, f"noise={noise} must be 0 or more")

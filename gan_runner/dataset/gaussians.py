@@ -14,7 +14,10 @@ MOST = 10_000  # modes, at most, so that a training run has many points of each 
 
 
 class Gaussians(Points):
-    """Points around `centers` (K, coordinates) with standard deviation `std`; all modes have equal weight."""
+    """Points around `centers` (K, coordinates); all modes have equal weight.
+
+    std: standard deviation of each mode.
+    """
 
     def __init__(self, centers: Tensor, std: float):
         require(std > 0, f"std={std} must be above 0; dataset=point_masses has all mass in one point")
@@ -33,7 +36,10 @@ class Gaussians(Points):
 
 
 class Line(Gaussians):
-    """One Gaussian on the line, as in Figure 1 of Goodfellow et al. 2014."""
+    """One Gaussian on the line, as in Figure 1 of Goodfellow et al. 2014.
+
+    mean: centre of the Gaussian.
+    """
 
     def __init__(self, mean: float = 1.0, std: float = 0.5):
         super().__init__(torch.tensor([[mean]]), std)
@@ -43,6 +49,7 @@ class Mixture(Points):
     """A mixture of Gaussians on the line, by default the one that Nowozin et al. 2016 (f-GAN) fit a Gaussian to.
 
     weights: share of each component, positive; their sum is normalised to 1.
+    means, stds: mean and standard deviation of each component, in the same order.
     """
 
     def __init__(
@@ -74,7 +81,11 @@ class Mixture(Points):
 
 
 class Ring(Gaussians):
-    """`modes` Gaussians at equal distances on a circle, the first at angle 0; default: ring of VEEGAN and PacGAN."""
+    """Gaussians at equal distances on a circle, the first at angle 0; default: ring of VEEGAN and PacGAN.
+
+    modes: number of Gaussians.
+    radius: of the circle.
+    """
 
     def __init__(self, modes: int = 8, radius: float = 1.0, std: float = 0.01):
         require(1 <= modes <= MOST, f"modes={modes} must be between 1 and {MOST}")
@@ -83,7 +94,11 @@ class Ring(Gaussians):
 
 
 class Grid(Gaussians):
-    """`side` x `side` Gaussians, `spacing` apart, around the origin; default: grid of VEEGAN and PacGAN."""
+    """A square grid of Gaussians around the origin; default: grid of VEEGAN and PacGAN.
+
+    side: Gaussians in a row.
+    spacing: distance of neighbouring centres.
+    """
 
     def __init__(self, side: int = 5, spacing: float = 2.0, std: float = 0.05):
         require(1 <= side**2 <= MOST, f"side={side} must be at least 1, and {MOST} modes at most")

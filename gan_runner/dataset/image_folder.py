@@ -19,11 +19,11 @@ SPLITS = {  # name of a folder, in lower case -> split
     **{"val": "validation", "valid": "validation", "validation": "validation"},
     **{"test": "test", "testing": "test"},
 }
-log = logging.getLogger(__name__)
-
 PROPOSED = (256, 128, 64, 32)  # sizes that an error message may propose
 LABELS = "dataset.json"  # the label file of StyleGAN's dataset tool
 LOOKED_AT = 200  # images, at most, that are measured at every start to determine the size
+
+log = logging.getLogger(__name__)
 
 
 class ImageFolder(PackedDataset):
@@ -50,9 +50,10 @@ class ImageFolder(PackedDataset):
         labels_per_class: int | None = None,
         cache_dir: str = "~/.cache/gan_runner",
     ):
-        """subset: read only this folder at the top. size: side in pixels, or [height, width]; None: that of the files.
-
-        fit: how an image of another shape gets this size, see picture.Form. channels: 1, 3, or None: as in the files.
+        """path: a folder or a zip archive. subset: read only this folder at the top. labels: False: no classes.
+        size: side in pixels, or [height, width]; None: that of the files. fit: how an image of another shape gets this
+        size: crop its middle, pad it with black bars, or stretch it. channels: 1, 3, or None: as in the files.
+        held_out: share of the images for validation and for test each, if there is no folder of that name.
         """
         require(bool(path), "path=null names no images; give a folder or a zip archive of them")
         require(0 <= held_out < 0.5, f"held_out={held_out} must be 0 or more and below 0.5")

@@ -34,7 +34,11 @@ class LSUN(PackedDataset):
         max_broken: float = 0.0,
         cache_dir: str = "~/.cache/gan_runner",
     ):
-        """root: the folder that holds lsun/CATEGORY_train_lmdb. count: training images of each category; None: all."""
+        """root: the folder that holds lsun/CATEGORY_train_lmdb. categories: such as church_outdoor; each is a class.
+
+        size: side in pixels, or [height, width]. count: training images of each category; None: all.
+        held_out: share of the training images for validation.
+        """
         require(count is None or count >= 1, f"count={count} must be at least 1, or null for all")
         check_categories(categories)
         require(0 <= held_out < 1, f"held_out={held_out} must be 0 or more and below 1")

@@ -58,7 +58,7 @@ class EMNIST(ArrayDataset):
         size: int | list[int] | None = None,
         labels_per_class: int | None = None,
     ):
-        """root: the folder that holds EMNIST/raw."""
+        """root: the folder that holds EMNIST/raw. part: balanced, byclass, bymerge, letters, digits or mnist."""
         from torchvision import datasets
 
         choose("part", part, datasets.EMNIST.classes_split_dict)

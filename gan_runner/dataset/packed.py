@@ -32,7 +32,11 @@ class PackedDataset(ImageDataset):
         labels_per_class: int | None = None,
         flip: bool = False,
     ):
-        """parts: the images of each split; labels: one for each image of all splits, in the same order."""
+        """parts: the images of each split. labels: one for each image of all splits, in the same order.
+
+        max_broken: share of the files that may be unreadable; they are named and left out.
+        cache_dir: folder of the decoded images.
+        """
         found = [each for part in parts.values() for each in part]
         request = Request(source, found, form, gray_or_rgb, max_broken)
         pack = packed(cache_dir, cache_name, request)

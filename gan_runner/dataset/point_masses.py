@@ -11,6 +11,8 @@ class PointMasses(Points):
     """Every sample is the point (distance, 0, ...), with `channels` coordinates.
 
     If the generator is fixed at the origin, the Wasserstein distance is `distance`.
+    distance: of the point from the origin.
+    channels: number of coordinates.
     """
 
     def __init__(self, distance: float = 2.0, channels: int = 2):

@@ -16,7 +16,7 @@ class StackedMNIST(ImageDataset):
     """
 
     def __init__(self, root: str, count: int = 128_000, size: int | list[int] | None = None):
-        """root: the folder that holds MNIST/raw. size: side in pixels; R3GAN uses 32."""
+        """root: the folder that holds MNIST/raw. count: training images. size: side in pixels; R3GAN uses 32."""
         require(count >= 1, f"count={count} must be at least 1")
         self.digits = digits = MNIST(root, size)
         assert digits.labels is not None

@@ -10,8 +10,8 @@ FILES = "train_X.bin, train_y.bin, test_X.bin, test_y.bin, unlabeled_X.bin and c
 class STL10(ArrayDataset):
     """Colour 96x96 photographs of ten classes (Coates et al. 2011), 5,000 for training and 8,000 for testing.
 
-    labels=False: also the 100,000 unlabelled images, 2.9 GB in memory at their own size. The validation split is the
-    last tenth of the training images; with labels=False the last 5,000.
+    The validation split is the last tenth of the training images; with labels=False the last 5,000.
+    labels: False uses also the 100,000 unlabelled images, 2.9 GB in memory at their own size, and no classes.
     """
 
     def __init__(

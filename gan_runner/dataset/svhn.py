@@ -11,7 +11,7 @@ HELD_OUT = 7_257
 
 
 class SVHN(ArrayDataset):
-    """99,289 colour 32x32 digits of house numbers (Netzer et al. 2011); extra: 531,131 easier ones for training.
+    """99,289 colour 32x32 digits of house numbers (Netzer et al. 2011).
 
     The last 7,257 of the training file are the validation split.
     """
@@ -23,7 +23,7 @@ class SVHN(ArrayDataset):
         size: int | list[int] | None = None,
         labels_per_class: int | None = None,
     ):
-        """root: the folder that holds svhn."""
+        """root: the folder that holds svhn. extra: True adds 531,131 easier images to the 66,000 training images."""
         from torchvision import datasets
 
         names = ("extra",) * extra + ("train", "test")

@@ -9,7 +9,12 @@ SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 class Synthetic(ImageDataset):
-    """`count` images of independent uniform pixels, with random labels unless num_classes is 0."""
+    """Images of independent uniform pixels, with random labels.
+
+    channels, height, width: shape of the images.
+    num_classes: number of classes; 0: no labels.
+    count: images, of which a tenth each is for validation and test.
+    """
 
     def __init__(
         self,

@@ -15,8 +15,8 @@ class Minimax:
 
     The discriminator's loss is the sum of both terms, not their mean: log 4 if it cannot distinguish real and fake, and
     JS = log 2 - loss / 2. The generator's loss saturates: its gradient vanishes as the discriminator improves.
-    real_target below 1 smooths the label of real images only (Salimans et al. 2016: 0.9); the loss then does not
-    estimate JS.
+    real_target: label of real images; below 1 it is smoothed on one side (Salimans et al. 2016: 0.9), and the loss does
+    not estimate JS.
     """
 
     paired = False
@@ -45,6 +45,8 @@ class NonSaturating(Minimax):
 
 class LeastSquares:
     """D: 1/2 E (D(x) - b)^2 + 1/2 E (D(G(z)) - a)^2; G: 1/2 E (D(G(z)) - c)^2 (Mao et al. 2017, equations 8 and 9).
+
+    a, b, c: targets of fakes, of real images, and of the generator.
 
     a=-1, b=1, c=0 minimises the Pearson chi^2 between p + q and 2q; a=0, b=c=1 are the most common targets in code.
     Losses of D and G at equilibrium: 1 and 0 for the first, 1/4 and 1/8 for the second.
@@ -160,6 +162,8 @@ class RelativisticAverage:
 class EnergyBased:
     """D: E R(x) + E relu(margin - R(G(z))); G: E R(G(z)); R = -D(x), an autoencoder's error (EBGAN, Zhao et al. 2017).
 
+    margin: error above which a fake no longer counts.
+
     Equations 1 and 2, without the pull-away term. At equilibrium D's loss is the margin, for any error R below it.
     """
 
@@ -185,7 +189,8 @@ class BoundaryEquilibrium:
     """D: E R(x) - k E R(G(z)); G: E R(G(z)); R = -D(x), an autoencoder's error (BEGAN, Berthelot et al. 2017).
 
     Each generator update changes k by rate (gamma E R(x) - E R(G(z))), within [0, 1], towards E R(G(z)) = gamma E R(x).
-    The smaller gamma is, the lower is the diversity of the samples.
+    gamma: target of E R(G(z)) / E R(x); the smaller, the lower is the diversity of the samples.
+    rate: of the changes of k.
     """
 
     paired = False
@@ -255,6 +260,9 @@ DIVERGENCES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tens
 class FDivergence:
     """D: -(E g(D(x)) - E f*(g(D(G(z))))), minus a lower bound of the divergence; G: -E f*(g(D(G(z)))), or with trick
     -E g(D(G(z))), which the paper recommends (f-GAN, Nowozin et al. 2016). js bounds 2 JS, gan bounds 2 JS - log 4.
+
+    divergence: total_variation, kl, reverse_kl, pearson, neyman, squared_hellinger, jeffrey, js or gan.
+    trick: whether the generator maximises g(D(G(z))).
     """
 
     paired = False

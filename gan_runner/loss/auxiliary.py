@@ -17,8 +17,9 @@ from gan_runner.spec import Batch, full_precision
 class AuxiliaryClassifier(Objective):
     """As Objective, plus for D: weight (CE(x) + CE(G(z))), for G: generator_weight CE(G(z)) (ACGAN, Odena et al. 2017).
 
-    CE is the cross-entropy, in nats, of the discriminator's class logits with the label. on_fake=false leaves CE(G(z))
-    out of D's loss, as in Gulrajani et al. 2017 (weight 1, generator_weight 0.1).
+    CE is the cross-entropy, in nats, of the discriminator's class logits with the label.
+    weight, generator_weight: factors of CE in the loss of D and of G.
+    on_fake: False leaves CE(G(z)) out of D's loss, as in Gulrajani et al. 2017 (weight 1, generator_weight 0.1).
     """
 
     needs_logits = "conditioning=classifier (of any model that has conditioning)"

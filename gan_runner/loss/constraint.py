@@ -10,6 +10,8 @@ from gan_runner.nn.normalisation import normalise
 class WeightClipping:
     """Clamps every parameter to [-bound, bound], gains and biases too, after each update (Arjovsky et al. 2017).
 
+    bound: largest absolute value of a weight.
+
     The authors' code clamps before each update; here the bound also holds for the discriminator after its last update.
     """
 

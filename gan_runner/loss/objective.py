@@ -21,13 +21,16 @@ FIRST, EVERY = 25, 500  # the generator steps with a burst: the first 25 and eve
 class Objective:
     """n_critic discriminator updates per generator update, each on adversarial + sum of weighted penalties.
 
-    n_critic_burst: discriminator updates in the first 25 and every 500th generator step, as in the WGAN authors' code.
+    constraint: a bound on the discriminator's weights, such as gan_runner.loss.constraint.SpectralNorm; None: none.
+    n_critic: discriminator updates per generator update.
+    n_critic_burst: discriminator updates in the first 25 and every 500th generator step, as in the WGAN authors' code
+    (100 there); None: n_critic.
     instance_noise: standard deviation of the Gaussian noise added to all real and fake images in the adversarial terms
     (Sonderby et al. 2017); in units of the data, whose range is -1 to 1.
     simultaneous: the gradients of both players are computed before either moves, as in the code of Goodfellow et al.
     2014; else the generator's gradient uses the updated discriminator (their Algorithm 1).
-    discriminator_norm, discriminator_output and the two conditionings are the values for networks whose own settings
-    refer to them in the configuration.
+    discriminator_norm, discriminator_output, generator_conditioning, discriminator_conditioning: the value for networks
+    whose own setting refers to it in the configuration.
     """
 
     needs_logits: ClassVar[str] = ""  # if not empty: the setting that gives the discriminator the required class logits

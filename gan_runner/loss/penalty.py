@@ -84,6 +84,14 @@ class GradientPenalty:
     WGAN-GP 10, at line, center 1. WGAN-LP: one_sided. DRAGAN 10, at around_real, center 1.
     R1 gamma/2, at real, center 0. R2 gamma/2, at fake, center 0. Both, as in R3GAN: gamma, at both, center 0.
     WGAN-div 2, center 0, power 6, at line.
+
+    weight: factor of the penalty, a number or a schedule.
+    at: points x: line between real and fake, real, fake, both, around_real, around_real_symmetric,
+    around_real_gaussian.
+    center: target of the gradient norm.
+    power: exponent of the difference from the center.
+    one_sided: True penalises only norms above the center.
+    every: discriminator updates from one penalty to the next, each multiplied by this number (lazy regularisation).
     """
 
     per_sample = True
@@ -120,6 +128,9 @@ class JensenShannonRegularizer:
     """E (1 - sigma(D(x)))^2 ||grad D(x)||^2 + E sigma(D(y))^2 ||grad D(y)||^2, weight gamma/2 (Roth et al. 2017).
 
     To first order, its effect equals that of noise on the images for the discriminator of the minimax GAN.
+
+    weight: gamma/2, a number or a schedule.
+    every: discriminator updates from one penalty to the next, each multiplied by this number.
     """
 
     per_sample = True
@@ -141,6 +152,8 @@ class JensenShannonRegularizer:
 class OrthonormalRegularizer:
     """Sum over the layers of ||W W^T - I||_F^2, W (outputs, rest) (Brock et al. 2017).
 
+    weight: factor of the sum, a number or a schedule.
+    every: discriminator updates from one penalty to the next, each multiplied by this number.
     off_diagonal: uses only the entries off the diagonal, without a penalty on the norms (BigGAN, Brock et al. 2019).
     For layers with more outputs than inputs, W^T W replaces W W^T.
     """

@@ -23,6 +23,7 @@ class SemiSupervised(Objective):
     l are the discriminator's class logits, the logit of the class "fake" is fixed at 0. s = log sum exp l is the score
     of an image, CE the cross-entropy with the known labels, in nats. f are the inputs of the linear layer that gives l.
 
+    unsupervised_weight: factor of the adversarial term in D's loss.
     fake_class: true takes CE over the K classes and "fake" (Odena 2016), false over the K classes only.
     feature_matching: squared (Salimans on MNIST) or absolute (on CIFAR-10) differences of the batches' mean features,
     or none: the generator's loss is that of the adversarial term (Odena).

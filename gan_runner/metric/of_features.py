@@ -28,7 +28,7 @@ def unfit(features: str, subject: Subject) -> str:
 
 
 class OfFeatures:
-    """Base class: compares `features` of real images and samples. n_real: null for the whole split."""
+    """Base class: compares `features` of real images and samples."""
 
     published = "inception"  # with these features a value has its plain name, without a prefix
 
@@ -73,7 +73,10 @@ class FrechetDistance(OfFeatures):
 class KernelDistance(OfFeatures):
     """kid: 1000 times the unbiased squared MMD with the kernel (x.y/d + 1)^3, lower is better (Binkowski et al. 2018).
 
-    Mean and deviation over `subsets` random subsets of `subset_size` (of all images, if there are fewer).
+    Mean and deviation over random subsets.
+
+    subsets: number of subsets.
+    subset_size: images in each; all of them, if there are fewer.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class InceptionScore(OfFeatures):
     """inception_score: exp E KL(p(y|x) | p(y)), the mean over splits, higher is better (Salimans et al. 2016).
 
     With a classifier of the dataset the value is classifier_score, at most the number of its classes.
+    splits: parts of the samples, whose values are averaged.
     """
 
     def __init__(self, features: str = "inception", n_fake: int = 50_000, weights: str | None = None, splits: int = 10):
@@ -164,7 +168,6 @@ class DensityCoverage(OfFeatures):
         weights: str | None = None,
         k: int = 5,
     ):
-        """features: auto is the classifier of the dataset if it has labels, else pixels."""
         super().__init__("pixels" if features == "auto" else features, n_real, n_fake, weights)
         require(k >= 1, f"k={k} must be at least 1")
         self.features, self.k = features, k

@@ -36,8 +36,9 @@ def in_unit_range(images: Tensor) -> Tensor:
 class SlicedWasserstein:
     """sliced_wasserstein: mean distance of sorted projections of pixels (0 to 1) or points, lower is better.
 
-    With `pyramid`, for pictures, also 1000 times the distance of 7x7 patches of a Laplacian pyramid (Karras et al.
-    2018), for each height and their mean: sliced_wasserstein_16, ..., sliced_wasserstein_pyramid.
+    directions: number of projections.
+    pyramid: True computes, for pictures, also 1000 times the distance of 7x7 patches of a Laplacian pyramid (Karras et
+    al. 2018), for each height and their mean: sliced_wasserstein_16, ..., sliced_wasserstein_pyramid.
     """
 
     def __init__(self, n_fake: int = 10_000, directions: int = 512, pyramid: bool = False):
@@ -69,6 +70,8 @@ class Parzen:
 
     The published protocol: pixels from 0 to 1, and the width chosen from ten on the first 1000 validation images. The
     value ranks models badly (Theis et al. 2016); use it only for comparison with tables of that time.
+
+    n_validation: validation images that choose the width.
     """
 
     better: ClassVar[dict[str, str]] = {"parzen": "high"}
@@ -99,7 +102,9 @@ class Modes:
     good sample; 2500 samples. Without a good sample reverse_kl is infinite; reverse_kl_nearest then takes all samples,
     each at its nearest centre. Stacked MNIST: a mode is a triple of digits, as a classifier of MNIST predicts them;
     26,000 samples, no high_quality. Other labelled pictures: a mode is a class, as a classifier of the dataset predicts
-    it; a class counts with `least_share` of its fair share of samples, since a classifier makes errors.
+    it; a class counts with a part of its fair share of samples, since a classifier makes errors.
+
+    least_share: this part.
     """
 
     def __init__(self, n_fake: int | None = None, least_share: float = 0.25):
@@ -154,6 +159,8 @@ class Memorization:
     classifier_mifid, or pixel_mifid: Frechet distance over the cosine distance to training features (Bai et al. 2021).
     one_nearest_neighbour: leave-one-out accuracy, 0.5 is ideal (Lopez-Paz & Oquab 2017).
     A grid shows samples beside their nearest training images.
+
+    cells: regions of the space of features whose C_T is averaged.
     """
 
     def __init__(

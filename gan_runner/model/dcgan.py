@@ -46,7 +46,6 @@ class DCGANGenerator(nn.Module):
 
     ReLU; a norm on every layer but the last; weights N(0, 0.02). 3,576,704 parameters for 64x64 colour images.
     conditioning: none, one_hot, embedding, or norm (the label sets gain and shift of every batch norm).
-    attention: the side of the maps with self-attention.
     """
 
     def __init__(
@@ -84,8 +83,6 @@ class DCGANDiscriminator(Discriminator):
     output: score; absolute_error or squared_error of an autoencoder, whose decoder has the same widths; or classes or
     classes_and_fake, with the score computed from class logits (Salimans et al. 2016, Odena 2016).
     conditioning: none, one_hot, embedding, projection or classifier.
-    minibatch: none, stddev or discrimination: features of the variation within the batch, for the head.
-    attention: the side of the maps with self-attention.
     """
 
     def __init__(

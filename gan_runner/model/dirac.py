@@ -8,7 +8,10 @@ from gan_runner.spec import ImageSpec
 
 
 class DiracGenerator(nn.Module):
-    """z (B, Z) -> images (B, C, H, W), all equal to theta."""
+    """z (B, Z) -> images (B, C, H, W), all equal to theta.
+
+    theta: initial value.
+    """
 
     def __init__(self, spec: ImageSpec, theta: float = 1.0):
         super().__init__()
@@ -20,7 +23,10 @@ class DiracGenerator(nn.Module):
 
 
 class DiracDiscriminator(nn.Module):
-    """images (B, 1, 1, 1) -> psi x (B,). The paper scores fakes high: its (theta, psi) = (1, 1) is (1, -1) here."""
+    """images (B, 1, 1, 1) -> psi x (B,). The paper scores fakes high: its (theta, psi) = (1, 1) is (1, -1) here.
+
+    psi: initial value.
+    """
 
     def __init__(self, spec: ImageSpec, psi: float = -1.0):
         super().__init__()

@@ -7,7 +7,12 @@ from gan_runner.noise import Noise
 
 
 class Latent:
-    """z in R^dim: N(0, I), or uniform on [low, high)^dim (default -1 to 1; low = high is a point mass)."""
+    """z in R^dim: N(0, I), or uniform on [low, high)^dim (default -1 to 1; low = high is a point mass).
+
+    dim: number of coordinates.
+    distribution: normal or uniform.
+    low, high: bounds of distribution=uniform; None: -1 and 1.
+    """
 
     def __init__(
         self, dim: int = 100, distribution: str = "normal", low: float | None = None, high: float | None = None

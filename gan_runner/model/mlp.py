@@ -40,7 +40,6 @@ class MLPGenerator(nn.Module):
     """z (B, Z) and labels (B,) -> images (B, C, H, W) in spec.value_range.
 
     conditioning: none, one_hot, embedding, or norm (the label sets gain and shift of every batch norm).
-    init, init_scale: see layers.initialize_linear.
     """
 
     def __init__(
@@ -77,8 +76,6 @@ class MLPDiscriminator(Discriminator):
     output: score; absolute_error or squared_error, the error of an autoencoder whose decoder has the same widths in
     reverse; classes or classes_and_fake, where class logits define the score (Salimans et al. 2016, Odena 2016).
     conditioning: none, one_hot, embedding, projection or classifier.
-    minibatch: none, stddev or discrimination, the layer that gives the head information about the other samples.
-    init, init_scale: see layers.initialize_linear.
     """
 
     def __init__(

@@ -53,6 +53,8 @@ class MirzaGenerator(nn.Module):
 
     2,413,984 parameters for 28x28x1 and ten classes. With init=uniform, the initial bias of the last layer is
     the logit of the mean training image.
+
+    init: he, or the small uniform weights of mlp_2014.
     """
 
     conditional = True
@@ -84,7 +86,10 @@ def maxout(width_in: int, width_out: int, pieces: int) -> list[nn.Module]:
 
 
 class MirzaDiscriminator(Discriminator):
-    """images (B, C, H, W) and labels (B,) -> raw scores (B,). 1,224,351 parameters for 28x28x1 and ten classes."""
+    """images (B, C, H, W) and labels (B,) -> raw scores (B,). 1,224,351 parameters for 28x28x1 and ten classes.
+
+    init: he, or the small uniform weights of mlp_2014.
+    """
 
     conditional = True
 

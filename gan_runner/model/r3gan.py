@@ -103,7 +103,7 @@ def stage(width: int, blocks: int, groups: int, depth: int) -> list[nn.Module]:
 class R3GANGenerator(nn.Module):
     """z (B, Z) and labels (B,) -> images (B, C, H, W), with no final activation that bounds them to spec.value_range.
 
-    blocks: number at each resolution. 20,732,160 parameters for 32x32x3 with Z 64. conditioning: none, one_hot, or
+    20,732,160 parameters for 32x32x3 with Z 64. conditioning: none, one_hot, or
     embedding as in the authors' code (20,781,952 parameters for ten classes).
     """
 

@@ -93,7 +93,6 @@ class ResNetGenerator(nn.Module):
     before their first convolution, as in the code of both papers.
     conditioning: none, one_hot, embedding, or norm (the label sets gain and shift of the norms within the blocks;
     4,304,387 parameters for ten classes with width 256).
-    attention: the side of the maps with self-attention.
     """
 
     def __init__(
@@ -131,10 +130,12 @@ POOLINGS = {"mean": partial(torch.mean, dim=(2, 3)), "sum": partial(torch.sum, d
 class ResNetDiscriminator(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,).
 
-    Blocks halve the side down to 8x8, two more blocks keep it. pooling of the last map: mean (WGAN-GP) or sum (SNGAN).
+    Blocks halve the side down to 8x8, two more blocks keep it.
+    pooling: of the last map, mean (WGAN-GP) or sum (SNGAN).
+    last_bias: whether the last layer has a bias.
+
     For 32x32 colour images and width 128: 1,053,825 parameters, one fewer without the last bias (SNGAN).
     conditioning: none, one_hot, embedding, projection or classifier.
-    attention: the side of the maps with self-attention.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ import yaml
 from google.protobuf.struct_pb2 import Value
 from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboard.plugins.hparams.metadata import (
     NULL_TENSOR,
@@ -28,6 +28,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import custom_scalars, text
 
+from gan_runner.records.tags import meaning
 from gan_runner.storage.files import write_atomically
 
 CHARTS = {  # TensorBoard's custom scalars: category -> chart -> its tag, as a regular expression
@@ -80,6 +81,7 @@ class Logger:
         """purge_from: None keeps all earlier entries."""
         self.folder = folder
         self.metrics = folder / "metrics.jsonl"
+        self.known: set[str] = set()  # scalars whose meaning is in the event file
         for superseded in folder.glob(f"events.out.tfevents.*{END}"):
             superseded.unlink()
         self.events = open(folder / event_file(folder), "xb")  # noqa: SIM115 (closed by close)
@@ -100,11 +102,17 @@ class Logger:
 
     def scalars(self, step: int, values: Mapping[str, float], **beside: Any) -> None:
         """Logs the values of a step. beside: further fields of the line in metrics.jsonl."""
-        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
-        self.event(step=step, summary=summary)
+        self.event(step=step, summary=Summary(value=[self.described(tag, value) for tag, value in values.items()]))
         finite = {tag: value if math.isfinite(value) else None for tag, value in values.items()}
         self.lines.write(json.dumps({"step": step, **finite, **beside}).encode() + b"\n")
         self.lines.flush()
+
+    def described(self, tag: str, value: float) -> Summary.Value:
+        """Returns a scalar; at the first time with the meaning of its tag, which TensorBoard shows beside the chart."""
+        if tag in self.known:
+            return Summary.Value(tag=tag, simple_value=value)
+        self.known.add(tag)
+        return Summary.Value(tag=tag, simple_value=value, metadata=of_scalar(meaning(tag)))
 
     def holds(self, step: int, key: str) -> bool:
         """Returns True if metrics.jsonl has a line of this step with this key."""
@@ -189,6 +197,11 @@ def write(file: BinaryIO, **content: Any) -> None:
     """Writes one record and flushes it to the file."""
     RecordWriter(file).write(Event(wall_time=time.time(), **content).SerializeToString())
     file.flush()
+
+
+def of_scalar(description: str) -> SummaryMetadata:
+    plugin = SummaryMetadata.PluginData(plugin_name="scalars")
+    return SummaryMetadata(plugin_data=plugin, summary_description=description)
 
 
 def of_hparams(tag: str, **content: Any) -> Summary:
