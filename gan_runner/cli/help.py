@@ -23,6 +23,7 @@ python -m gan_runner --cfg job loss=wgan_gp              the composed settings, 
 
 Both networks, layer by layer: python -m gan_runner.networks model=dcgan dataset=mnist
 How fast it trains: python -m gan_runner.benchmark model=dcgan dataset=synthetic
+How long it will take: python -m gan_runner.benchmark loss=wgan_gp --estimate
 How good a run is: python -m gan_runner.evaluate outputs/default --metric classifier_fid
 Which run is better, and how surely: python -m gan_runner.compare outputs/*
 Images from a run: python -m gan_runner.sample outputs/default

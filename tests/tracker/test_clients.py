@@ -4,6 +4,8 @@ They are no part of `make install`: pip install wandb mlflow.
 """
 
 import json
+import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -20,10 +22,24 @@ from tests.tracker.recording import HERE, SHORT, logged
 pytestmark = pytest.mark.long
 
 RUN = Path("outputs/run")
+PAGE = (Path(__file__).parents[2] / "docs" / "trackers.md").read_text()
+COMMANDS = re.findall(r"^python -m gan_runner (.*)$", PAGE, re.MULTILINE)
 
 
 def needs(name: str) -> Any:
     return pytest.importorskip(name, reason=f"{name} is not installed: pip install {name}")
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_the_page_runs(command: Command, line: str):
+    for name in ("wandb", "mlflow"):
+        if f"tracker={name}" in line:
+            needs(name)
+    Path("mymodule.py").write_text(f"from {HERE} import Recorder\n\n\nclass MyTracker(Recorder):\n    pass\n")
+    answer = command(*SHORT, *shlex.split(line))
+    assert answer.code == 0, answer.err
+    assert "training goes on" not in answer.out
+    assert json.loads((RUN / "tracker.json").read_text()).popitem()[1]["sent"] == 20
 
 
 def suffer(folder: Path, *overrides: str) -> None:
