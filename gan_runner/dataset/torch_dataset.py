@@ -32,7 +32,7 @@ class TorchDataset(OwnImages):
         held_out: float = 0.05,
         labels_per_class: int | None = None,
     ):
-        """source: a class, or a function that returns a Dataset, as module.Class. arguments: its keyword arguments."""
+        """source: a class, or a function that returns a Dataset: module.Class. arguments: keywords of its call."""
         require(bool(source), "source=null names no Dataset; give one as mymodule.MyDataset")
         check_held_out(held_out)
         dataset = called(str(source), arguments or {})
