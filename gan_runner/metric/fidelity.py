@@ -29,6 +29,7 @@ SOURCES = {
     "dinov2": Source("dinov2-vit-b-14", "dinov2", None, "dinov2_vitb14_pretrain.pth", "facebookresearch/dinov2"),
 }
 TABLES = ("inception", "vgg16")  # files of tensors alone, which are safe from an untrusted configuration
+AT_ONCE = 64  # images that the network gets together: Inception needs 40 MB of memory for each
 FAILURES = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
 
 
@@ -47,9 +48,10 @@ class Fidelity:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Features:
-        images = images.to(self.device)
-        vectors, *logits = self.network(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
-        return Features(vectors.float().cpu(), logits[0].float().cpu() if logits else None)
+        colour = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        found = [self.network(part.to(self.device)) for part in colour.split(AT_ONCE)]
+        vectors, *logits = (torch.cat(parts).float().cpu() for parts in zip(*found, strict=True))
+        return Features(vectors, logits[0] if logits else None)
 
 
 def load(kind: str, source: Source, weights: str | None) -> Any:

@@ -79,7 +79,8 @@ class DCGANGenerator(nn.Module):
 class DCGANDiscriminator(Discriminator):
     """images (B, C, H, W) and labels (B,) -> raw scores (B,).
 
-    LeakyReLU 0.2; a norm on every layer but the first and the last. 2,765,568 parameters for 64x64 colour images.
+    LeakyReLU 0.2; a norm on every layer but the first and the last. 2,765,568 parameters for 64x64 colour images. For
+    8x8 images, where no layer has a norm, the first one has a bias.
     output: score; absolute_error or squared_error of an autoencoder, whose decoder has the same widths; or classes or
     classes_and_fake, with the score computed from class logits (Salimans et al. 2016, Odena 2016).
     conditioning: none, one_hot, embedding, projection or classifier.
