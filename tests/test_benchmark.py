@@ -260,8 +260,8 @@ def test_what_the_textbook_cannot_do_is_said(show: Command, in_tmp: Path, case: 
 
 
 def test_its_own_settings_are_no_part_of_the_run():
-    assert plan_of(["loss=gan", "--seconds=2", "seed=1", "--repeats", "3"]) == ((2.0, 3), ["loss=gan", "seed=1"])
-    assert plan_of(["--cfg", "job"]) == ((5.0, 5), ["--cfg", "job"])
+    assert plan_of(["loss=gan", "--seconds=2", "seed=1", "--repeats", "3"]) == ((2.0, 3, False), ["loss=gan", "seed=1"])
+    assert plan_of(["--cfg", "job"]) == ((5.0, 5, False), ["--cfg", "job"])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The code blocks of README and docs are executed, made short, or marked with the reason why not.
 
-docs/extend.md has tests of its own. A block of output is marked ```text. A comment `<!-- not run: reason -->` before a
-block excepts it.
+docs/extend.md and docs/python.md have tests of their own. A block of output is marked ```text. A comment
+`<!-- not run: reason -->` before a block excepts it.
 """
 
 import re
@@ -51,7 +51,7 @@ class Block(NamedTuple):
 
 def blocks() -> list[Block]:
     pattern = re.compile(r"(?:<!-- not run: (.*?) -->\n+)?^```(\w*)[^\n]*\n(.*?)^```", re.M | re.S)
-    pages = [page for page in PAGES if page.name != "extend.md"]
+    pages = [page for page in PAGES if page.name not in ("extend.md", "python.md")]
     return [Block(page.name, *found) for page in pages for found in pattern.findall(page.read_text())]
 
 

@@ -70,7 +70,7 @@ def test_a_constructor_without_a_docstring_has_no_meaning():
 
 @pytest.mark.parametrize(("group", "choice"), [("loss", "wgan_lp"), ("optimizer", "adam_ssl"), ("device", "cpu")])
 def test_a_choice_is_read_as_hydra_composes_it(group: str, choice: str):
-    whole = OmegaConf.to_container(composed([f"{group}={choice}"])[group], resolve=False)
+    whole = OmegaConf.to_container(composed([f"{group}={choice}"]).config[group], resolve=False)
     assert settings.node_of(group, choice) == whole
 
 

@@ -27,6 +27,7 @@ class Mlflow:
     kind = "mlflow"
 
     def __init__(self, uri: str = "sqlite:///outputs/mlflow.db", experiment: str | None = None):
+        """uri: a file, or the address of a server. experiment: None: the study, or gan_runner."""
         require_package("mlflow")
         self.uri, self.experiment = uri, experiment
         self.client: MlflowClient

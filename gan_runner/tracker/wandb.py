@@ -16,6 +16,7 @@ class Wandb:
     kind = "wandb"
 
     def __init__(self, project: str = "gan_runner", entity: str | None = None, mode: str = "offline"):
+        """project: that of the runs. entity: the user or team; None: that of the login. mode: offline or online."""
         choose("mode", mode, {"offline": None, "online": None})
         require_package("wandb")
         self.project, self.entity, self.mode = project, entity, mode
