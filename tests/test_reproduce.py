@@ -183,7 +183,7 @@ def test_the_stated_operations_are_those_of_the_whole_training(recipe: str):
 @pytest.mark.long
 @pytest.mark.parametrize("recipe", ["sngan_cifar10", "r3gan_cifar10"])  # Inception takes a minute for each
 def test_a_recipe_for_a_gpu_runs_to_its_record_in_a_small_form(
-    entry_point: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: str
+    entry_point: Command, monkeypatch: pytest.MonkeyPatch, in_tmp: Path, tmp_path: Path, recipe: str
 ):
     """With images in folders of classes, few steps, and random weights in place of Inception's."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
@@ -211,7 +211,7 @@ def test_a_recipe_for_a_gpu_runs_to_its_record_in_a_small_form(
 
 @pytest.mark.long
 def test_one_divergence_of_f_gan_is_trained_measured_and_judged(
-    entry_point: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    entry_point: Command, monkeypatch: pytest.MonkeyPatch, in_tmp: Path, tmp_path: Path
 ):
     content = yaml.safe_load((CONF / "published" / "fgan_mixture.yaml").read_text())
     content |= {"runs": {"kl": content["runs"]["kl"]}, "seeds": [0], "claims": content["claims"][:2]}

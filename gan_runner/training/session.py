@@ -153,7 +153,8 @@ class Session:
 
     def share_signals(self) -> None:
         """Shares the first rank's time and any rank's signals with all ranks, so that all stop at the same step."""
-        signum, save = self.interrupt.signum or 0, self.interrupt.take_save()
+        signum: float = self.interrupt.signum or 0
+        save: float = self.interrupt.take_save()
         if self.ranks.count > 1:
             seconds = self.clock.seconds if self.ranks.first else 0.0
             seconds, signum, save = self.ranks.highest_delayed(seconds, signum, save)
