@@ -79,7 +79,7 @@ class Stateful(Protocol):
 
 
 class Tracked(NamedTuple):
-    """What a tracker is told of a run."""
+    """What a tracker receives about a run."""
 
     name: str  # of the run folder
     study: str | None  # the group of the run
