@@ -54,7 +54,10 @@ HELPS = {  # model, dataset, loss -> why a run fails by default, and settings wi
     ("mlp", "mnist", "wgan"): ("its learning rate is 5e-5; it needs more steps", "train.total_steps=4000"),
     ("dcgan", "digits", "wgan"): ("its learning rate is 5e-5; it needs more steps", "train.total_steps=2000"),
     **{
-        ("dcgan", "digits", loss): ("five discriminator updates per step; it needs more steps", "train.total_steps=1500")
+        ("dcgan", "digits", loss): (
+            "five discriminator updates per step; it needs more steps",
+            "train.total_steps=1500",
+        )
         for loss in ("wgan_gp", "wgan_lp", "acgan_wgan_gp")
     },
     ("dcgan", "digits", "dragan"): (

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR
 
 from gan_runner.cli.compose import composed
 from gan_runner.cli.places import choices_of
@@ -85,7 +86,9 @@ def test_every_scalar_has_one_meaning_and_every_meaning_a_scalar():
 def test_tensorboard_is_given_the_meaning_of_a_scalar_once_a_session(tmp_path: Path):
     folder = train_in(tmp_path / "run", *SMALL, "train.log_every=1", "train.total_steps=3")
     events = EventAccumulator(str(folder.path), size_guidance={"tensors": 0}).Reload()
-    assert events.SummaryMetadata("score/gap").summary_description == tags.SCALARS["score/gap"]
+    found = events.SummaryMetadata("score/gap")
+    assert found.summary_description == tags.SCALARS["score/gap"]
+    assert found.data_class == DATA_CLASS_SCALAR  # otherwise the faster reader of the command drops the description
     (file,) = folder.path.glob("events*[0-9]")
     assert file.read_bytes().count(tags.SCALARS["score/gap"].encode()) == 1
 

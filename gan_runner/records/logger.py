@@ -16,7 +16,7 @@ import yaml
 from google.protobuf.struct_pb2 import Value
 from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary, SummaryMetadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboard.plugins.hparams.metadata import (
     NULL_TENSOR,
@@ -201,7 +201,7 @@ def write(file: BinaryIO, **content: Any) -> None:
 
 def of_scalar(description: str) -> SummaryMetadata:
     plugin = SummaryMetadata.PluginData(plugin_name="scalars")
-    return SummaryMetadata(plugin_data=plugin, summary_description=description)
+    return SummaryMetadata(plugin_data=plugin, summary_description=description, data_class=DATA_CLASS_SCALAR)
 
 
 def of_hparams(tag: str, **content: Any) -> Summary:
