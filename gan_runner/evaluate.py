@@ -6,28 +6,22 @@ dataset.
 
 import argparse
 import contextlib
-import copy
 import json
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
+from typing import Any
 
 from gan_runner.assembly.build import build
 from gan_runner.assembly.objects import make_dataset, make_device, make_evaluator
 from gan_runner.assembly.opened import opened, use_chosen
-from gan_runner.assembly.structure import OF_METRICS
 from gan_runner.cli.compose import compose
 from gan_runner.cli.entry import find_users_classes, refuse_torchrun, shows_traceback
-from gan_runner.cli.places import choices_of
-from gan_runner.cli.typed import quoted
+from gan_runner.cli.requested_metrics import RequestedMetrics, configured
 from gan_runner.distributed.ranks import ALONE
-from gan_runner.errors import ConfigError, NotWritten, nearest
+from gan_runner.errors import ConfigError, NotWritten
 from gan_runner.evaluation.evaluator import subject_of
 from gan_runner.evaluation.foreign import read_images
 from gan_runner.evaluation.selection import Evaluation
@@ -37,7 +31,7 @@ from gan_runner.records.checkpoint import Checkpoint
 from gan_runner.records.console import Terminal, show_error, table
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.grid import tiled
-from gan_runner.records.identity import differences, flatten
+from gan_runner.records.identity import differences
 from gan_runner.records.logger import Logger, protocol_text
 from gan_runner.records.scores import REPORT, Scores, finite
 from gan_runner.storage.files import storing
@@ -112,79 +106,11 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
     return options
 
 
-# ---- the requested configuration
-
-
-class Asked(NamedTuple):
-    """The options that say what is computed."""
-
-    metric: Sequence[str] | None = None  # names; None: the metrics of the run
-    split: str = REPORT
-    n_fake: int | None = None
-    n_real: int | None = None
-    set: Sequence[str] = ()  # settings such as metric.fid.weights=
-
-
-def asked_of(options: argparse.Namespace) -> Asked:
-    return Asked(options.metric, options.split, options.n_fake, options.n_real, options.set)
-
-
-def configured(asked: Asked, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the run's configuration with the requested metrics. ConfigError if --set changes its result."""
-    requested = copy.deepcopy({**config, "metric": metrics(asked, config["metric"])})
-    requested["train"] |= {"select_by": None, "patience": None}
-    if os.environ.get("GAN_RUNNER_CACHE"):  # the cache of this machine; the run may come from another machine
-        requested["metric"]["cache_dir"] = os.environ["GAN_RUNNER_CACHE"]
-    for setting in asked.set:
-        assign(requested, setting)
-    changed = differences(config, requested)
-    if changed:
-        raise ConfigError(f"--set would make another run of it: {'; '.join(changed)}.")
-    return requested
-
-
-def assign(config: dict[str, Any], setting: str) -> None:
-    key, equals, value = setting.partition("=")
-    known = flatten(config)
-    if not equals or key not in known:
-        raise ConfigError(f"--set {setting} is no setting=value of this run{nearest(key, known)}.")
-    *path, last = key.split(".")
-    for part in path:
-        config = config[part]
-    try:
-        config[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting} cannot be read as YAML; put special characters in quotes.") from error
-
-
-def metrics(asked: Asked, own: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the group `metric`: all metrics of the run, or those that --metric names.
-
-    A named metric has the run's settings, or those of its file in conf/metric/ if the run lacks it.
-    """
-    shared = {name: own[name] for name in OF_METRICS if name in own}
-    nodes = {name: dict(node) for name, node in own.items() if name not in OF_METRICS}
-    if asked.metric is not None:
-        known = choices_of("metric")
-        for name in asked.metric:
-            if name not in (*known, *nodes):
-                raise ConfigError(f"--metric {name} is none of {', '.join(known)}{nearest(name, known)}.")
-        published_names = [name for name in asked.metric if name in known and name not in nodes]
-        published = compose(
-            [f"metric=[{','.join(published_names)}]", *(f"metric.{k}={quoted(v)}" for k, v in shared.items())]
-        )
-        nodes = {name: nodes[name] if name in nodes else published["metric"][name] for name in asked.metric}
-    if not nodes:
-        raise ConfigError("this run has no metrics of its own; name some with --metric, as --metric classifier_fid.")
-    for name in ("n_fake", "n_real"):
-        count = getattr(asked, name)
-        if count is not None:
-            shared[name] = count
-            nodes = {key: {**node, name: count} if name in node else node for key, node in nodes.items()}
-    return {**shared, **nodes}
-
-
 # ---- a run
+
+
+def requested_of(options: argparse.Namespace) -> RequestedMetrics:
+    return RequestedMetrics(options.metric, options.split, options.n_fake, options.n_real, options.set)
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
@@ -196,8 +122,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     def report(step: int, evaluation: Evaluation) -> None:
         show(f"{options.run}, step {step}", evaluation)
 
-    asked = asked_of(options)
-    for step, evaluation, left_out in evaluations(options.run, options.trust, options.checkpoint, asked, report):
+    requested = requested_of(options)
+    for step, evaluation, left_out in evaluations(options.run, options.trust, options.checkpoint, requested, report):
         if left_out:
             names = ", ".join(left_out)
             Terminal().show(f"  (in metrics.jsonl alone; summary.json has them by another protocol: {names})")
@@ -209,7 +135,7 @@ def evaluations(
     path: Path,
     trusted: Sequence[str],
     checkpoint: str,
-    asked: Asked,
+    requested: RequestedMetrics,
     report: Callable[[int, Evaluation], None] = lambda step, evaluation: None,
 ) -> Iterator[tuple[int, Evaluation, list[str]]]:
     """Computes and stores the metrics of each chosen checkpoint of a run; a full disk comes after the report.
@@ -219,10 +145,10 @@ def evaluations(
     folder, config = opened(path, list(trusted))
     if not folder.read_summary():
         raise ConfigError(f"{folder.summary} is missing or damaged; the command that trained the run writes it anew.")
-    requested = configured(asked, config)
+    with_metrics = configured(requested, config)
     with folder.locked():
-        run = build(requested, splits=[asked.split])
-        check_split(asked.split, run.dataset.splits)
+        run = build(with_metrics, splits=[requested.split])
+        check_split(requested.split, run.dataset.splits)
 
         def restore(found: Checkpoint) -> None:
             changed = differences(found.config, config)
@@ -232,7 +158,7 @@ def evaluations(
 
         for which in every(folder, checkpoint):
             use_chosen(folder.checkpoints, which, restore)
-            evaluation = take_metrics(run, asked.split)
+            evaluation = take_metrics(run, requested.split)
             assert evaluation is not None  # `configured` refuses a run without metrics
             report(run.clock.steps, evaluation)
             with storing(folder.path):
@@ -289,7 +215,7 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
         config = compose(overrides)
     else:
         raise ConfigError("--images needs real images to compare with: a run folder, or --dataset mnist.")
-    config = configured(asked_of(options), config)
+    config = configured(requested_of(options), config)
     device = make_device(config, ALONE)
     device.configure()
     dataset = make_dataset(config)

@@ -10,6 +10,7 @@ from typing import Any
 from gan_runner import evaluate as evaluation
 from gan_runner import sample as sampling
 from gan_runner.cli.entry import refuse_torchrun
+from gan_runner.cli.requested_metrics import RequestedMetrics
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.sampler import Sampler
 from gan_runner.interface.images import Images
@@ -85,10 +86,10 @@ class Model:
 
         metrics: choices of the group metric; None: those of the run. settings: as metric.fid.weights=FILE.
         """
-        asked = evaluation.Asked(metrics, split, n_fake, n_real, settings)
+        requested = RequestedMetrics(metrics, split, n_fake, n_real, settings)
         checkpoint = "best" if self.checkpoint == "best" else str(self.step)
         with settings_kept():
-            ((step, found, left_out),) = evaluation.evaluations(self.path, self.trust, checkpoint, asked)
+            ((step, found, left_out),) = evaluation.evaluations(self.path, self.trust, checkpoint, requested)
         if left_out:
             log.warning("summary.json keeps values by another protocol of %s", ", ".join(left_out))
         return Evaluated(found.values, found.protocols, found.split, step)
