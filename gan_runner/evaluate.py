@@ -25,7 +25,7 @@ from gan_runner.errors import ConfigError, NotWritten
 from gan_runner.evaluation.evaluator import subject_of
 from gan_runner.evaluation.foreign import read_images
 from gan_runner.evaluation.selection import Evaluation
-from gan_runner.metric.inputs import CHUNK, Chunk, Pool
+from gan_runner.metric.pools import CHUNK, Chunk, Pool
 from gan_runner.records import checkpoint
 from gan_runner.records.checkpoint import Checkpoint
 from gan_runner.records.console import Terminal, show_error, table

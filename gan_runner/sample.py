@@ -19,7 +19,7 @@ from gan_runner.cli.entry import refuse_torchrun
 from gan_runner.device import Device
 from gan_runner.errors import ConfigError, nearest
 from gan_runner.evaluation.sampler import Sampler
-from gan_runner.metric.inputs import CHUNK
+from gan_runner.metric.pools import CHUNK
 from gan_runner.model.latent import Latent
 from gan_runner.records.checkpoint import Checkpoint
 from gan_runner.records.console import Terminal, show_error

@@ -16,8 +16,9 @@ from gan_runner.evaluation.selection import Evaluation
 from gan_runner.metric.cache import Cache
 from gan_runner.metric.classifier import Classifier
 from gan_runner.metric.fidelity import SOURCES, Fidelity
-from gan_runner.metric.inputs import CHUNK, Chunk, Extractor, Metric, Players, Pool, Subject, View, declared, too_many
+from gan_runner.metric.inputs import Metric, Players, Subject, View, declared, too_many
 from gan_runner.metric.pixels import Pixels
+from gan_runner.metric.pools import CHUNK, Chunk, Extractor, Pool
 from gan_runner.records.scores import REPORT, SELECTION
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gan_runner.metric.inputs import CHUNK, Chunk, Pool
+from gan_runner.metric.pools import CHUNK, Chunk, Pool
 from gan_runner.model.latent import Latent
 from gan_runner.nn.statistics import STATISTICS_BATCHES, estimate_batch_statistics, find_singular_vectors
 from gan_runner.noise import Noise

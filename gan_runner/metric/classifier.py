@@ -11,7 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from gan_runner.metric.cache import Cache, Content
 from gan_runner.metric.fidelity import digest_of
-from gan_runner.metric.inputs import CHUNK, Features
+from gan_runner.metric.pools import CHUNK, Features
 from gan_runner.noise import seed_of
 from gan_runner.spec import ImageSpec
 

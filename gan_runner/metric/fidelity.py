@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gan_runner.errors import ConfigError
-from gan_runner.metric.inputs import Features
+from gan_runner.metric.pools import Features
 
 
 class Source(NamedTuple):

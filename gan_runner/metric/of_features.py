@@ -8,8 +8,9 @@ from gan_runner.metric.density_coverage import density_coverage
 from gan_runner.metric.fidelity import SOURCES
 from gan_runner.metric.frechet import frechet_distance
 from gan_runner.metric.inception_score import inception_score
-from gan_runner.metric.inputs import Judged, Subject, View, require_counts
+from gan_runner.metric.inputs import Subject, View, require_counts
 from gan_runner.metric.kernel import kernel_distance
+from gan_runner.metric.pools import Judged
 from gan_runner.metric.precision_recall import precision_recall
 
 PREFIXES = {"classifier": "classifier_", "pixels": "pixel_", **{kind: f"{kind}_" for kind in SOURCES}}

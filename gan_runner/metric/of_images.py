@@ -9,7 +9,7 @@ from torch import Tensor
 from gan_runner.errors import choose, require
 from gan_runner.metric.conditional import agreement, intra_frechet
 from gan_runner.metric.frechet import frechet_distance
-from gan_runner.metric.inputs import Judged, Subject, View, require_counts
+from gan_runner.metric.inputs import Subject, View, require_counts
 from gan_runner.metric.memorization import (
     cell_centers,
     copying,
@@ -23,6 +23,7 @@ from gan_runner.metric.neighbours import nearest
 from gan_runner.metric.of_features import PREFIXES
 from gan_runner.metric.of_features import unfit as unfit_features
 from gan_runner.metric.parzen import parzen_log_likelihood
+from gan_runner.metric.pools import Judged
 from gan_runner.metric.sliced_wasserstein import PATCH, pyramid_sliced_wasserstein, sliced_wasserstein
 
 SHOWN, BESIDE = 16, 5  # samples in the grid of neighbours, and training images beside each sample

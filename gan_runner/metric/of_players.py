@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import torch
 
-from gan_runner.metric.inputs import Judged, Subject, View, require_counts
+from gan_runner.metric.inputs import Subject, View, require_counts
 from gan_runner.metric.linear_probe import linear_probe
+from gan_runner.metric.pools import Judged
 from gan_runner.metric.test_error import error_rate
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from gan_runner.metric.inputs import Features
+from gan_runner.metric.pools import Features
 from gan_runner.spec import ImageSpec
 
 MOST = 3072  # features, at most: 32x32 in colour; covariances and neighbours of more would take too long

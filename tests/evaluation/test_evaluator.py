@@ -12,8 +12,9 @@ from gan_runner.errors import ConfigError
 from gan_runner.evaluation.evaluator import Evaluator
 from gan_runner.evaluation.opponent import Opponent
 from gan_runner.evaluation.selection import Evaluation, Selection
-from gan_runner.metric.inputs import CHUNK, Chunk, Pool, View
+from gan_runner.metric.inputs import View
 from gan_runner.metric.neighbours import nearest
+from gan_runner.metric.pools import CHUNK, Chunk, Pool
 from gan_runner.noise import Noise
 from gan_runner.spec import ImageSpec
 from gan_runner.training.judging import evaluate

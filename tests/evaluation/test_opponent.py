@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from gan_runner.evaluation.opponent import Opponent
 from gan_runner.evaluation.sampler import Sampler
-from gan_runner.metric.inputs import CHUNK
+from gan_runner.metric.pools import CHUNK
 from gan_runner.model.latent import Latent
 from gan_runner.spec import ImageSpec
 from gan_runner.training.showcase import sampler_of

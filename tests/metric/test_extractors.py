@@ -17,8 +17,8 @@ from gan_runner.metric import classifier as classifier_module
 from gan_runner.metric.cache import Cache
 from gan_runner.metric.classifier import Classifier
 from gan_runner.metric.fidelity import SOURCES, Fidelity
-from gan_runner.metric.inputs import CHUNK, Chunk, Pool
 from gan_runner.metric.pixels import MOST, Pixels
+from gan_runner.metric.pools import CHUNK, Chunk, Pool
 from gan_runner.spec import ImageSpec
 from tests.conftest import SMALL, Command, make_run, some, untrained_inception
 

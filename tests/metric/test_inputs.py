@@ -15,7 +15,7 @@ import gan_runner
 from gan_runner.errors import ConfigError
 from gan_runner.metric import cache as cache_module
 from gan_runner.metric.cache import Cache
-from gan_runner.metric.inputs import CHUNK, Chunk, Features, Judged, Pool
+from gan_runner.metric.pools import CHUNK, Chunk, Features, Judged, Pool
 from gan_runner.storage import lock
 from gan_runner.training.judging import evaluate
 from tests.conftest import SMALL, make_run

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gan_runner.metric.inputs import Chunk, Extractor, Features, Players, Pool, Subject, View
+from gan_runner.metric.inputs import Players, Subject, View
 from gan_runner.metric.pixels import Pixels
+from gan_runner.metric.pools import Chunk, Extractor, Features, Pool
 from gan_runner.spec import ImageSpec
 
 Labelled = tuple[Tensor, Tensor | None]
