@@ -248,6 +248,9 @@ The outcome of a run is one of:
 
 A class counts if the dataset's classifier assigns it at least a quarter of its fair share of 2000 samples. The
 distance is `classifier_fid`.
+
+The budgets are shorter than a default run. `python -m gan_runner dataset=mnist seed=2`, with its 5000 steps, has 10
+classes and a distance of 270; seed 3 has 8 classes and 273, seed 4 has 10 and 266.
 """
 
 
