@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-import gan_runner
 from gan_runner.dataset.gaussians import Gaussians
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.dataset.points import Points
@@ -22,6 +21,8 @@ from gan_runner.metric.pools import CHUNK, Chunk, Extractor, Pool
 from gan_runner.records.scores import REPORT, SELECTION
 
 log = logging.getLogger(__name__)
+
+VERSION = "0.1.0"  # of gan_runner, since which all metrics give the same values
 
 
 class Evaluator:
@@ -41,7 +42,7 @@ class Evaluator:
         """origin: entries about the samples, for the protocol of every value. splits: the splits to evaluate."""
         self.metrics, self.dataset, self.subject, self.cache = metrics, dataset, subject, cache
         self.seed, self.device, self.splits = seed, device, splits
-        self.origin = {**origin, "seed": seed, "version": gan_runner.__version__}
+        self.origin = {**origin, "seed": seed, "version": VERSION}
         self.extractors: dict[tuple[str, str | None], Extractor] = {}
         self.pools: dict[str, Pool] = {}
         self.warned: set[str] = set()

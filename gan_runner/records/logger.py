@@ -123,9 +123,7 @@ class Logger:
         """Writes a grid (H, W, C) uint8 to TensorBoard and to samples/NAME.png."""
         png = io.BytesIO()
         picture = Image.fromarray(grid.squeeze(2) if grid.shape[2] == 1 else grid)
-        picture.save(
-            png, "png", compress_level=1
-        )  # for the digits as small as the default level, in a third of the time
+        picture.save(png, "png")
         path = self.folder / "samples" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, lambda file: file.write(png.getvalue()), durable=False)
