@@ -5,7 +5,6 @@ dataset.
 """
 
 import argparse
-import contextlib
 import json
 import logging
 import signal
@@ -28,7 +27,7 @@ from gan_runner.evaluation.selection import Evaluation
 from gan_runner.metric.pools import CHUNK, Chunk, Pool
 from gan_runner.records import checkpoint
 from gan_runner.records.checkpoint import Checkpoint
-from gan_runner.records.console import Terminal, show_error, table
+from gan_runner.records.console import Terminal, logging_to, show_error, table
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.grid import tiled
 from gan_runner.records.identity import differences
@@ -43,7 +42,7 @@ def main() -> None:
     try:
         refuse_torchrun()
         find_users_classes()
-        with logging_on_stderr():
+        with logging_to(logging.StreamHandler()):  # long operations and warnings, on stderr
             options = checked(options_of(sys.argv[1:]))
             found = score_images(options) if options.images is not None else evaluate(options)
             if options.out is not None:
@@ -56,18 +55,6 @@ def main() -> None:
     except KeyboardInterrupt:
         show_error("interrupted; what is printed above is stored.")
         sys.exit(128 + signal.SIGINT)
-
-
-@contextlib.contextmanager
-def logging_on_stderr() -> Iterator[None]:
-    """Sends log messages, which report long operations and warnings, to stderr."""
-    log, handler = logging.getLogger("gan_runner"), logging.StreamHandler()
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

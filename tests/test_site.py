@@ -78,8 +78,8 @@ def test_a_choice_is_read_as_hydra_composes_it(group: str, choice: str):
 def test_every_scalar_has_one_meaning_and_every_meaning_a_scalar():
     logged = COMMON.union(*OWN.values()) | SOMETIMES
     assert [tag for tag in logged if not tags.meaning(tag)] == []
-    told = {tags.meaning(tag) for tag in logged}
-    assert [pattern for pattern, text in tags.SCALARS.items() if text not in told] == []
+    used = {tags.meaning(tag) for tag in logged}
+    assert [pattern for pattern, text in tags.SCALARS.items() if text not in used] == []
     assert tags.meaning("nonsense") == ""
 
 

@@ -1,14 +1,13 @@
 """Progress of a training that was started in Python: lines in a terminal, a bar and pictures in a notebook."""
 
-import contextlib
 import html
 import logging
 import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from gan_runner.records.console import GAP, LogHandler, Progress
+from gan_runner.records.console import GAP, LogHandler, Progress, logging_to
 
 WIDTH = 240  # pixels of the bar
 
@@ -20,18 +19,9 @@ def in_notebook() -> bool:
     return shell is not None and "IPKernelApp" in shell.config
 
 
-@contextlib.contextmanager
-def shown(folder: Path) -> Iterator[None]:
-    """Shows the log messages of the run in `folder`; restores the state of the logger afterwards."""
-    log, level = logging.getLogger("gan_runner"), logging.getLogger("gan_runner").level
-    handler = NotebookHandler(folder) if in_notebook() else LogHandler()
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
+def shown(folder: Path) -> AbstractContextManager[None]:
+    """Shows the log messages of the run in `folder`."""
+    return logging_to(NotebookHandler(folder) if in_notebook() else LogHandler())
 
 
 class NotebookHandler(logging.Handler):

@@ -100,6 +100,20 @@ class LogHandler(logging.Handler):
 
 
 @contextlib.contextmanager
+def logging_to(handler: logging.Handler) -> Iterator[None]:
+    """Sends the log messages of gan_runner to this handler too; restores the state of the logger afterwards."""
+    log = logging.getLogger("gan_runner")
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+@contextlib.contextmanager
 def lines_of_run(name: str) -> Iterator[None]:
     """Adds the run's name to every log record, for the workers of a parallel sweep."""
 

@@ -21,7 +21,7 @@ SHORT = (*SMALL, "train.total_steps=20", "train.log_every=2", "train.checkpoint_
 
 
 class Recorder:
-    """Appends each call to a file, and fails where it is told to."""
+    """Appends each call to a file, and fails where requested."""
 
     kind = "recorder"
 
