@@ -24,7 +24,7 @@ from gan_runner.distributed.joining import joined, standing
 from gan_runner.distributed.ranks import ALONE, Ranks, started
 from gan_runner.errors import ConfigError
 from gan_runner.game.settings import End
-from gan_runner.records.console import duration, lines_of_run
+from gan_runner.records.console import duration, lines_of_run, logging_to
 from gan_runner.records.folder import FolderOfAnother, RunFolder
 from gan_runner.records.groups import DESCRIBING, SETTINGS, check_groups
 from gan_runner.records.identity import flatten, identity, show
@@ -252,11 +252,9 @@ def log_file(path: Path) -> Iterator[None]:
     with storing(path.parent):
         handler = QuietFileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
     try:
-        yield
+        with logging_to(handler):
+            yield
     finally:
-        log.removeHandler(handler)
         with contextlib.suppress(OSError):
             handler.close()
