@@ -212,8 +212,7 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
         for node in (each for each in config["metric"].values() if isinstance(each, dict) and "n_fake" in each):
             node["n_fake"] = len(images)
     subject = subject_of(dataset, players=False)
-    origin = {"weights": "images", "precision": "8 bits"}
-    evaluator = make_evaluator(config, dataset, subject, device, origin, [options.split])
+    evaluator = make_evaluator(config, dataset, subject, device, "8 bits", [options.split])
     assert evaluator is not None  # `configured` refuses a configuration without metrics
     if evaluator.unfit():
         raise ConfigError(*evaluator.unfit())
@@ -221,7 +220,7 @@ def score_images(options: argparse.Namespace) -> dict[str, Any]:
     def read(number: int) -> Chunk:
         return Chunk(images[number * CHUNK : (number + 1) * CHUNK], None)
 
-    found = evaluator(Pool(read, len(images)), None, options.split)
+    found = evaluator(Pool(read, len(images)), None, options.split, "images")
     show(f"{options.images}, {len(images)} images", found)
     return {str(options.images): as_json(found)}
 

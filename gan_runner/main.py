@@ -186,7 +186,8 @@ def endings(run: "Run", folder: RunFolder) -> dict[str, str]:
         if shown := [f"{name} {value:.4g}" for name, value in values.items() if value is not None]:
             rest = len(shown) - MAX_SCORES
             more = f" and {rest} more" if rest > 0 else ""
-            rows[which] = f"{', '.join(shown[:MAX_SCORES])}{more} (step {scores.step(which)})"
+            half_life = f", half-life {found} images" if (found := scores.of(which).get("half_life_images")) else ""
+            rows[which] = f"{', '.join(shown[:MAX_SCORES])}{more} (step {scores.step(which)}{half_life})"
     if not rows and run.real.spec.num_classes and run.real.spec.value_range is not None:
         rows["quality"] = f"python -m gan_runner.evaluate {path} --metric classifier_fid"
     return rows | {

@@ -21,10 +21,12 @@ from gan_runner.errors import ConfigError, nearest
 from gan_runner.evaluation.sampler import Sampler
 from gan_runner.metric.pools import CHUNK
 from gan_runner.model.latent import Latent
+from gan_runner.records.averages import MAIN, average_of, named
 from gan_runner.records.checkpoint import Checkpoint
 from gan_runner.records.console import Terminal, show_error
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.grid import image_grid, to_pixels
+from gan_runner.records.scores import mapping
 from gan_runner.spec import ImageSpec
 
 
@@ -46,6 +48,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
         "--labels", help="classes of a conditional run, in turn: 3, 0,1,2 or cat,dog (default: one a row)"
     )
     parser.add_argument("--checkpoint", default="last", help="last (default), best or a step")
+    parser.add_argument("--average", help="half-life in images, of a run with several averages (default: the first)")
     parser.add_argument("--out", type=Path, help="a file, or a folder for png (default: in the run folder)")
     parser.add_argument("--format", choices=["grid", "png", "npz"], default="grid", help="default grid")
     parser.add_argument("--trust", action="append", default=[], help="a class of your own that may be built")
@@ -56,7 +59,7 @@ def write(options: argparse.Namespace) -> Path:
     """Generates the images and writes them; returns their path."""
     if options.count < 1:
         raise ConfigError(f"--count={options.count} must be at least 1.")
-    step, sampler = load(options.run, options.trust, options.checkpoint, options.count)
+    step, sampler = load(options.run, options.trust, options.checkpoint, options.count, options.average)
     if RunFolder(options.run).status() == "killed":
         show_error(f"{options.run} was killed; its training command goes on from step {step}.", "yellow")
     spec = sampler.spec
@@ -66,7 +69,8 @@ def write(options: argparse.Namespace) -> Path:
     chosen = None if options.labels is None else [label for label in options.labels.split(",") if options.labels]
     labels = requested_labels(sampler, options.count, chosen, by_class=options.format == "grid")
     images = generate(sampler, options.seed, options.count, labels)
-    name = f"seed-{options.seed}-step-{step:08d}"
+    average = f"average-{options.average}-" if options.average else ""
+    name = f"seed-{options.seed}-{average}step-{step:08d}"
     suffix = {"grid": ".png", "png": "", "npz": ".npz"}[options.format]
     out: Path = options.out or options.run / "samples" / f"{name}{suffix}"
     save(out, options.format, images, sampler.spec, labels)
@@ -120,24 +124,30 @@ def batches(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> I
 # ---- the generator of a run folder
 
 
-def load(run: Path, trusted: Sequence[str] = (), checkpoint: str = "last", count: int = CHUNK) -> tuple[int, Sampler]:
+def load(
+    run: Path, trusted: Sequence[str] = (), checkpoint: str = "last", count: int = CHUNK, average: str | None = None
+) -> tuple[int, Sampler]:
     """Returns the step of a checkpoint, and a sampler of its generator.
 
     trusted: classes, beside those of gan_runner and torch, that may be built. checkpoint: last, best or a step.
-    count: the images that will be generated, for which the memory must suffice.
+    count: the images that will be generated, for which the memory must suffice. average: the half-life in images of one
+    of several averages; None: the selected one of best, else the main one.
     """
     folder, config = opened(run, list(trusted))
     found: list[tuple[int, Sampler]] = []
 
     def use(read: Checkpoint) -> None:
-        found.append((read.state["counters"]["steps"], restore(config, read.state, count)))
+        best = mapping(mapping(read.state.get("selection")).get("best")) if checkpoint == "best" else {}
+        half_life = average or best.get("half_life_images")
+        name = average_of(config["train"].get("ema_half_life_images"), str(half_life)) if half_life else MAIN
+        found.append((read.state["counters"]["steps"], restore(config, read.state, count, name)))
 
     use_chosen(folder.checkpoints, checkpoint, use)
     return found[0]
 
 
-def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int) -> Sampler:
-    """Returns a sampler of the averaged generator, on the CPU."""
+def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int, average: str) -> Sampler:
+    """Returns a sampler of the averaged generator, on the CPU. average: its name."""
     spec = ImageSpec(**state["spec"])
     latent = make(config["model"]["latent"], "model.latent")
     device = Device("cpu")
@@ -145,7 +155,7 @@ def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int) -> 
     check_count("train.generator_batch_size", size, spec, latent)
     check_count("--count", count, spec, latent)
     generator = make_network(config, "generator", spec, latent, device).eval()
-    generator.load_state_dict(state["ema"])
+    generator.load_state_dict(state[named("ema", average)])
     return Sampler(generator, latent, spec, config["seed"], size, device.torch)
 
 

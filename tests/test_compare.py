@@ -527,7 +527,7 @@ def test_whatever_was_logged_can_be_drawn(curves):
 
 
 def test_fifty_lines_look_different():
-    row = Row({}, [], [], {}, None)
+    row = Row({}, [], [], {}, None, {})
     looks = [look(number, row) for number in range(len(COLORS) * len(DASHES))]
     assert len({(each["color"], each["dash"]) for each in looks}) == 50
 

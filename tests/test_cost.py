@@ -81,11 +81,11 @@ def test_ten_thousand_samples_are_judged_within_thirty_seconds(real_mnist: Path,
     assert run.evaluator is not None
     samples = samples_of(sampler_of(run, run.ema.network), 0)
     samples.images(10_000)
-    run.evaluator(samples, None, "validation")  # finds out about the real images, once for good
+    run.evaluator(samples, None, "validation", "ema")  # finds out about the real images, once for good
     samples = samples_of(sampler_of(run, run.ema.network), 0)
     samples.images(10_000)
     started = time.perf_counter()
-    run.evaluator(samples, None, "validation")
+    run.evaluator(samples, None, "validation", "ema")
     seconds = time.perf_counter() - started
     print(f"metrics of 10,000 samples: {seconds:.1f} s")  # noqa: T201
     assert seconds < limit

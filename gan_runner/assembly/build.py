@@ -28,6 +28,7 @@ from gan_runner.health.facts import facts_of
 from gan_runner.health.probe import Probe
 from gan_runner.health.verdicts import Health
 from gan_runner.loss.objective import Objective
+from gan_runner.records.averages import named
 from gan_runner.records.groups import SETTINGS
 from gan_runner.records.scores import REPORT, SELECTION
 from gan_runner.training.run import Run
@@ -49,9 +50,12 @@ def build(config: Config, ranks: Ranks = ALONE, splits: Sequence[str] = (SELECTI
         device.place(network)
     known = {"spec": dataset.spec, "device": device.torch, "batch_size": settings.batch_size}
     augment = make(config["augment"], "augment", **known)
-    averages = {"ema": EMA(generator, settings.ema_half_life_images)}
-    if objective.semi_supervised:
-        averages["classifier"] = EMA(discriminator, settings.ema_half_life_images)
+    averaged = {"ema": generator} | ({"classifier": discriminator} if objective.semi_supervised else {})
+    averages = {
+        named(kind, name): EMA(network, half_life)
+        for kind, network in averaged.items()
+        for name, half_life in settings.half_lives.items()
+    }
     schedule = make(config["optimizer"]["schedule"], "optimizer.schedule")
     run = assemble(
         make_player(config, "generator", generator, schedule, device),
@@ -59,7 +63,7 @@ def build(config: Config, ranks: Ranks = ALONE, splits: Sequence[str] = (SELECTI
         {
             **{"settings": settings, "seed": config["seed"], "device": device, "dataset": dataset, "latent": latent},
             **{"objective": objective, "augment": augment, "averages": averages, "real": dataset.split("train")},
-            "evaluator": evaluator_of(config, dataset, generator, objective, settings, device, splits),
+            "evaluator": evaluator_of(config, dataset, generator, objective, device, splits),
         },
     )
     rules.check(run)
@@ -106,7 +110,6 @@ def evaluator_of(
     dataset: ImageDataset,
     generator: Any,
     objective: Objective,
-    settings: Settings,
     device: Device,
     splits: Sequence[str],
 ) -> Evaluator | None:
@@ -119,5 +122,4 @@ def evaluator_of(
         packed=config["model"].get("pack", 1) > 1,
     )
     precision = "tf32" if device.precision == "tf32" else "fp32"
-    origin = {"weights": "ema" if settings.averages else "live", "precision": precision}
-    return make_evaluator(config, dataset, subject, device, origin, splits)
+    return make_evaluator(config, dataset, subject, device, precision, splits)

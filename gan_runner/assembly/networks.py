@@ -15,6 +15,7 @@ from gan_runner.model.packing import Packed, packed_spec
 from gan_runner.nn.normalisation import Normalisation
 from gan_runner.noise import Noise
 from gan_runner.protocols import DataDependent
+from gan_runner.records.averages import averages
 from gan_runner.spec import Batch, ImageSpec
 
 SHOWN = 10_000  # training images, at most, that a network may be initialised from
@@ -45,7 +46,8 @@ def make_network(config: Config, player: str, spec: ImageSpec, latent: Any, devi
     path, node, pack = f"model.{player}", config["model"][player], config["model"].get("pack", 1)
     packed = player == "discriminator" and pack > 1
     spec = packed_spec(spec, pack) if packed else spec
-    device.require_memory(path, COPIES * FLOAT * count_parameters(node, path, spec=spec, latent=latent))
+    copies = COPIES + len(averages(config["train"].get("ema_half_life_images"))) - 1
+    device.require_memory(path, copies * FLOAT * count_parameters(node, path, spec=spec, latent=latent))
     device.seed(config["seed"], "initialization", player)
     network: nn.Module = make(node, path, spec=spec, latent=latent)
     if not isinstance(network, nn.Module):

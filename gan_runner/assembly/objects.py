@@ -88,7 +88,7 @@ def make_evaluator(
     dataset: ImageDataset,
     subject: Subject,
     device: Device,
-    origin: Mapping[str, Any],
+    precision: str,
     splits: Sequence[str],
 ) -> Evaluator | None:
     """Returns the evaluator of the metrics in the group `metric`; None if it has none."""
@@ -107,4 +107,4 @@ def make_evaluator(
     if not metrics:
         return None
     cache = Cache(str(shared["cache_dir"] or ""))
-    return Evaluator(metrics, dataset, subject, cache, seed, device.torch, origin, splits)
+    return Evaluator(metrics, dataset, subject, cache, seed, device.torch, precision, splits)

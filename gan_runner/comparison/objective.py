@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gan_runner.comparison.records import Record, number
 from gan_runner.errors import ConfigError
+from gan_runner.records.averages import MAIN, named
 from gan_runner.records.identity import show
 from gan_runner.records.scores import NETWORKS, REPORT, SELECTION
 
@@ -19,16 +20,22 @@ class Objective:
     name: str
     better: str | None  # "low" or "high"; None: unknown
     split: str
-
-    @property
-    def is_tag(self) -> bool:
-        return "/" in self.name
+    is_tag: bool  # whether it is a logged tag, and no value of a metric
 
     def value(self, record: Record, which: str) -> float | None:
         """Returns the value of a run; None if it has none. which: best or last."""
         if which == "last" and (self.is_tag or record.old):
             return number(record.last.get(self.name if self.is_tag else f"metric/{self.name}"))
         return number(record.scores.value(which, self.split, self.name))
+
+    def of_averages(self, record: Record) -> dict[str, float | None]:
+        """Returns the value of the last networks for each average, by its half-life in images; {} for a tag."""
+        lives = [] if self.is_tag else record.half_lives
+        names = [named(self.name, average) for average in (MAIN, *lives[1:])]
+        return {
+            half_life: number(record.scores.value("last", self.split, name))
+            for half_life, name in zip(lives, names, strict=False)
+        }
 
     def protocol(self, record: Record) -> dict[str, str] | None:
         """Returns the value's protocol, flat, with the data's settings unless it has their hash; None: unknown."""
@@ -54,8 +61,10 @@ def choose_objective(
         return None
     if name.startswith("metric/"):  # tag of a metric: metric/fid for the validation split, metric/test/fid for test
         split = split or (REPORT if name.startswith("metric/test/") else SELECTION)
-        name = name.rsplit("/", 1)[-1]
-    found = Objective(name, better or direction(name, records), split or reported(name, records))
+        name = name.removeprefix("metric/").removeprefix(f"{REPORT}/")
+    splits = (SELECTION, REPORT, *([split] if split else []))
+    is_tag = "/" in name and not any(record.scores.has(each, name) for record in records for each in splits)
+    found = Objective(name, better or direction(name, records), split or reported(name, records), is_tag)
     if requested and all(found.value(record, which) is None for record in records for which in NETWORKS):
         known = ", ".join(sorted({value for record in records for value in known_values(record)}))
         raise ConfigError(f"--select {name}: no run has it{f' on the {split} split' * bool(split)}; there are {known}.")

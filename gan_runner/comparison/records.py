@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_runner.errors import ConfigError
+from gan_runner.records.averages import half_lives
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.identity import config_hash, flatten, identity, show
 from gan_runner.records.scores import Scores, mapping
@@ -77,6 +78,11 @@ class Record:
 
     def environment(self, key: str) -> str:
         return show(mapping(self.summary.get("environment")).get(key, ""))
+
+    @property
+    def half_lives(self) -> list[str]:
+        """The half-lives of the run's averages, in images; [] for a schedule."""
+        return half_lives(self.flat.get("train.ema_half_life_images"))
 
     def verdicts(self) -> list[dict[str, Any]]:
         found = self.summary.get("verdicts")

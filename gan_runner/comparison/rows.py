@@ -56,6 +56,7 @@ class Row:
     counted: list[Record]  # the completed runs, over which means are taken
     values: dict[str, Spread]  # best and last -> values of the objective
     protocol: dict[str, str] | None
+    averages: dict[str, Spread]  # half-life in images -> values of the objective, if the runs have several averages
     label: str = ""
     part: int = 0  # rows of one part are ranked together
     rank: int | None = None
@@ -63,6 +64,13 @@ class Row:
 
     def place(self, part: int, rank: int | None, against: str = "") -> None:
         self.part, self.rank, self.against = part, rank, against
+
+    def best_average(self, better: str | None) -> tuple[str, Spread] | None:
+        """Returns the half-life with the best mean, and its values; None if there is none or no direction."""
+        if not self.averages or better is None:
+            return None
+        sign = 1 if better == "high" else -1
+        return max(self.averages.items(), key=lambda each: sign * each[1].mean)
 
     def compare(self, against: str) -> None:
         self.against = against
@@ -136,7 +144,7 @@ def rows_of(settings: dict[str, str], runs: Sequence[Record], objective: Objecti
     """Returns the row of a group of runs, or several rows if its runs have different protocols."""
     completed = [run for run in runs if run.status == "completed"]
     if objective is None:
-        return [Row(settings, list(runs), completed, {}, None)]
+        return [Row(settings, list(runs), completed, {}, None, {})]
     parts: dict[Any, list[Record]] = defaultdict(list)
     for run in completed or runs:
         if objective.value(run, "last") is not None or objective.value(run, "best") is not None:
@@ -148,8 +156,20 @@ def rows_of(settings: dict[str, str], runs: Sequence[Record], objective: Objecti
         values = {which: spread_of(part, partial(objective.value, which=which)) for which in NETWORKS}
         counted = part if completed else []
         protocol = objective.protocol(part[0]) if part else None
-        rows.append(Row(dict(settings), part + (rest if place == 0 else []), counted, values, protocol))
+        shown = part + (rest if place == 0 else [])
+        rows.append(Row(dict(settings), shown, counted, values, protocol, averages_of(part, objective)))
     return rows
+
+
+def averages_of(records: Sequence[Record], objective: Objective) -> dict[str, Spread]:
+    """Returns half-life -> values of the last networks, for the averages that all of these runs have."""
+    spreads: dict[str, Spread] = {}
+    for half_life in objective.of_averages(records[0]) if records else ():
+        values = [objective.of_averages(record).get(half_life) for record in records]
+        known = tuple(value for value in values if value is not None)
+        if len(known) == len(records):
+            spreads[half_life] = Spread(known)
+    return spreads
 
 
 def name_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from gan_runner.comparison.rows import Row, Spread, short_names, varying
 from gan_runner.records import console
 from gan_runner.records.console import Terminal
 from gan_runner.records.identity import show
-from gan_runner.records.scores import NETWORKS, Scores, mapping
+from gan_runner.records.scores import FACTS, NETWORKS, Scores, mapping
 
 ENVIRONMENT = ("device", "device_kind", "precision", "threads", "ranks", "python", "gan_runner", "torch", "git_commit")
 COSTS = ("steps", "images", "seconds", "images_per_second", "peak_memory_mb", "rollbacks")
@@ -39,16 +39,25 @@ def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     whiches = [which for which in NETWORKS if any(row.values.get(which, Spread(())).values for row in found.rows)]
     settings = [short[key] for key in found.columns] or ["run"]
     named = [which if number else f"{name} {which}" for number, which in enumerate(whiches)]
-    heads = ["#", *settings, *named]
+    several = any(len(row.averages) > 1 for row in found.rows)
+    heads = ["#", *settings, *named, *(["best average"] if several else [])]
     heads += ["n", "steps", "seconds", "images/s", "peak MB", "device", "status", "against the best"]
-    return heads, [cells(row, found.columns, whiches) for row in found.rows]
+    better = objective.better if objective else None
+    averages = [[best_average(row, better)] if several else [] for row in found.rows]
+    return heads, [cells(row, found.columns, whiches, cell) for row, cell in zip(found.rows, averages, strict=True)]
 
 
-def cells(row: Row, columns: Sequence[str], whiches: Sequence[str]) -> list[str]:
+def best_average(row: Row, better: str | None) -> str:
+    """Returns the cell with the half-life whose mean is best, and its values."""
+    best = row.best_average(better)
+    return f"{best[0]}: {best[1]}" if best is not None else "-"
+
+
+def cells(row: Row, columns: Sequence[str], whiches: Sequence[str], averages: Sequence[str]) -> list[str]:
     shown = [row.settings[key] for key in columns] or [row.label]
     counted, runs = len(row.counted), len(row.runs)
     return [
-        *(str(row.rank or "-"), *shown, *(str(row.values[which]) for which in whiches)),
+        *(str(row.rank or "-"), *shown, *(str(row.values[which]) for which in whiches), *averages),
         str(counted) if counted == runs else f"{counted} of {runs}",
         span(row.spread(lambda run: run.number("steps"))),
         *(
@@ -199,6 +208,6 @@ def scored(scores: Scores) -> dict[str, object]:
     values: dict[str, object] = {}
     for which in NETWORKS:
         for split, found_values in scores.of(which).items():
-            named = mapping(found_values) if split not in ("step", "select_by") else {"": found_values}
+            named = mapping(found_values) if split not in FACTS else {"": found_values}
             values |= {f"{which}/{split}/{name}".rstrip("/"): value for name, value in named.items()}
     return values

@@ -36,13 +36,14 @@ class Evaluator:
         cache: Cache,
         seed: int,
         device: torch.device,
-        origin: Mapping[str, Any],
+        precision: str,
         splits: Sequence[str],
     ):
-        """origin: entries about the samples, for the protocol of every value. splits: the splits to evaluate."""
+        """precision: of the samples, for the protocol of every value. splits: the splits to evaluate."""
         self.metrics, self.dataset, self.subject, self.cache = metrics, dataset, subject, cache
         self.seed, self.device, self.splits = seed, device, splits
-        self.origin = {**origin, "seed": seed, "version": VERSION}
+        self.origin = {"precision": precision, "seed": seed, "version": VERSION}
+        self.of_live: set[str] = set()  # metrics of the live networks, which no average changes
         self.extractors: dict[tuple[str, str | None], Extractor] = {}
         self.pools: dict[str, Pool] = {}
         self.warned: set[str] = set()
@@ -83,7 +84,10 @@ class Evaluator:
             if kind is not None:
                 self.extractor(kind, getattr(metric, "weights", None))
 
-    def __call__(self, samples: Pool, game: Players | None, split: str) -> Evaluation:
+    def __call__(
+        self, samples: Pool, game: Players | None, split: str, weights: str, with_live: bool = True
+    ) -> Evaluation:
+        """Computes all metrics. weights: ema, live or images; with_live: metrics of the live networks as well."""
         for name in self.dataset.splits:
             if name not in self.pools:  # once: it hashes all images of the split
                 self.pools[name] = self.pool(name)
@@ -91,6 +95,8 @@ class Evaluator:
         values: dict[str, float] = {}
         protocols: dict[str, dict[str, Any]] = {}
         for name, metric in self.metrics.items():
+            if name in self.of_live and not with_live:
+                continue
             view.begin()
             try:
                 found = numbers(metric(view))
@@ -108,8 +114,11 @@ class Evaluator:
             if twice:
                 raise ConfigError(f"metric.{name} gives {twice[0]}, as another metric does; take one of them.")
             values |= found
+            if "weights" in view.stamp:
+                self.of_live.add(name)
             for value in found:
-                protocols[value] = {**self.origin, **settings(metric), **view.stamps.get(value, view.stamp)}
+                stamp = view.stamps.get(value, view.stamp)
+                protocols[value] = {"weights": weights, **self.origin, **settings(metric), **stamp}
         for sentence in view.warnings:
             if sentence not in self.warned:
                 log.warning(sentence)

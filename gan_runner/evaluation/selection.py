@@ -1,14 +1,15 @@
 """The result of an evaluation, and the selection of the best networks so far."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from gan_runner.records.scores import SELECTION, finite
+from gan_runner.records.averages import named
+from gan_runner.records.scores import SELECTION, finite, value_of
 
-OF_ONE_SPLIT = ("metric/test_error", "metric/validation_error")  # each on its own split, whichever is evaluated
+OF_ONE_SPLIT = ("test_error", "validation_error")  # each on its own split, whichever is evaluated
 
 
 class Evaluation(NamedTuple):
@@ -18,14 +19,22 @@ class Evaluation(NamedTuple):
     values: dict[str, float]
     protocols: dict[str, dict[str, Any]]
     pictures: dict[str, tuple[Tensor, int]]  # name -> images and columns of a grid
+    half_lives: Sequence[str] = ()  # of several averages, the main one first
 
     def tags(self) -> dict[str, float]:
         """Returns tag -> value for the log; tags of splits other than the validation split contain the split's name."""
         place = "" if self.split == SELECTION else f"{self.split}/"
-        plain = {name: f"metric/{name}" for name in self.values}
-        return {
-            tag if tag in OF_ONE_SPLIT else f"metric/{place}{name}": self.values[name] for name, tag in plain.items()
-        }
+        return {f"metric/{'' if is_of_one_split(name) else place}{name}": value for name, value in self.values.items()}
+
+    def joined(self, average: str, other: "Evaluation") -> "Evaluation":
+        """Returns the values of both; those of `other` are of this average."""
+        values = self.values | {named(name, average): value for name, value in other.values.items()}
+        protocols = self.protocols | {named(name, average): stamp for name, stamp in other.protocols.items()}
+        return self._replace(values=values, protocols=protocols)
+
+
+def is_of_one_split(name: str) -> bool:
+    return name.partition("/")[0] in OF_ONE_SPLIT
 
 
 class Selection:
@@ -36,7 +45,7 @@ class Selection:
 
     def reset(self) -> None:
         self.by: dict[str, Any] = {}  # the name of the value, and its protocol
-        self.best: dict[str, Any] | None = None  # step, and split -> values
+        self.best: dict[str, Any] | None = None  # step, half-life if there are several, and split -> values
         self.evaluated: int | None = None  # the step of the last evaluation
         self.without_gain = 0
 
@@ -45,7 +54,7 @@ class Selection:
         return self.best["step"] if self.best is not None else None
 
     def improves(self, step: int, evaluation: Evaluation, name: str, better: str, counts: bool) -> bool:
-        """Adds an evaluation; returns True if it is the best so far.
+        """Adds an evaluation; returns True if it is the best so far, by any of the averages.
 
         better: "low" or "high". counts: True for evaluations at the regular interval, which count towards patience.
         """
@@ -56,10 +65,18 @@ class Selection:
         if step == self.evaluated:  # evaluated again after a resume
             return False
         self.evaluated = step
-        sign, split, value = 1 if better == "high" else -1, evaluation.split, evaluation.values[name]
-        improved = math.isfinite(value) and (self.best is None or sign * value > sign * self.best[split][name])
+        sign, split = 1 if better == "high" else -1, evaluation.split
+
+        def score(networks: Mapping[str, Any]) -> float:
+            value = value_of(networks, split, name)
+            return -math.inf if value is None else sign * value
+
+        averages = [{"half_life_images": each} for each in evaluation.half_lives] or [{}]
+        candidates = [{"select_by": name, "step": step, **each, split: finite(evaluation.values)} for each in averages]
+        best = max(candidates, key=score)
+        improved = score(best) > (-math.inf if self.best is None else score(self.best))
         if improved:
-            self.best = {"select_by": name, "step": step, split: finite(evaluation.values)}
+            self.best = best
             self.without_gain = 0
         else:
             self.without_gain += counts

@@ -25,6 +25,11 @@ class EMA:
         self.averaged: list[Tensor] = list(self.network.parameters())
         self.live: list[Tensor] = list(network.parameters())
 
+    @property
+    def averages(self) -> bool:
+        """Whether it differs from the live network."""
+        return isinstance(self.half_life_images, Schedule) or self.half_life_images > 0
+
     def beta(self, images_per_step: int, images: int, progress: Progress) -> float:
         half_life = valued(self.half_life_images, progress)
         if not isinstance(self.half_life_images, Schedule):

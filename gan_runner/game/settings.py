@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from gan_runner.errors import choose, require
+from gan_runner.records.averages import averages
 from gan_runner.schedule import Schedule, check_schedulable
 
 CAN_BE_OFF = ("ema_half_life_images", "evaluate_every", "discriminator_warmup_steps", "fresh")
@@ -70,7 +71,7 @@ class Settings:
     generator_batch_size: int = 64  # samples in one generator update, over all ranks
     accumulate: int = 1  # micro-batches in a rank's share of a batch
     discriminator_warmup_steps: int = 0  # discriminator updates before the first generator update
-    ema_half_life_images: float | Schedule = 10_000.0  # of the generator's average, which makes the samples; 0: off
+    ema_half_life_images: float | list[float] | Schedule = 10_000.0  # of the generator's average; 0: off; or a list
     log_every: int = 50  # generator updates between two log lines
     sample_every: int = 500  # generator updates between two sample grids
     sample_every_images: int | None = None  # replaces sample_every; real images shown to the discriminator
@@ -91,7 +92,8 @@ class Settings:
             "total_steps=null leaves the run without an end; give total_steps, _images or _seconds",
         )
         choose("on_divergence", self.on_divergence, {"stop": None, "rollback": None})
-        check_schedulable("ema_half_life_images", self.ema_half_life_images)
+        for half_life in self.half_lives.values():
+            check_schedulable("ema_half_life_images", half_life)
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in CAN_BE_OFF else 1e-9
@@ -102,10 +104,14 @@ class Settings:
     def end(self) -> End:
         return End(self.total_steps, self.total_images, self.total_seconds, self.patience)
 
-    @property
-    def averages(self) -> bool:
-        """Whether samples come from a moving average of the trained generator."""
-        return isinstance(self.ema_half_life_images, Schedule) or self.ema_half_life_images > 0
+    @functools.cached_property
+    def half_lives(self) -> dict[str, float | Schedule]:
+        """Returns the half-life of each average by its name. ValueError if a list is empty or has a value twice."""
+        setting = self.ema_half_life_images
+        values = setting if isinstance(setting, list) else [setting]
+        require(len(values) > 0, "ema_half_life_images=[] has no half-life; 0 turns averages off")
+        require(len(set(values)) == len(values), f"ema_half_life_images={values} has a half-life twice")
+        return dict(zip(averages(setting), values, strict=True))
 
     @property
     def schedule_end(self) -> End:

@@ -18,7 +18,7 @@ from gan_runner.model.latent import Latent
 from gan_runner.nn.modes import restoring_buffers
 from gan_runner.noise import Noise, seed_of
 from gan_runner.protocols import Augmentation
-from gan_runner.schedule import Progress, Schedule
+from gan_runner.schedule import Progress
 from gan_runner.spec import Batch, full_precision, scores
 
 Key = tuple[int | str, ...]  # key of noise
@@ -129,7 +129,7 @@ class Probe:
             for name, now in norms.items()
             if self.start[name] > 0
         }
-        if isinstance(self.average.half_life_images, Schedule) or self.average.half_life_images > 0:
+        if self.average.averages:
             difference = torch._foreach_sub(self.average.averaged, self.average.live)
             values["health/ema_distance"] = over(norm(difference), norms["generator"])
         constraint = self.objective.constraint

@@ -70,8 +70,9 @@ def ranking(
 
     keys = [by] if isinstance(by, str) else list(by)
     found = compare(chosen(listed(folders), where, warn), keys, select, split)
-    name = found.objective.name if found.objective is not None else ""
-    frame = pd.DataFrame([ranked(row, found.columns, name) for row in found.rows], dtype=object).infer_objects()
+    name, better = (found.objective.name, found.objective.better) if found.objective is not None else ("", None)
+    rows = [ranked(row, found.columns, name, better) for row in found.rows]
+    frame = pd.DataFrame(rows, dtype=object).infer_objects()
     frame.attrs["conclusions"] = list(remarks(found))
     return frame
 
@@ -92,12 +93,14 @@ def row_of(record: Record) -> dict[str, Any]:
     return facts | costs | environment | scored(record.scores) | record.last | record.flat
 
 
-def ranked(row: Row, columns: Sequence[str], name: str) -> dict[str, Any]:
+def ranked(row: Row, columns: Sequence[str], name: str, better: str | None) -> dict[str, Any]:
     values: dict[str, Any] = {"rank": row.rank, "row": row.label, **{key: row.settings[key] for key in columns}}
     for which in NETWORKS:
         spread = row.values.get(which)
         if spread is not None and spread.values:
             values |= {f"{name} {which}": spread.mean, f"{name} {which} std": spread.std}
+    if (best := row.best_average(better)) is not None:
+        values |= {"best average": best[0], "best average mean": best[1].mean}
     for key in ("steps", "seconds", "images_per_second", "peak_memory_mb"):
         cost = row.spread(lambda run, key=key: run.number(key)).values  # type: ignore[misc]
         values[key] = sum(cost) / len(cost) if cost else None

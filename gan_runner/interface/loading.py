@@ -15,6 +15,7 @@ from gan_runner.errors import ConfigError
 from gan_runner.evaluation.sampler import Sampler
 from gan_runner.interface.images import Images
 from gan_runner.interface.isolation import settings_kept
+from gan_runner.records.identity import show
 from gan_runner.records.scores import REPORT
 from gan_runner.spec import ImageSpec
 
@@ -48,11 +49,11 @@ class Evaluated(Mapping[str, float]):
 class Model:
     """The generator of a run at one checkpoint, on the CPU."""
 
-    def __init__(self, path: Path, checkpoint: str, trust: Sequence[str]):
+    def __init__(self, path: Path, checkpoint: str, trust: Sequence[str], average: str | None = None):
         self.path, self.checkpoint, self.trust = path, checkpoint, tuple(trust)
         self.step: int
         self.sampler: Sampler
-        self.step, self.sampler = sampling.load(path, self.trust, checkpoint)
+        self.step, self.sampler = sampling.load(path, self.trust, checkpoint, average=average)
 
     @property
     def spec(self) -> ImageSpec:
@@ -99,13 +100,19 @@ class Model:
         return f"Model({str(self.path)!r}): step {self.step}, makes {made}"
 
 
-def load(path: str | os.PathLike[str], checkpoint: str | int = "last", trust: Sequence[str] = ()) -> Model:
+def load(
+    path: str | os.PathLike[str],
+    checkpoint: str | int = "last",
+    trust: Sequence[str] = (),
+    average: float | str | None = None,
+) -> Model:
     """Returns the generator of a run folder. Nothing that the folder names is executed, apart from torch's networks.
 
     checkpoint: last, best or a step. trust: classes of your own, as module.Class, that may be built.
+    average: the half-life in images of one of several averages; None: the selected one of best, else the first.
     """
     refuse_torchrun()
     if isinstance(trust, str):
         raise ConfigError(f"trust={trust} should be a list of classes: trust=[{trust!r}].")
     with settings_kept():
-        return Model(Path(path), str(checkpoint), trust)
+        return Model(Path(path), str(checkpoint), trust, None if average is None else show(average))

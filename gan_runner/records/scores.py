@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gan_runner.errors import ConfigError
+from gan_runner.records.averages import named
 
 SELECTION, REPORT = "validation", "test"  # the splits for the selection of checkpoints, and for reported values
+FACTS = ("step", "select_by", "half_life_images")  # of the networks, beside their values by split
 NETWORKS = ("best", "last")  # the networks in best.pt, and those at the end of the run
 
 
@@ -20,6 +22,12 @@ def mapping(content: Any) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def value_of(networks: Mapping[str, Any], split: str, name: str) -> Any:
+    """Returns a value of the networks, of the average with their half-life if they have one; None: there is none."""
+    values = mapping(networks.get(split))
+    return values.get(named(name, str(networks.get("half_life_images", ""))), values.get(name))
+
+
 class Scores:
     """Values of the last and the best networks by split, with the protocol of each value.
 
@@ -28,7 +36,8 @@ class Scores:
     """
 
     def __init__(self, stored: Any = None):
-        self.content = dict(mapping(stored))  # best, last: step and split -> values; better; protocol: split -> stamps
+        # best, last: step, half-life and split -> values; better; protocol: split -> stamps
+        self.content = dict(mapping(stored))
 
     # ---- reading
 
@@ -45,14 +54,15 @@ class Scores:
 
     def value(self, which: str, split: str, name: str) -> Any:
         """Returns a number, or None if there is no value."""
-        return mapping(self.of(which).get(split)).get(name)
+        return value_of(self.of(which), split, name)
 
     def has(self, split: str, name: str) -> bool:
         return any(name in mapping(self.of(which).get(split)) for which in NETWORKS)
 
     def better(self, name: str) -> str | None:
         """Returns "low" or "high", as the metric declares; None if it does not."""
-        better = mapping(self.content.get("better")).get(name)
+        declared = mapping(self.content.get("better"))
+        better = declared.get(name, declared.get(name.partition("/")[0]))
         return better if better in ("low", "high") else None
 
     def protocols(self) -> dict[str, Any]:

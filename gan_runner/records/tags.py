@@ -15,6 +15,7 @@ SCALARS = {
     "metric/test_error": "semi_supervised: share of the test images that the averaged discriminator misclassifies",
     "metric/validation_error": "semi_supervised: the same share of the validation images",
     "metric/test/*": "a metric on the test split, for the last networks, logged at the end",
+    "metric/*/*": "the same of a further average, which the tag's end names by its half-life in images",
     "metric/*": "a metric on the validation split, for the last networks",
     "best/test/*": "a metric on the test split, for the best networks by train.select_by, logged at the end",
     "best/*": "a metric on the validation split, for the best networks by train.select_by, logged at the end",
@@ -68,6 +69,7 @@ SCALARS = {
 }
 IMAGES = {
     "samples/fixed": "samples of the averaged generator from fixed noise",
+    "samples/fixed/*": "the same of a further average, which the tag's end names by its half-life in images",
     "samples/real": "real images",
     "samples/neighbours": "memorization: samples, each with its nearest training images",
     "toy/density": "1D and 2D data: density of generated points, and the discriminator",

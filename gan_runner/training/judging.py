@@ -4,9 +4,11 @@ import logging
 import textwrap
 
 from gan_runner.errors import ConfigError
+from gan_runner.evaluation.evaluator import Evaluator
 from gan_runner.evaluation.opponent import Opponent
 from gan_runner.evaluation.sampler import samples_of
-from gan_runner.evaluation.selection import OF_ONE_SPLIT, Evaluation
+from gan_runner.evaluation.selection import Evaluation, is_of_one_split
+from gan_runner.records.averages import MAIN, half_lives, named
 from gan_runner.records.grid import tiled
 from gan_runner.records.logger import protocol_text
 from gan_runner.records.scores import REPORT
@@ -21,16 +23,32 @@ WIDTH = 118  # characters of a line that lists metrics
 
 
 def evaluate(run: Run, split: str | None = None) -> Evaluation | None:
-    """Returns the metrics of the present networks, or None if no metric is configured.
+    """Returns the metrics of the present networks, of all averages, or None if no metric is configured.
 
     split: by default the split on which checkpoints are selected.
     """
     if run.evaluator is None:
         return None
-    live, averaged = sampler_of(run, run.generator.network), sampler_of(run, run.ema.carry_buffers())
-    classifier = run.averages["classifier"].carry_buffers() if "classifier" in run.averages else None
-    players = Opponent(live, run.discriminator.network, classifier, run.dataset, run.seed, run.settings.batch_size)
-    return run.evaluator(samples_of(averaged, run.evaluator.seed), players, split or run.evaluator.selection)
+    main, *others = run.settings.half_lives
+    found = of_average(run, run.evaluator, main, split)
+    for name in others:
+        found = found.joined(name, of_average(run, run.evaluator, name, split))
+    return found._replace(half_lives=half_lives(run.settings.ema_half_life_images) if others else ())
+
+
+def of_average(run: Run, evaluator: Evaluator, name: str, split: str | None) -> Evaluation:
+    """Returns the metrics of one average; those of the live networks only with the main one."""
+    live, ema = sampler_of(run, run.generator.network), run.averages[named("ema", name)]
+    averaged = sampler_of(run, ema.carry_buffers())
+    classifier = run.averages.get(named("classifier", name))
+    players = Opponent(
+        live,
+        run.discriminator.network,
+        classifier.carry_buffers() if classifier is not None else None,
+        *(run.dataset, run.seed, run.settings.batch_size),
+    )
+    samples, weights = samples_of(averaged, evaluator.seed), "ema" if ema.averages else "live"
+    return evaluator(samples, players, split or evaluator.selection, weights, with_live=name == MAIN)
 
 
 class Evaluations:
@@ -75,7 +93,7 @@ class Evaluations:
         if which != "last":
             return
         if evaluation.split == REPORT != evaluator.selection:  # already logged with the selection split
-            tags = {tag: value for tag, value in tags.items() if tag not in OF_ONE_SPLIT}
+            tags = {tag: value for tag, value in tags.items() if not is_of_one_split(tag.removeprefix("metric/"))}
         self.reporter.score(tags, evaluation.protocols)
         with self.reporter.writing():
             self.show(evaluation)

@@ -13,6 +13,7 @@ import yaml
 
 from gan_runner.errors import NotWritten
 from gan_runner.records import points
+from gan_runner.records.averages import named
 from gan_runner.records.console import GAP, Progress, duration
 from gan_runner.records.environment import environment
 from gan_runner.records.folder import RunFolder
@@ -137,8 +138,10 @@ class Reporter:
 
     def sample(self) -> None:
         self.draw_scene()
-        images, labels = fixed_samples(self.run)
-        self.picture("samples/fixed", f"step-{self.run.clock.steps:08d}", images, labels)
+        for average in self.run.settings.half_lives:
+            images, labels = fixed_samples(self.run, average)
+            name = f"average-{average}-" if average else "step-"
+            self.picture(named("samples/fixed", average), f"{name}{self.run.clock.steps:08d}", images, labels)
 
     def picture(self, tag: str, name: str, images: torch.Tensor, labels: torch.Tensor | None = None) -> None:
         """Logs a grid of images, if the data are gray or colour images."""

@@ -39,7 +39,7 @@ class Run:
     augment: Augmentation
     generator: Player
     discriminator: Player
-    averages: Mapping[str, EMA]  # ema: the averaged generator; classifier: an averaged discriminator with class logits
+    averages: Mapping[str, EMA]  # ema: of the generator; classifier: of a discriminator with class logits; by half-life
     clock: Clock
     batches: Batches
     schedules: Schedules
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def ema(self) -> EMA:
-        """The averaged generator."""
+        """The main average of the generator."""
         return self.averages["ema"]
 
     def step(self) -> Stats:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from gan_runner.evaluation.sampler import Sampler
 from gan_runner.nn.modes import evaluating
 from gan_runner.noise import Noise
+from gan_runner.records.averages import MAIN, named
 from gan_runner.records.points import Scene
 from gan_runner.spec import full_precision
 from gan_runner.training.run import Run
@@ -18,12 +19,12 @@ def sampler_of(run: Run, generator: nn.Module) -> Sampler:
     return Sampler(generator, run.latent, run.dataset.spec, run.seed, size, run.device.torch)
 
 
-def fixed_samples(run: Run) -> tuple[Tensor, Tensor | None]:
-    """Returns samples of the averaged generator from the same noise at every step, for one grid, and their labels.
+def fixed_samples(run: Run, average: str = MAIN) -> tuple[Tensor, Tensor | None]:
+    """Returns samples of an averaged generator from the same noise at every step, for one grid, and their labels.
 
     For a conditional generator each row of the grid shows one class.
     """
-    sampler = sampler_of(run, run.ema.carry_buffers())
+    sampler = sampler_of(run, run.averages[named("ema", average)].carry_buffers())
     labels = sampler.rows(run.settings.grid)
     size = run.settings.grid if labels is None else len(labels)
     noise = Noise((run.seed, "fixed", 0), size, run.device.torch)

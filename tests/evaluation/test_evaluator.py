@@ -145,7 +145,7 @@ def judged(run: Run, images: Tensor, split: str = "test", labels: Tensor | None 
         return Chunk(images[rows], labels[rows] if labels is not None else None)
 
     assert run.evaluator is not None
-    return run.evaluator(Pool(read, len(images)), None, split)
+    return run.evaluator(Pool(read, len(images)), None, split, "images")
 
 
 OF_SAMPLES = (

@@ -163,7 +163,7 @@ def test_the_values_are_those_of_torch_fidelity(weights: Path):
     names = ("fid", "kid", "inception_score")
     run = make_run(*SMALL, "metric=[fid,kid,inception_score]", *counts, *whole, *(given.format(name) for name in names))
     test, other = (run.dataset.split(name).images[:10] for name in ("test", "validation"))
-    found = run.evaluator(Pool(lambda n: Chunk(other[n * CHUNK : (n + 1) * CHUNK], None), 10), None, "test")
+    found = run.evaluator(Pool(lambda n: Chunk(other[n * CHUNK : (n + 1) * CHUNK], None), 10), None, "test", "images")
     sets = [[image.expand(3, -1, -1) for image in images] for images in (other, test)]
     expected = calculate_metrics(
         **{f"input{n}": Images(images) for n, images in enumerate(sets, 1)},
