@@ -32,6 +32,7 @@ from gan_runner.records.scores import NETWORKS, REPORT, SELECTION, Scores
 from gan_runner.storage.files import storing
 
 if TYPE_CHECKING:
+    from gan_runner.records.source import Source
     from gan_runner.training.run import Run
 
 SHARED_SETTINGS = ("seed", "train.batch_size", "optimizer.lr", "loss.n_critic", "device.precision")
@@ -77,6 +78,8 @@ def start(request: Request, command: str, ranks: Ranks = ALONE, number: int = 0)
         check_groups(config)
         folder = (RunFolder if ranks.first else FolderOfAnother)(run_path(request))
         make({"_target_": SETTINGS, **config["train"]}, "train")  # checks the settings; a finished run is not built
+        source, content = weights(config, folder) if ranks.first else (None, {})
+        config = {**config, "train": {**config["train"], **content}}
         fresh = config["train"].get("fresh")
         if not fresh:
             check_defaults(folder, request)
@@ -84,6 +87,8 @@ def start(request: Request, command: str, ranks: Ranks = ALONE, number: int = 0)
         finished = not fresh and is_finished(folder, config)
         note(number, folder=str(folder.path.absolute()), status="finished before" if finished else None)
     with ranks.ending_together():
+        ranks.broadcast(lambda: content, content.update)
+        config = {**config, "train": {**config["train"], **content}}
         ranks.broadcast(lambda: config, partial(check_same, config))
     if any(ranks.highest(finished)):
         log.info("%s is finished; train.total_steps= goes on, train.fresh=true starts over", folder.path)
@@ -95,8 +100,18 @@ def start(request: Request, command: str, ranks: Ranks = ALONE, number: int = 0)
             )
     else:
         advice = [*optimizer_advice(request), *launcher_advice(config["device"].get("kind", "auto"))]
-        train(folder, config, command, advice, hyperparameters(request), ranks)
+        train(folder, config, command, advice, hyperparameters(request), ranks, source)
     return folder
+
+
+def weights(config: Mapping[str, Any], folder: RunFolder) -> "tuple[Source | None, dict[str, Any]]":
+    """Returns the weights that the run starts from, if any, and their hash as a setting."""
+    if config["train"].get("from_weights") is None:
+        return None, {}
+    from gan_runner.assembly.starting import source_of  # imports torch
+
+    source, content = source_of(config, folder)
+    return source, {"from_weights_hash": content}
 
 
 def is_finished(folder: RunFolder, config: Mapping[str, Any]) -> bool:
@@ -136,14 +151,19 @@ def train(
     advice: Sequence[str] = (),
     hparams: Mapping[str, float | str | bool] | None = None,
     ranks: Ranks = ALONE,
+    source: "Source | None" = None,
 ) -> None:
-    """Builds the run that a resolved configuration describes and trains it in its folder."""
+    """Builds the run that a resolved configuration describes and trains it in its folder.
+
+    source: the weights that a new run starts from.
+    """
     import torch  # imported here: printing help and detecting a finished run do not need torch
 
     from gan_runner.assembly.advice import advise
     from gan_runner.assembly.build import build
     from gan_runner.assembly.objects import make_tracker
     from gan_runner.assembly.rehearsal import rehearse
+    from gan_runner.assembly.starting import start_from
     from gan_runner.cli.search import check_search
     from gan_runner.training.reporting import Origin
     from gan_runner.training.session import Session
@@ -155,11 +175,14 @@ def train(
             run = build(config, ranks)
             run.device.choose_threads(rehearse(run), None if run.settings.fresh else recorded_threads(folder))
             check_search(run.settings.select_by, run.evaluator.better if run.evaluator is not None else {})
+            begun = []
+            if source is not None and (run.settings.fresh or not folder.has_checkpoint):
+                begun = start_from(run, source)  # the other ranks get the state from the first one
             tracker = make_tracker(config) if ranks.first else None
             stack.enter_context(folder.claim(config, run.settings.fresh))
             stack.enter_context(log_file(folder.path / "train.log") if ranks.first else contextlib.nullcontext())
         stack.enter_context(lines_of_run(folder.path.name))
-        for line in describe(run, hparams or {}, folder):
+        for line in (*describe(run, hparams or {}, folder), *begun):
             log.info(line)
         check_going_on()
         origin = Origin(command, (*advice, *advise(run)), hparams or {})

@@ -8,6 +8,7 @@ from gan_runner.assembly import rules
 from gan_runner.assembly.make import Config, construct, make
 from gan_runner.assembly.networks import check_memory, initialize, networks
 from gan_runner.assembly.objects import make_dataset, make_device, make_evaluator, make_player
+from gan_runner.assembly.starting import freeze_lowest
 from gan_runner.assembly.structure import check_structure
 from gan_runner.dataset.images import ImageDataset
 from gan_runner.device import Device
@@ -46,8 +47,9 @@ def build(config: Config, ranks: Ranks = ALONE, splits: Sequence[str] = (SELECTI
     check_memory(settings, dataset.spec, latent, device)
     initialize(dataset.split("train"), generator, discriminator)
     objective.prepare(discriminator)
-    for network in (generator, discriminator):
+    for player, network in (("generator", generator), ("discriminator", discriminator)):
         device.place(network)
+        freeze_lowest(player, network, settings.freeze.get(player, 0), latent, dataset.spec)
     known = {"spec": dataset.spec, "device": device.torch, "batch_size": settings.batch_size}
     augment = make(config["augment"], "augment", **known)
     averaged = {"ema": generator} | ({"classifier": discriminator} if objective.semi_supervised else {})

@@ -117,6 +117,9 @@ def signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter],
 def convert(value: Any, hint: Any) -> tuple[Any, bool]:
     """Returns the value in the annotated type (1 -> 1.0 for float, 1e4 -> 10000 for int), and whether it fits."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, Mapping) and origin is Mapping:
+        converted = {key: convert(item, arguments[1]) for key, item in value.items()}
+        return {key: item for key, (item, _) in converted.items()}, all(fits for _, fits in converted.values())
     if isinstance(value, Mapping) and set(arguments or (hint,)) <= PLAIN:
         return value, False
     if isinstance(value, Mapping) or not isinstance(value, bool | int | float | str | list | None):

@@ -14,7 +14,16 @@ from gan_runner.cli.places import OUTPUTS
 from gan_runner.cli.request import Request
 from gan_runner.errors import ConfigError
 from gan_runner.records.folder import RunFolder
-from gan_runner.records.identity import NEW_DEFAULTS, changed, chosen_name, folder_name, identity, show
+from gan_runner.records.identity import (
+    NAMED,
+    NEW_DEFAULTS,
+    changed,
+    chosen_name,
+    flatten,
+    folder_name,
+    identity,
+    show,
+)
 
 PLAIN = r"[\w.\-\[\],]+"  # a value that needs no quotes
 
@@ -67,13 +76,19 @@ def with_effect(request: Request) -> list[str]:
     """Returns the keys of the overrides with an effect: without one of them the identity of the run changes."""
     typed = request.typed.items()  # without the tracker, whose settings need it: dropped one by one, it would stay
     kept = {key: str(override.input_line) for key, override in typed if key.split(".")[0] != "tracker"}
-    target = identity(request.recompose(kept.values()))
+    target = effect(request.recompose(kept.values()))
     for key in sorted(kept):
         without = [text for other, text in kept.items() if other != key]
         with contextlib.suppress(ConfigError):  # another override needs this one, so this one has an effect
-            if identity(request.recompose(without)) == target:
+            if effect(request.recompose(without)) == target:
                 del kept[key]
     return list(kept)
+
+
+def effect(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that are part of a name."""
+    leaves = flatten(config)
+    return identity(config) | {key: leaves.get(key) for key in NAMED}
 
 
 def setting(override: Override, cfg: DictConfig) -> str:

@@ -4,7 +4,7 @@ import bisect
 import functools
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from gan_runner.errors import choose, require
@@ -12,6 +12,7 @@ from gan_runner.records.averages import averages
 from gan_runner.schedule import Schedule, check_schedulable
 
 CAN_BE_OFF = ("ema_half_life_images", "evaluate_every", "discriminator_warmup_steps", "fresh")
+PLAYERS = dict.fromkeys(("generator", "discriminator"))
 TOTALS = ("total_steps", "total_images", "total_seconds")
 
 
@@ -72,6 +73,9 @@ class Settings:
     accumulate: int = 1  # micro-batches in a rank's share of a batch
     discriminator_warmup_steps: int = 0  # discriminator updates before the first generator update
     ema_half_life_images: float | list[float] | Schedule = 10_000.0  # of the generator's average; 0: off; or a list
+    from_weights: str | None = None  # run folder, checkpoint, exported file or hf://owner/name whose weights are taken
+    from_weights_hash: str | None = None  # hash of these weights, filled in at the start of the run
+    freeze: Mapping[str, int] = field(default_factory=dict)  # player -> lowest blocks that are not trained
     log_every: int = 50  # generator updates between two log lines
     sample_every: int = 500  # generator updates between two sample grids
     sample_every_images: int | None = None  # replaces sample_every; real images shown to the discriminator
@@ -92,13 +96,17 @@ class Settings:
             "total_steps=null leaves the run without an end; give total_steps, _images or _seconds",
         )
         choose("on_divergence", self.on_divergence, {"stop": None, "rollback": None})
+        for player, count in self.freeze.items():
+            choose("freeze", player, PLAYERS)
+            fits = isinstance(count, int) and not isinstance(count, bool) and count >= 0
+            require(fits, f"freeze.{player}={count} should be a number of blocks, 0 or more")
         for half_life in self.half_lives.values():
             check_schedulable("ema_half_life_images", half_life)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            least = 0 if field.name in CAN_BE_OFF else 1e-9
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            least = 0 if setting.name in CAN_BE_OFF else 1e-9
             if isinstance(value, int | float) and not value >= least:
-                raise ValueError(f"{field.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
+                raise ValueError(f"{setting.name}={value} must be {'0 or more' if least == 0 else 'above 0'}")
 
     @functools.cached_property
     def end(self) -> End:

@@ -25,6 +25,10 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.summary = path / "summary.json"
 
+    @property
+    def has_checkpoint(self) -> bool:
+        return any(self.checkpoints.glob("step-*.pt"))
+
     def check_identity(self, config: Mapping[str, Any]) -> None:
         """ConfigError if `config` is not the configuration that the run in the folder was started with."""
         stored = self.read_config()
@@ -40,7 +44,7 @@ class RunFolder:
     def read_config(self) -> dict[str, Any] | None:
         """Returns the configuration that the run was started with, or None if the folder holds no run."""
         if not self.config.exists():
-            if any(self.checkpoints.glob("step-*.pt")):
+            if self.has_checkpoint:
                 raise self.unreadable("is missing beside its checkpoints")
             return None
         try:

@@ -20,6 +20,7 @@ WITHOUT_EFFECT = (
         "train.keep_checkpoints",
         "train.grid",
         "train.select_by",
+        "train.from_weights",
     ),
     "train.patience",
     *("train.on_divergence", "train.fresh", "dataset.root", "dataset.cache_dir", "device.kind", "device.data"),
@@ -28,6 +29,7 @@ WITHOUT_EFFECT = (
 )
 # Part of the name only: a dataset may move, and the checkpoint identifies the content of its images.
 PLACES = ("dataset.path",)
+NAMED = ("train.from_weights",)  # without effect, but part of the name: the hash of the weights has the effect
 # Settings that older folders lack, with the value that keeps their behaviour. Every new setting belongs here, and its
 # constructor has the same default.
 ADDED: dict[str, Any] = {
@@ -37,6 +39,9 @@ ADDED: dict[str, Any] = {
     "loss.simultaneous": False,
     "device.sync_batch_norm": False,
     "model.pack": 1,
+    "train.from_weights_hash": None,
+    "train.freeze.generator": 0,
+    "train.freeze.discriminator": 0,
 }
 NEW_DEFAULTS = ("model.discriminator.norm",)  # settings with another default than in older folders
 LONGEST = 200  # maximum bytes of a folder name; file systems allow 255

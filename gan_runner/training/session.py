@@ -99,8 +99,8 @@ class Session:
             self.evaluate()
         if step == 0:
             self.reporter.log_start()
-        if self.settings.on_divergence == "rollback" and self.checkpoints.saved is None:
-            self.save()  # a rollback needs a checkpoint
+        if self.checkpoints.saved is None and (self.settings.on_divergence == "rollback" or self.settings.from_weights):
+            self.save()  # a rollback needs a checkpoint, and the source of the weights may be gone later
 
     # ---- the loop
 
