@@ -10,12 +10,7 @@ each run in docs/images/defaults_MODEL_DATASET.png. Budgets are in steps, so tha
 change results.
 """
 
-import contextlib
-import fcntl
-import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from study import IMAGES, Records, trained, two_digits
 
 from gan_runner.cli.places import choices_of
 from gan_runner.records.folder import RunFolder
 
 HERE = Path(__file__).parent
-RECORDS = HERE / "results" / "defaults.json"
+RECORDS = Records("defaults")
 LOSSES = choices_of("loss")
 SEEDS = (0, 1, 2)
 SECONDS = {  # of training with one thread, for each run of a cell
@@ -110,43 +106,28 @@ def rows() -> Iterator[Row]:
                 yield Row(model, dataset, loss, seed)
 
 
-def records() -> dict[str, Any]:
-    return json.loads(RECORDS.read_text()) if RECORDS.exists() else {"steps": {}, "runs": {}}
-
-
-@contextlib.contextmanager
-def changed_records() -> Iterator[dict[str, Any]]:
-    """Yields the records under a lock, and writes them afterwards."""
-    RECORDS.parent.mkdir(exist_ok=True)
-    with open(RECORDS.parent / ".defaults.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        kept = records()
-        yield kept
-        RECORDS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
-
-
 def chosen(only: list[str]) -> Iterator[Row]:
     return (row for row in rows() if all(word in (row.cell, str(row.seed), row.loss) for word in only))
 
 
 def measure(only: list[str]) -> None:
     for row in chosen(["0", *only]):
-        if row.budget in records()["steps"]:
+        if row.budget in RECORDS.read()["steps"]:
             continue
         folder, _ = train(row, f"train.total_seconds={MEASURED}", "train.sample_every=1000000")
         summary = folder.read_summary()
         steps = summary["steps"] / summary["seconds"] * SECONDS[row.model, row.dataset]
-        with changed_records() as kept:
-            kept["steps"][row.budget] = int(float(f"{steps:.2g}"))
+        with RECORDS.changed() as kept:
+            kept["steps"][row.budget] = two_digits(steps)
         shutil.rmtree(folder.path)
 
 
 def run(only: list[str]) -> None:
     for row in chosen(only):
-        if row.name in records()["runs"]:
+        if row.name in RECORDS.read()["runs"]:
             continue
-        folder, found = trained(row, f"train.total_steps={records()['steps'][row.budget]}")
-        with changed_records() as kept:
+        folder, found = recorded(row, f"train.total_steps={RECORDS.read()['steps'][row.budget]}")
+        with RECORDS.changed() as kept:
             kept["runs"][row.name] = found
             show(row, sorted((folder.path / "samples").glob("step-*.png")))
         shutil.rmtree(folder.path, ignore_errors=True)
@@ -155,16 +136,18 @@ def run(only: list[str]) -> None:
 def helped(only: list[str]) -> None:
     for row in chosen(["0", *only]):
         _, settings = HELPS.get((row.model, row.dataset, row.loss), ("", ""))
-        if not settings or row.helped in records()["runs"]:
+        if not settings or row.helped in RECORDS.read()["runs"]:
             continue
-        budget = () if "train.total_steps" in settings else (f"train.total_steps={records()['steps'][row.budget]}",)
-        folder, found = trained(row, *budget, *settings.split())
-        with changed_records() as kept:
+        budget = (
+            () if "train.total_steps" in settings else (f"train.total_steps={RECORDS.read()['steps'][row.budget]}",)
+        )
+        folder, found = recorded(row, *budget, *settings.split())
+        with RECORDS.changed() as kept:
             kept["runs"][row.helped] = found
         shutil.rmtree(folder.path, ignore_errors=True)
 
 
-def trained(row: Row, *settings: str) -> tuple[RunFolder, dict[str, Any]]:
+def recorded(row: Row, *settings: str) -> tuple[RunFolder, dict[str, Any]]:
     """The folder of the run, and its record."""
     words = (*settings, *METRICS)
     folder, code = train(row, *words)
@@ -176,9 +159,7 @@ def trained(row: Row, *settings: str) -> tuple[RunFolder, dict[str, Any]]:
 
 def train(row: Row, *settings: str) -> tuple[RunFolder, int]:
     """The folder of the run, and its exit code."""
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *row.command(*settings)[1:], "train.fresh=true"]
-    code = subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode
+    code = trained([*row.command(*settings), "train.fresh=true"], quiet=True)
     return RunFolder(Path("outputs") / "defaults" / row.name), code
 
 
@@ -195,7 +176,7 @@ def results(summary: dict[str, Any]) -> dict[str, Any]:
 
 def show(row: Row, pictures: list[Path]) -> None:
     """Pastes the first samples of a run into the picture of its cell: a row for each loss, a block for each seed."""
-    path = HERE / "images" / f"defaults_{row.cell}.png"
+    path = IMAGES / f"defaults_{row.cell}.png"
     width = MARGIN + len(SEEDS) * (SHOWN * CELL + 8)
     picture = Image.open(path) if path.exists() else blank((width, LINE * len(LOSSES)))
     if pictures:
@@ -255,7 +236,7 @@ classes and a distance of 270; seed 3 has 8 classes and 273, seed 4 has 10 and 2
 
 
 def page(only: list[str]) -> None:
-    found = records()
+    found = RECORDS.read()
     parts = [HEAD.format(few=FEW_CLASSES, real=FEW_REAL, spread=LITTLE_SPREAD)]
     for model, dataset in SECONDS:
         parts += section(found, model, dataset)

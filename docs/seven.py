@@ -8,14 +8,10 @@ Budgets are in steps, so that the load of the machine does not change results. E
 images; records are in docs/results/seven.json.
 """
 
-import fcntl
-import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +19,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
+from study import IMAGES, Records, trained, two_digits
 
 import gan_runner as gr
 
 HERE = Path(__file__).parent
-RECORDS = HERE / "results" / "seven.json"
-SAMPLES = HERE / "images" / "seven.png"
-CURVES = HERE / "images" / "seven_curves.png"
+RECORDS = Records("seven")
+SAMPLES, CURVES = IMAGES / "seven.png", IMAGES / "seven_curves.png"
 SEEDS = (0, 1, 2, 3, 4)
 SECONDS = 240  # of training with one thread
 EVERY = 32_000  # real images between two evaluations
@@ -70,23 +66,11 @@ def chosen(only: Sequence[str]) -> Iterator[Row]:
     return (row for row in rows if all(word in (row.title, str(row.seed)) for word in only))
 
 
-def records() -> dict[str, Any]:
-    return json.loads(RECORDS.read_text()) if RECORDS.exists() else {"steps": {}, "runs": {}}
-
-
-def change_records(change: Callable[[dict[str, Any]], None]) -> None:
-    """Changes the records under a lock, since several processes may train."""
-    RECORDS.parent.mkdir(exist_ok=True)
-    with open(RECORDS.parent / ".seven.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        kept = records()
-        change(kept)
-        RECORDS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
-
-
 def train(row: Row, *settings: str) -> Path:
     """Trains a run, or goes on with it, and returns its folder."""
-    subprocess.run([sys.executable, *row.command(*settings)[1:]], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+    code = trained(row.command(*settings))
+    if code:
+        sys.exit(code)
     return Path("outputs") / "seven" / row.name
 
 
@@ -94,19 +78,20 @@ def measure(only: Sequence[str]) -> None:
     for row in chosen(["0", *only]):
         folder = train(row, f"train.total_seconds={MEASURED}", "metric=[]", "train.fresh=true")
         frame = gr.runs(folder).iloc[0]
-        steps = int(float(f"{frame['steps'] / frame['seconds'] * SECONDS:.2g}"))
-        change_records(lambda kept, title=row.title, steps=steps: kept["steps"].update({title: steps}))  # type: ignore[misc]
+        with RECORDS.changed() as kept:
+            kept["steps"][row.title] = two_digits(frame["steps"] / frame["seconds"] * SECONDS)
         shutil.rmtree(folder)
 
 
 def run(only: Sequence[str]) -> None:
     for row in chosen(only):
-        if row.name in records()["runs"]:
+        if row.name in RECORDS.read()["runs"]:
             continue
-        budget = (f"train.total_steps={records()['steps'][row.title]}", f"train.evaluate_every_images={EVERY}")
+        budget = (f"train.total_steps={RECORDS.read()['steps'][row.title]}", f"train.evaluate_every_images={EVERY}")
         folder = train(row, *budget)
         found = {"command": " ".join(row.command(*budget)), **result(folder)}
-        change_records(lambda kept, name=row.name, found=found: kept["runs"].update({name: found}))  # type: ignore[misc]
+        with RECORDS.changed() as kept:
+            kept["runs"][row.name] = found
         if row.seed == 0:
             show(row, folder)
         shutil.rmtree(folder)
@@ -153,7 +138,7 @@ HEADS = ("loss", "steps", "distance, equal time", "precision", "recall", "distan
 
 
 def page(only: Sequence[str]) -> None:
-    found = records()["runs"]
+    found = RECORDS.read()["runs"]
     runs = {title: [found[row.name] for row in chosen([title]) if row.name in found] for title in LOSSES}
     runs = {title: each for title, each in runs.items() if each}
     parts = [HEAD.format(seconds=SECONDS), *table(runs), ""]
