@@ -84,7 +84,7 @@ def run(arguments: Sequence[str]) -> None:
         trained(command(source, row.seed, STEPS["source"], f"dataset.path={WORK}/nine.npz"), quiet=True)
         typed = command(row.name, row.seed, STEPS[row.few], *row.settings)
         trained(typed, quiet=True)
-        found = {"command": " ".join(typed), **measured(row)}
+        found = {"command": " ".join(typed), **measured(row, everything(data, row.few))}
         with RECORDS.changed() as kept:
             kept["runs"][row.name] = found
         sys.stdout.write(f"{row.name}: {found}\n")
@@ -124,13 +124,13 @@ def everything(data: Path, few: str) -> ImageDataset:
 # ---- measurements
 
 
-def measured(row: Row) -> dict[str, Any]:
+def measured(row: Row, data: ImageDataset) -> dict[str, Any]:
     """Returns the distance, precision and recall against unseen images, and the distance to the training images."""
-    data = everything(Path(sys.argv[2]), row.few)
     classifier = Classifier(data.split("train"), data.split("test"), Cache("~/.cache/gan_runner"), torch.device("cpu"))
     number = TENTH if row.few == "digit" else data.spec.class_names.index(OTHER)
     train, test = data.split("train"), data.split("test")
-    assert train.labels is not None and test.labels is not None
+    assert train.labels is not None
+    assert test.labels is not None
     unseen = torch.cat([train.images[train.labels == number][FEW:], test.images[test.labels == number]])
     shown = train.images[train.labels == number][:FEW]
     path = WORK / row.name
