@@ -127,6 +127,8 @@ def test_a_training_command_of_the_docs_runs(command: Command, files: Path, line
         pytest.skip("the real MNIST files are not on this machine (../shared/data or GAN_RUNNER_DATA)")
     words = [re.sub(r"^(seed=\d+),.*", r"\1", word) for word in shlex.split(line)[3:]]  # one seed of a sweep is enough
     searches = ("metric.n_fake=100", "hydra.sweeper.n_trials=2") if "hydra/sweeper=search" in line else SHORT[3:]
+    if source := re.search(r"train\.from_weights=outputs/(\w+)", line):
+        command(f"name={source[1]}", *SHORT)
     answer = command(*words, *SHORT[:3], *searches)
     assert answer.code == 0, answer.err
     assert "--cfg" in line or "step 2" in answer.out or "status" in answer.out or "completed" in answer.out

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch.testing import assert_close
 
 from gan_runner import benchmark, data, networks, sample
+from gan_runner.records import checkpoint
 from gan_runner.records.folder import RunFolder
 from gan_runner.storage import lock
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Command, train_in
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
@@ -97,6 +99,21 @@ def test_a_killed_rank_ends_all_and_the_same_command_goes_on(tmp_path: Path):
     assert folder.status() == "interrupted"
     assert newest(folder) == folder.read_summary()["steps"]
     assert len(list(folder.path.glob("events*[0-9]"))) == 3
+
+
+@pytest.mark.long
+def test_all_ranks_start_from_the_weights_that_the_first_one_reads(tmp_path: Path):
+    source = train_in(tmp_path / "outputs" / "source", *SMALL, "train.total_steps=2", "optimizer.lr=0.01", "metric=[]")
+    arguments = (*SMALL, "train.from_weights=outputs/source", "train.total_steps=1", "name=begun", "metric=[]")
+    code, out, err = ending(start(tmp_path, *arguments, "optimizer.lr=0"))
+    assert code == 0, err
+    assert out.count("5 of 5 layers taken") == 2  # generator and average, once
+    begun = checkpoint.load(tmp_path / "outputs" / "begun" / "checkpoints" / "step-00000001.pt").state
+    for player, last in checkpoint.load(source.checkpoints / "step-00000002.pt").state.items():
+        if player in ("generator", "discriminator"):
+            assert_close(
+                begun[player]["network"]["layers.0.weight"], last["network"]["layers.0.weight"], rtol=0, atol=0
+            )
 
 
 @pytest.mark.long
