@@ -1,4 +1,4 @@
-"""Hook of mkdocs: generates the pages of docs/reference/ from conf/ and docstrings, and the first page from the README.
+"""Hook of mkdocs: generates docs/reference/ from conf/ and docstrings, the first page from the README, and the tour.
 
 The pages exist only in the built site.
 """
@@ -50,9 +50,18 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages."""
-    for path, content in pages().items():
+    for path, content in (pages() | tour()).items():
         files.append(File.generated(config, path, content=content))
     return files
+
+
+def tour() -> dict[str, str | bytes]:
+    """Returns the notebook as Markdown, and its pictures."""
+    from nbconvert import MarkdownExporter
+
+    names = {"output_files_dir": "images/tour", "unique_key": "tour"}
+    text, found = MarkdownExporter().from_filename(str(ROOT / "docs" / "tour.ipynb"), resources=names)
+    return {"tour.md": text, **found["outputs"]}
 
 
 def pages() -> dict[str, str]:

@@ -4,6 +4,10 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -170,3 +174,57 @@ def test_frozen_layers_without_weights_of_the_source_are_reported(command: Comma
     begun = command(*TRAIN, *colour, f"train.from_weights={source}", "name=begun")
     assert begun.code == 0, begun.err
     assert "frozen with new weights: layers.0" in begun.out + begun.err
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The addresses of the Hugging Face hub for the one repository owner/name with one file."""
+
+    content = b""
+
+    def do_HEAD(self) -> None:
+        self.answer(b"")
+
+    def do_GET(self) -> None:
+        listing = {"id": "owner/name", "siblings": [{"rfilename": "model.safetensors"}, {"rfilename": "README.md"}]}
+        self.answer(json.dumps(listing).encode() if "/api/" in self.path else self.content)
+
+    def answer(self, body: bytes) -> None:
+        known = self.path.startswith(("/api/models/owner/name", "/owner/name/resolve/main/model.safetensors"))
+        self.send_response(200 if known else 404)
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", str(len(body or self.content)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.mark.long
+def test_a_file_of_a_hub_is_downloaded_by_the_hubs_own_client(source: Path, tmp_path: Path):
+    """In a process of its own, since the client reads the address of the hub when it is imported."""
+    pytest.importorskip("huggingface_hub")
+    spec, last = ImageSpec(**state(source, 3)["spec"]), state(source, 3)
+    config = yaml.safe_load((source / "config.yaml").read_text())
+    write_weights(Path("a.safetensors"), Weights({"generator": last["ema"]}, config, spec, 3, "source"))
+    Hub.content = Path("a.safetensors").read_bytes()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    root = str(Path(__file__).parents[1])
+    address = f"http://127.0.0.1:{server.server_port}"
+    env = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": root, "NO_PROXY": "*"}
+
+    def train(place: str) -> subprocess.CompletedProcess[str]:
+        words = (*TRAIN, f"train.from_weights={place}", "train.total_steps=1", "name=begun")
+        command = (sys.executable, "-m", "gan_runner", *words)
+        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)
+
+    try:
+        unknown = train("hf://owner/other")
+        assert (unknown.returncode, "cannot be downloaded" in unknown.stderr) == (2, True), unknown.stderr
+        begun = train("hf://owner/name")
+        assert begun.returncode == 0, begun.stderr
+    finally:
+        server.shutdown()
+    assert_close(state(OUTPUTS / "begun", 0)["ema"], last["ema"], rtol=0, atol=0)
