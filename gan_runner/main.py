@@ -153,10 +153,7 @@ def train(
     ranks: Ranks = ALONE,
     source: "Source | None" = None,
 ) -> None:
-    """Builds the run that a resolved configuration describes and trains it in its folder.
-
-    source: the weights that a new run starts from.
-    """
+    """Builds and trains the run of a resolved configuration in its folder; source: the weights that it starts from."""
     import torch  # imported here: printing help and detecting a finished run do not need torch
 
     from gan_runner.assembly.advice import advise
@@ -175,9 +172,7 @@ def train(
             run = build(config, ranks)
             run.device.choose_threads(rehearse(run), None if run.settings.fresh else recorded_threads(folder))
             check_search(run.settings.select_by, run.evaluator.better if run.evaluator is not None else {})
-            begun = []
-            if source is not None and (run.settings.fresh or not folder.has_checkpoint):
-                begun = start_from(run, source)  # the other ranks get the state from the first one
+            begun = start_from(run, source) if source else []  # other ranks get the first one's state
             tracker = make_tracker(config) if ranks.first else None
             stack.enter_context(folder.claim(config, run.settings.fresh))
             stack.enter_context(log_file(folder.path / "train.log") if ranks.first else contextlib.nullcontext())

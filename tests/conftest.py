@@ -126,6 +126,13 @@ def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["GAN_RUNNER_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_code() -> None:
+    """Processes that tests start import this checkout, the tests included, whatever their working directory."""
+    root = str(Path(__file__).parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 @pytest.fixture(autouse=True)
 def _steady_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)

@@ -25,18 +25,19 @@ MAX_LAYERS = 12  # layers, at most, that the table lists for one network
 def source_of(config: Mapping[str, Any], folder: RunFolder) -> tuple[Source | None, str | None]:
     """Returns the source of `train.from_weights`, and the hash of its weights, which identifies the run.
 
-    A run with a checkpoint goes on without a source that is gone; the source is then None. ConfigError if there is
-    neither, or if the weights are not those that the run began with.
+    None for a run with a checkpoint, which goes on without a source that is gone. ConfigError if there is neither, or
+    if the weights are not those that the run began with.
     """
     train = config["train"]
     place, typed = train.get("from_weights"), train.get("from_weights_hash")
     if place is None:
         return None, typed
-    stored = None if train.get("fresh") else (folder.read_config() or {}).get("train", {}).get("from_weights_hash")
+    resumes = folder.has_checkpoint and not train.get("fresh")
+    stored = (folder.read_config() or {}).get("train", {}).get("from_weights_hash") if resumes else None
     try:
         source = read_source(place)
     except ConfigError as error:
-        if stored is None or not folder.has_checkpoint:
+        if stored is None:
             raise
         log.warning("%s The run goes on from its own checkpoint.", error)
         return None, stored
@@ -47,7 +48,7 @@ def source_of(config: Mapping[str, Any], folder: RunFolder) -> tuple[Source | No
             f"train.from_weights={place} has other weights than those that {folder.path} began with; put them back, "
             f"give this run a name of its own with name=..., or start it over with train.fresh=true."
         )
-    return source, source.hash
+    return None if resumes else source, source.hash
 
 
 def start_from(run: Run, source: Source) -> list[str]:
@@ -114,4 +115,4 @@ def freeze_lowest(player: str, network: nn.Module, count: int, latent: Any, spec
             f"train.freeze.{player}={count} leaves nothing to train: model.{player}={type(network).__name__} has "
             f"{len(found)} blocks; use at most {len(found) - 1}."
         )
-    freeze(found[:count])
+    freeze(network, found[count:])

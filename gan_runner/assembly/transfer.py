@@ -147,7 +147,7 @@ def of_latents(
         for name in (f"{path}.weight", f"{path}.{SPECTRAL}"):
             if name in source:
                 here, there = layer_inputs(layer), source[name].shape[input_dim(layer)]
-                for latent in (here, here - spec.num_classes):
+                for latent in {here, max(1, here - spec.num_classes)}:
                     more = extra_matrix(here - latent, there - latent, classes)
                     if more is not None and len(classes):
                         text = f"{there} inputs in the source, {here} here"

@@ -34,7 +34,8 @@ def computes(unit: nn.Module) -> bool:
 def blocks(network: nn.Module, forward: Callable[[], Any]) -> list[list[nn.Module]]:
     """Returns the blocks, the first computed one first. forward: computes the network once.
 
-    A block is a layer, or a module of several layers, with the norms and embeddings behind it.
+    A block is a layer, or a module of several layers, with the norms and embeddings behind it. Weights that the network
+    holds itself, such as a learned constant, are in none of them.
     """
     body = network
     while len(parts := weighted(body)) == 1 and not is_layer(parts[0]):
@@ -56,8 +57,9 @@ def blocks(network: nn.Module, forward: Callable[[], Any]) -> list[list[nn.Modul
     return grouped
 
 
-def freeze(blocks: list[list[nn.Module]]) -> None:
-    """Excludes the weights of these blocks from training."""
-    for block in blocks:
-        for unit in block:
-            unit.requires_grad_(False)
+def freeze(network: nn.Module, trained: list[list[nn.Module]]) -> None:
+    """Excludes all weights from training, except those of these blocks."""
+    kept = {parameter for block in trained for unit in block for parameter in unit.parameters()}
+    for parameter in network.parameters():
+        if parameter not in kept:
+            parameter.requires_grad_(False)

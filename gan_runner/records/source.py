@@ -1,5 +1,6 @@
 """Weights of a run folder, a checkpoint, an exported file or a model hub, read without executing anything."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +55,8 @@ def from_exported(path: Path, place: str) -> Source:
 
 def from_checkpoint(path: Path, place: str) -> Source:
     try:
-        found = checkpoint.load(path)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of torch, about another pickle protocol
+            found = checkpoint.load(path)
         players = {name: found.state[name]["network"] for name in ("generator", "discriminator")}
         step, spec = found.state["counters"]["steps"], ImageSpec(**found.state["spec"])
         return Source({**players, "ema": found.state["ema"]}, models_of(found.config), spec, f"{place}, step {step}")

@@ -77,7 +77,7 @@ NO_PART_OF_A_RUN = {
     *("train.total_steps", "train.total_images", "train.total_seconds", "train.patience", "train.select_by"),
     *("train.schedule_steps", "train.schedule_images", "train.sample_every_images", "train.evaluate_every_images"),
     *("train.log_every", "train.sample_every", "train.checkpoint_every", "train.evaluate_every", "train.grid"),
-    *("train.keep_checkpoints", "train.on_divergence", "train.fresh"),
+    *("train.keep_checkpoints", "train.on_divergence", "train.fresh", "train.from_weights"),
 }
 COMPOSED = {
     "by default": (),
