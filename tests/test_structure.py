@@ -14,7 +14,7 @@ ORDER = (  # from the bottom; a unit is a folder or a module of the root
     ("protocols", "device"),
     ("model", "loss", "dataset", "augment", "metric", "records", "tracker"),
     ("game", "evaluation"),
-    ("health",),
+    ("health", "sampling"),
     ("training",),
     ("assembly", "comparison"),
     ("cli", "benchmarking"),

@@ -9,13 +9,16 @@ from typing import Any
 
 from gan_runner import evaluate as evaluation
 from gan_runner import sample as sampling
+from gan_runner.assembly.trained import check_count
 from gan_runner.cli.entry import refuse_torchrun
 from gan_runner.cli.requested_metrics import RequestedMetrics
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.sampler import Sampler
-from gan_runner.interface.images import Images
+from gan_runner.interface.images import Images, format_of
 from gan_runner.interface.isolation import settings_kept
 from gan_runner.records.scores import REPORT
+from gan_runner.sampling import source
+from gan_runner.sampling.source import requested_classes
 from gan_runner.spec import ImageSpec
 
 log = logging.getLogger(__name__)
@@ -46,13 +49,19 @@ class Evaluated(Mapping[str, float]):
 
 
 class Model:
-    """The generator of a run at one checkpoint, on the CPU."""
+    """The generator of a run at one checkpoint, or of an exported file."""
 
-    def __init__(self, path: Path, checkpoint: str, trust: Sequence[str]):
+    def __init__(self, path: Path, checkpoint: str, trust: Sequence[str], device: str, precision: str):
         self.path, self.checkpoint, self.trust = path, checkpoint, tuple(trust)
-        self.step: int
-        self.sampler: Sampler
-        self.step, self.sampler = sampling.load(path, self.trust, checkpoint)
+        self.trained = sampling.load(path, self.trust, checkpoint, device=device, precision=precision)
+
+    @property
+    def step(self) -> int:
+        return self.trained.step
+
+    @property
+    def sampler(self) -> Sampler:
+        return self.trained.sampler
 
     @property
     def spec(self) -> ImageSpec:
@@ -69,10 +78,32 @@ class Model:
         """
         if count < 1:
             raise ConfigError(f"--count={count} must be at least 1.")
-        sampling.check_count("--count", count, self.spec, self.sampler.latent)
-        chosen = None if labels is None else [str(label) for label in labels]
-        found = sampling.requested_labels(self.sampler, count, chosen, by_class)
-        return Images(sampling.generate(self.sampler, seed, count, found), found, self.spec)
+        check_count("--count", count, self.spec, self.sampler.latent)
+        classes = requested_classes(self.sampler, as_text(labels))
+        found = (source.by_class if by_class else source.in_turn)(classes, count)
+        with settings_kept():
+            sampling.prepare(self.trained)
+            return Images(source.generate(self.sampler, seed, count, found), found, self.spec)
+
+    def save(
+        self,
+        out: str | os.PathLike[str],
+        count: int = 64,
+        seed: int = 0,
+        labels: Sequence[int | str] | None = None,
+        shard: int | None = None,
+    ) -> Path:
+        """Writes the images of `python -m gan_runner.sample` without holding them in memory; returns the path.
+
+        out: an .npz or .zip file, a .png file with a grid, or a folder with one .png for each image; with shard, a
+        folder of .npz files with so many images each. The same call goes on after an interruption.
+        """
+        path = Path(out)
+        form = "npz" if shard is not None else format_of(path)
+        with settings_kept():
+            sampling.prepare(self.trained)
+            sampling.save(self.trained, path, sampling.Request(form, count, seed, as_text(labels), shard))
+        return path
 
     def evaluate(
         self,
@@ -99,13 +130,24 @@ class Model:
         return f"Model({str(self.path)!r}): step {self.step}, makes {made}"
 
 
-def load(path: str | os.PathLike[str], checkpoint: str | int = "last", trust: Sequence[str] = ()) -> Model:
-    """Returns the generator of a run folder. Nothing that the folder names is executed, apart from torch's networks.
+def as_text(labels: Sequence[int | str] | None) -> list[str] | None:
+    return None if labels is None else [str(label) for label in labels]
 
-    checkpoint: last, best or a step. trust: classes of your own, as module.Class, that may be built.
+
+def load(
+    path: str | os.PathLike[str],
+    checkpoint: str | int = "last",
+    trust: Sequence[str] = (),
+    device: str = "cpu",
+    precision: str = "fp32",
+) -> Model:
+    """Returns the generator of a run folder, or of a .safetensors file of `python -m gan_runner.export`.
+
+    Nothing that these name is executed, apart from torch's networks. checkpoint: last, best or a step. trust: classes
+    of your own, as module.Class, that may be built. device, precision: as the options of `python -m gan_runner.sample`.
     """
     refuse_torchrun()
     if isinstance(trust, str):
         raise ConfigError(f"trust={trust} should be a list of classes: trust=[{trust!r}].")
     with settings_kept():
-        return Model(Path(path), str(checkpoint), trust)
+        return Model(Path(path), str(checkpoint), trust, device, precision)
