@@ -58,7 +58,7 @@ def weights_of(name: str, config: dict[str, Any], state: dict[str, Any]) -> Weig
     """Returns the averaged generator, and the discriminator: averaged if it is a classifier that has an average."""
     discriminator = state["classifier"] if "classifier" in state else state["discriminator"]["network"]
     networks = {"generator": state["ema"], "discriminator": discriminator}
-    return Weights(networks, config, ImageSpec(**state["spec"]), state["counters"]["steps"], name)
+    return Weights(networks, config, ImageSpec(**state["spec"]), state["counters"]["steps"], name, state.get("images"))
 
 
 def make_sampler(weights: Weights, count: int = CHUNK, device: Device | None = None) -> Sampler:

@@ -14,6 +14,8 @@ from gan_runner.cli.entry import refuse_torchrun
 from gan_runner.cli.requested_metrics import RequestedMetrics
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.sampler import Sampler
+from gan_runner.export import exporting
+from gan_runner.export.exporting import KINDS, Exported
 from gan_runner.interface.images import Images, format_of
 from gan_runner.interface.isolation import settings_kept
 from gan_runner.records.scores import REPORT
@@ -124,6 +126,37 @@ class Model:
         if left_out:
             log.warning("summary.json keeps values by another protocol of %s", ", ".join(left_out))
         return Evaluated(found.values, found.protocols, found.split, step)
+
+    def export(
+        self,
+        formats: Sequence[str] = KINDS,
+        discriminator: bool = False,
+        out: str | os.PathLike[str] | None = None,
+        licence: str | None = None,
+    ) -> list[Exported]:
+        """Writes the files of `python -m gan_runner.export`, with the model card; returns the files.
+
+        Each has its path, its largest difference from this model over 64 images, and, for pt2 and onnx, its signature
+        and an example. gr.ConfigError if a file gives other images, or the network cannot be exported.
+        """
+        with settings_kept():
+            return exporting.export(self.request(out, licence, tuple(formats), discriminator))[1]
+
+    def card(self, out: str | os.PathLike[str] | None = None, licence: str | None = None) -> Path:
+        """Writes the model card of `python -m gan_runner.export --card`; returns its path."""
+        with settings_kept():
+            return exporting.write_only_card(self.request(out, licence))
+
+    def request(
+        self,
+        out: str | os.PathLike[str] | None,
+        licence: str | None,
+        formats: Sequence[str] = KINDS,
+        discriminator: bool = False,
+    ) -> exporting.Request:
+        checkpoint = "best" if self.checkpoint == "best" else str(self.step)
+        folder = None if out is None else Path(out)
+        return exporting.Request(self.path, formats, discriminator, checkpoint, folder, licence, self.trust)
 
     def __repr__(self) -> str:
         made = "x".join(map(str, self.spec.shape))
