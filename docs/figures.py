@@ -32,6 +32,7 @@ from gan_runner.noise import Noise
 from gan_runner.protocols import Augmentation
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.grid import image_grid
+from gan_runner.sampling.source import generate
 from gan_runner.schedule import Progress
 from gan_runner.spec import ImageSpec
 from gan_runner.training.run import Run
@@ -167,8 +168,7 @@ def ring8(sweep: Path = Path("outputs/ring8")) -> None:
     figure, axes = panels(len(folders), 6)
     print("| loss | modes | within 3 deviations | reverse KL | steps | seconds |\n|---|---|---|---|---|---|")
     for axis, folder in zip(axes, folders, strict=True):
-        _, sampler = sample.load(folder, count=SAMPLES)
-        points = torch.cat(list(sample.batches(sampler, 0, SAMPLES, None))).flatten(1)
+        points = generate(sample.load(folder, count=SAMPLES).sampler, 0, SAMPLES, None).flatten(1)
         data = make((RunFolder(folder).read_config() or {})["dataset"], "dataset")
         found, good, kl, _ = modes(points, data.centers, data.std)
         name = dict(part.split("=") for part in folder.name.split(",")).get("loss", "gan")

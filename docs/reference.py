@@ -262,13 +262,15 @@ shows the meaning of a scalar beside its chart, and `metrics.jsonl` contains the
 
 
 def commands_page() -> str:
-    """Returns the commands, the modules of the package's root with a `main`, with their docstrings and options."""
+    """Returns the commands with their docstrings and options: modules of the root with a `main`, and folders."""
     parts = ["# Commands", "`python -m gan_runner` is the same as `gan-runner`, once `.venv` is activated."]
-    for path in sorted(PACKAGE.glob("*.py"), key=lambda path: (path.stem != "main", path.stem)):
-        module = importlib.import_module(f"gan_runner.{path.stem}") if path.stem != "__main__" else None
-        if module is not None and hasattr(module, "main"):
-            name = "gan_runner" if path.stem == "main" else f"gan_runner.{path.stem}"
-            parts += [f"## {name}", inspect.getdoc(module) or "", options(module)]
+    modules = {path.stem: path.stem for path in PACKAGE.glob("*.py") if path.stem != "__main__"}
+    modules |= {path.parent.name: f"{path.parent.name}.__main__" for path in PACKAGE.glob("*/__main__.py")}
+    for name in sorted(modules, key=lambda name: (name != "main", name)):
+        module = importlib.import_module(f"gan_runner.{modules[name]}")
+        if hasattr(module, "main"):
+            title = "gan_runner" if name == "main" else f"gan_runner.{name}"
+            parts += [f"## {title}", inspect.getdoc(module) or "", options(module)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

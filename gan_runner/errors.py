@@ -21,6 +21,12 @@ class SweepError(ConfigError):
     """A mistake that every job of the sweep would repeat, so the first job that raises it ends the sweep."""
 
 
+class NotExported(ConfigError):
+    """A network cannot be exported, or the file that was written gives other outputs. The file is removed."""
+
+    exit_code = 4
+
+
 class Diverged(Exception):
     """A loss, score, gradient or weight is no longer finite."""
 

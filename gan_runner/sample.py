@@ -1,33 +1,34 @@
-"""Images from a run's generator: python -m gan_runner.sample outputs/NAME."""
+"""Images from a run's generator: python -m gan_runner.sample outputs/NAME.
+
+The same command goes on after an interruption, and its files have the same bytes as without one.
+"""
 
 import argparse
-import math
+import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
-from gan_runner.assembly.make import make
-from gan_runner.assembly.networks import make_network
-from gan_runner.assembly.opened import opened, use_chosen
+from gan_runner.assembly.trained import make_sampler, use_weights
 from gan_runner.cli.entry import refuse_torchrun
-from gan_runner.device import Device
-from gan_runner.errors import ConfigError, nearest
+from gan_runner.device import DTYPES, Device
+from gan_runner.errors import ConfigError
+from gan_runner.evaluation.placed import Placed, device_of
 from gan_runner.evaluation.sampler import Sampler
 from gan_runner.metric.pools import CHUNK
-from gan_runner.model.latent import Latent
-from gan_runner.records.averages import MAIN, average_of, named
-from gan_runner.records.checkpoint import Checkpoint
-from gan_runner.records.console import Terminal, show_error
+from gan_runner.records.console import Progress, Terminal, duration, show_error
 from gan_runner.records.folder import RunFolder
-from gan_runner.records.grid import image_grid, to_pixels
-from gan_runner.records.scores import mapping
+from gan_runner.records.weights import SUFFIX, Weights, content_hash
+from gan_runner.sampling.formats import SUFFIXES, WRITERS, Report, ignore, shards
+from gan_runner.sampling.source import by_class, generated, requested_classes
 from gan_runner.spec import ImageSpec
+
+SECONDS = 0.2  # between two lines of the progress bar
 
 
 def main() -> None:
@@ -37,11 +38,14 @@ def main() -> None:
     except ConfigError as error:
         show_error(error)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        show_error("interrupted; the same command goes on.")
+        sys.exit(128 + signal.SIGINT)
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gan_runner.sample", description="Images from a run's generator.")
-    parser.add_argument("run", type=Path, help="a run folder: outputs/NAME")
+    parser.add_argument("run", type=Path, help=f"a run folder: outputs/NAME, or a {SUFFIX} file of gan_runner.export")
     parser.add_argument("--count", type=int, default=64, help="how many images (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     parser.add_argument(
@@ -49,167 +53,169 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--checkpoint", default="last", help="last (default), best or a step")
     parser.add_argument("--average", help="half-life in images, of a run with several averages (default: the first)")
-    parser.add_argument("--out", type=Path, help="a file, or a folder for png (default: in the run folder)")
-    parser.add_argument("--format", choices=["grid", "png", "npz"], default="grid", help="default grid")
+    parser.add_argument("--out", type=Path, help="a file, or a folder for png and --shard (default: in the run folder)")
+    parser.add_argument("--format", choices=WRITERS, default="grid", help="default grid; zip: png files and labels")
+    parser.add_argument("--shard", type=int, help="with --format npz: a folder of files with so many images each")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 or auto")
+    parser.add_argument("--precision", choices=DTYPES, default="fp32", help="default fp32; auto: as in training")
     parser.add_argument("--trust", action="append", default=[], help="a class of your own that may be built")
     return parser.parse_args(arguments)
 
 
 def write(options: argparse.Namespace) -> Path:
     """Generates the images and writes them; returns their path."""
-    if options.count < 1:
-        raise ConfigError(f"--count={options.count} must be at least 1.")
-    step, sampler = load(options.run, options.trust, options.checkpoint, options.count, options.average)
-    if RunFolder(options.run).status() == "killed":
-        show_error(f"{options.run} was killed; its training command goes on from step {step}.", "yellow")
-    spec = sampler.spec
-    if options.format != "npz" and (spec.value_range is None or spec.channels not in (1, 3)):
-        made = "points" if spec.value_range is None else f"images of {spec.channels} channels"
-        raise ConfigError(f"--format={options.format} makes pictures, but this run makes {made}; use --format npz.")
     chosen = None if options.labels is None else [label for label in options.labels.split(",") if options.labels]
-    labels = requested_labels(sampler, options.count, chosen, by_class=options.format == "grid")
-    images = generate(sampler, options.seed, options.count, labels)
+    request = Request(options.format, options.count, options.seed, chosen, options.shard)
+    together = options.count if options.format == "grid" else CHUNK
+    model = load(
+        options.run, options.trust, options.checkpoint, together, options.device, options.precision, options.average
+    )
+    prepare(model)
+    if options.run.is_dir() and RunFolder(options.run).status() == "killed":
+        show_error(f"{options.run} was killed; its training command goes on from step {model.step}.", "yellow")
     average = f"average-{options.average}-" if options.average else ""
-    name = f"seed-{options.seed}-{average}step-{step:08d}"
-    suffix = {"grid": ".png", "png": "", "npz": ".npz"}[options.format]
-    out: Path = options.out or options.run / "samples" / f"{name}{suffix}"
-    save(out, options.format, images, sampler.spec, labels)
+    out = options.out or default_path(options.run, request, f"{average}step-{model.step:08d}")
+    with Bar(request.count) as bar:
+        save(model, out, request, bar)
     return out
 
 
-def requested_labels(sampler: Sampler, count: int, requested: Sequence[str] | None, by_class: bool) -> Tensor | None:
-    """Returns labels (count,): grouped by class, or in turn. None if the generator uses no labels.
-
-    Grouped labels have equally many images of each class, so they may be fewer than `count`.
-    """
-    typed = ",".join(requested or ())
-    if not sampler.conditional:
-        if requested is not None:
-            raise ConfigError(f"--labels={typed} cannot be: the generator of this run does not use labels.")
-        return None
-    classes, names = sampler.spec.num_classes, sampler.spec.class_names
-    known_numbers = {str(number) for number in range(classes)}
-    known = {number: int(number) for number in known_numbers} | {name: number for number, name in enumerate(names)}
-    chosen = [label.strip() for label in requested or map(str, range(classes))]
-    if unknown := [label for label in chosen if label not in known]:
-        few = f", or their names, such as {names[0]}" if set(names) - known_numbers else ""
-        raise ConfigError(
-            f"--labels={typed} should be classes from 0 to {classes - 1}{few}, with commas between"
-            f"{nearest(unknown[0], names)}."
-        )
-    labels = torch.tensor([known[label] for label in chosen])
-    if by_class:
-        labels = labels[:count]
-        return labels.repeat_interleave(count // len(labels))
-    return labels.repeat(math.ceil(count / len(labels)))[:count]
+# ---- the generator of a run folder, or of an exported file
 
 
-def generate(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> Tensor:
-    """Returns images (count, C, H, W) in spec.value_range; with labels, as many as there are labels."""
-    return torch.cat(list(batches(sampler, seed, count, labels)))
+@dataclass(frozen=True)
+class Request:
+    """Which images, and the files that hold them."""
+
+    format: str  # grid, png, npz or zip
+    count: int = 64
+    seed: int = 0
+    labels: Sequence[str] | None = None  # classes, by number or name; None: all
+    shard: int | None = None  # images in each npz file of a folder; None: one file
+
+    @property
+    def suffix(self) -> str:
+        return SUFFIXES[self.format] if self.shard is None else ""
 
 
-def batches(sampler: Sampler, seed: int, count: int, labels: Tensor | None) -> Iterator[Tensor]:
-    count = count if labels is None else len(labels)
-    sampler.estimate_statistics()
-    for number in range(math.ceil(count / CHUNK)):
-        chunk = None
-        if labels is not None:
-            chunk = labels[number * CHUNK :][:CHUNK]
-            chunk = torch.cat([chunk, chunk[-1:].expand(CHUNK - len(chunk))])
-        images, _ = sampler.chunk(seed, number, chunk)
-        yield images[: count - number * CHUNK]
+class Trained(NamedTuple):
+    """The generator of a run at one step, ready for sampling."""
 
-
-# ---- the generator of a run folder
+    step: int
+    sampler: Sampler
+    content: str  # hash of the weights
+    device: Device
 
 
 def load(
-    run: Path, trusted: Sequence[str] = (), checkpoint: str = "last", count: int = CHUNK, average: str | None = None
-) -> tuple[int, Sampler]:
-    """Returns the step of a checkpoint, and a sampler of its generator.
+    run: Path,
+    trusted: Sequence[str] = (),
+    checkpoint: str = "last",
+    count: int = CHUNK,
+    device: str = "cpu",
+    precision: str = "fp32",
+    average: str | None = None,
+) -> Trained:
+    """Returns the generator of a checkpoint, or of a file of `python -m gan_runner.export`.
 
     trusted: classes, beside those of gan_runner and torch, that may be built. checkpoint: last, best or a step.
-    count: the images that will be generated, for which the memory must suffice. average: the half-life in images of one
-    of several averages; None: the selected one of best, else the main one.
+    count: the images that will be in memory together. device: auto, cpu, cuda or cuda:N. precision: as in training.
+    average: the half-life in images of one of several averages; None: the selected one of best, else the first.
     """
-    folder, config = opened(run, list(trusted))
-    found: list[tuple[int, Sampler]] = []
-
-    def use(read: Checkpoint) -> None:
-        best = mapping(mapping(read.state.get("selection")).get("best")) if checkpoint == "best" else {}
-        half_life = average or best.get("half_life_images")
-        name = average_of(config["train"].get("ema_half_life_images"), str(half_life)) if half_life else MAIN
-        found.append((read.state["counters"]["steps"], restore(config, read.state, count, name)))
-
-    use_chosen(folder.checkpoints, checkpoint, use)
-    return found[0]
-
-
-def restore(config: Mapping[str, Any], state: Mapping[str, Any], count: int, average: str) -> Sampler:
-    """Returns a sampler of the averaged generator, on the CPU. average: its name."""
-    spec = ImageSpec(**state["spec"])
-    latent = make(config["model"]["latent"], "model.latent")
-    device = Device("cpu")
-    size = config["train"]["generator_batch_size"]
-    check_count("train.generator_batch_size", size, spec, latent)
-    check_count("--count", count, spec, latent)
-    generator = make_network(config, "generator", spec, latent, device).eval()
-    generator.load_state_dict(state[named("ema", average)])
-    return Sampler(generator, latent, spec, config["seed"], size, device.torch)
-
-
-def check_count(setting: str, images: int, spec: ImageSpec, latent: Latent) -> None:
-    """ConfigError if the memory does not suffice for so many images."""
-    Device("cpu").require_memory(f"{setting}={images}", 4 * images * (spec.size + latent.dim))
-
-
-# ---- formats
-
-
-def save(out: Path, form: str, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
-    """Writes the images. form: grid, png or npz."""
     try:
-        WRITERS[form](out, images, spec, labels)
-    except OSError as error:
-        raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from error
+        place = device_of(device, precision)
+    except ValueError as error:
+        raise ConfigError(f"--{error}.") from error
+
+    def use(weights: Weights) -> Trained:
+        content = content_hash({"generator": weights.networks["generator"]})
+        return Trained(weights.step, make_sampler(weights, count, place), content, place)
+
+    return use_weights(run, trusted, checkpoint, use, average)
 
 
-def write_grid(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
-    save_png(out, image_grid(images, spec, labels))
+def prepare(model: Trained) -> None:
+    """Sets torch's switches of the process for the model's device; the default device needs none."""
+    if isinstance(model.sampler.network, Placed):
+        model.device.configure()
 
 
-def write_pngs(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(to_pixels(images, spec).transpose(0, 2, 3, 1)):
-        save_png(out / f"{number:06d}.png", image)
+def default_path(run: Path, request: Request, network: str) -> Path:
+    """Returns the path in the run folder, or beside an exported file. Removes a link, which may lead out of it.
 
-
-def write_npz(out: Path, images: Tensor, spec: ImageSpec, labels: Tensor | None) -> None:
-    """Writes `images` (N, H, W, C) uint8, or (N, 1, 1, 2) float32 for points, and `labels` (N,) if conditional."""
-    arrays = {"images": to_array(images, spec)} | ({} if labels is None else {"labels": labels.numpy()})
-    np.savez(replaced(out), allow_pickle=False, **arrays)
-
-
-def to_array(images: Tensor, spec: ImageSpec) -> np.ndarray:
-    """Images (N, C, H, W) in spec.value_range -> (N, H, W, C) uint8; points -> (N, 1, 1, C) float32."""
-    pixels = to_pixels(images, spec) if spec.value_range is not None else images.numpy()
-    return pixels.transpose(0, 2, 3, 1)
-
-
-def save_png(out: Path, picture: np.ndarray) -> None:
-    Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture).save(replaced(out), "png")
-
-
-def replaced(out: Path) -> Path:
-    """Prepares `out` for writing: makes its folder, and removes a link, which may lead out of an untrusted folder."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    network: its name in that of the file.
+    """
+    out = (run if run.is_dir() else run.parent) / "samples" / f"seed-{request.seed}-{network}{request.suffix}"
     if out.is_symlink():
         out.unlink()
     return out
 
 
-WRITERS = {"grid": write_grid, "png": write_pngs, "npz": write_npz}
+# ---- the files
+
+
+def save(model: Trained, out: Path, request: Request, report: Report = ignore) -> None:
+    """Writes the images. ConfigError if the request does not fit the model, or the files cannot be written."""
+    check(request, model.sampler.spec)
+    classes = requested_classes(model.sampler, request.labels)
+    count = request.count
+    if request.format == "grid":
+        classes = by_class(classes, count)
+        count = count if classes is None else len(classes)
+    source = generated(model.sampler, request.seed, count, classes)
+    try:
+        writer = WRITERS[request.format] if request.shard is None else shards(request.shard)
+        writer(out, source, about(model, request), report)
+    except OSError as error:
+        raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from error
+
+
+def check(request: Request, spec: ImageSpec) -> None:
+    """ConfigError if the settings of a request do not fit one another or the images."""
+    if request.count < 1:
+        raise ConfigError(f"--count={request.count} must be at least 1.")
+    if request.shard is not None and (request.format != "npz" or request.shard < 1):
+        raise ConfigError(f"--shard={request.shard} should be 1 or more, and is for --format npz.")
+    if request.format != "npz" and (spec.value_range is None or spec.channels not in (1, 3)):
+        made = "points" if spec.value_range is None else f"images of {spec.channels} channels"
+        raise ConfigError(f"--format={request.format} makes pictures, but this run makes {made}; use --format npz.")
+
+
+def about(model: Trained, request: Request) -> dict[str, Any]:
+    """Returns all that the bytes of the files depend on."""
+    sampler, device = model.sampler, model.device
+    statistics = {"run_seed": sampler.seed, "batch_size": sampler.batch_size}
+    place = {"device": device.name, "precision": device.precision, "torch": torch.__version__}
+    return {"weights": model.content, **statistics, **place, **asdict(request)}
+
+
+class Bar:
+    """A progress bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, count: int):
+        self.count, self.terminal = count, Terminal(stderr=True)
+        self.began = self.shown = time.monotonic()
+        self.first: int | None = None  # images that an earlier command made
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.terminal.live:
+            self.terminal.erase_line()
+
+    def __call__(self, done: int) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = done
+        if not self.terminal.live or now - self.shown < SECONDS:
+            return
+        self.shown = now
+        rate = (done - self.first) / (now - self.began)
+        rest = [f"{rate:,.0f} images/s"] + [f"{duration((self.count - done) / rate)} left"] * (rate > 0)
+        self.terminal.erase_line()
+        self.terminal.show_live(Progress(done / self.count, [f"{done:,} of {self.count:,} images", *rest]))
+
 
 if __name__ == "__main__":
     main()

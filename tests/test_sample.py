@@ -2,6 +2,11 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +26,7 @@ from gan_runner.sample import main
 from gan_runner.training.run import Run
 from gan_runner.training.showcase import sampler_of
 from tests.conftest import SMALL, Command, configure, train_in
+from tests.sampling.test_formats import content
 
 OVERRIDES = (*SMALL, "train.total_steps=4", "train.checkpoint_every=2")
 
@@ -115,6 +121,12 @@ def test_it_works_while_the_run_is_training(sample, tmp_path: Path, monkeypatch:
         (["--checkpoint", "best"], ["--checkpoint=best", "steps 2, 4"]),
         (["--checkpoint", "../../x"], ["--checkpoint=../../x"]),
         (["--out", "/dev/null/x"], ["--out=/dev/null/x"]),
+        (["--device", "gpu"], ["--device=gpu", "cuda:N"]),
+        (["--device", "cuda:x"], ["--device=cuda:x"]),
+        (["--device", "cuda:99"], ["--device=cuda:99", "use --device auto or cpu"]),
+        (["--precision", "fp16"], ["--precision=fp16 needs a CUDA GPU"]),
+        (["--shard", "10"], ["--shard=10", "--format npz"]),
+        (["--shard", "0", "--format", "npz"], ["--shard=0"]),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -309,3 +321,60 @@ def test_labels_are_taken_in_turn(entry_point: Command, in_tmp: Path):
     assert entry_point(main, "run", *typed).code == 0
     with np.load("five.npz") as made:
         assert made["labels"].tolist() == [9, 0, 9, 0, 9]
+
+
+@pytest.mark.parametrize("format_", ["png", "npz", "zip", "shards"])
+def test_many_images_are_those_of_one_file(sample, folder, tmp_path: Path, format_: str):
+    typed = ("--shard", 100, "--format", "npz") if format_ == "shards" else ("--format", format_)
+    assert sample(folder.path, "--count", 300, "--out", tmp_path / "all.npz", "--format", "npz").code == 0
+    assert sample(folder.path, "--count", 300, "--out", tmp_path / "out", *typed).code == 0
+    assert np.array_equal(pixels_of(tmp_path / "out", format_), np.load(tmp_path / "all.npz")["images"][..., 0])
+
+
+def pixels_of(out: Path, format_: str) -> np.ndarray:
+    if format_ == "zip":
+        with zipfile.ZipFile(out) as packed:
+            return np.stack([np.asarray(Image.open(packed.open(name))) for name in packed.namelist()[:-1]])
+    if format_ == "png":
+        return np.stack([np.asarray(Image.open(path)) for path in sorted(out.glob("*.png"))])
+    paths = [out] if out.is_file() else sorted(out.glob("*.npz"))
+    return np.concatenate([np.load(path)["images"][..., 0] for path in paths])
+
+
+def test_lower_precision_gives_nearly_the_same_images(sample, folder, tmp_path: Path):
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / f"{precision}.npz"
+        assert sample(folder.path, "--precision", precision, "--format", "npz", "--out", out).code == 0
+    exact, rounded = (np.load(tmp_path / f"{precision}.npz")["images"].astype(int) for precision in ("fp32", "bf16"))
+    assert 0 < np.abs(exact - rounded).mean() < 2
+
+
+@pytest.mark.gpu
+def test_a_seed_means_the_same_images_on_a_gpu(sample, folder, tmp_path: Path):
+    for device in ("cpu", "cuda:0"):
+        out = tmp_path / f"{device}.npz"
+        assert sample(folder.path, "--device", device, "--format", "npz", "--out", out).code == 0
+    here, there = (np.load(tmp_path / f"{device}.npz")["images"].astype(int) for device in ("cpu", "cuda:0"))
+    assert np.abs(here - there).max() <= 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("format_", ["png", "npz", "zip", "shards"])
+def test_a_killed_command_goes_on_to_the_same_bytes(folder, tmp_path: Path, format_: str):
+    typed = ("--format", "npz", "--shard", "1000") if format_ == "shards" else ("--format", format_)
+    program = [sys.executable, "-m", "gan_runner.sample", str(folder.path), "--count", "20000", *typed, "--out"]
+    subprocess.run([*program, str(tmp_path / "whole")], check=True)
+    hidden = tmp_path / ".cut.partial"
+    process = subprocess.Popen([*program, str(tmp_path / "cut")])
+    first = {"zip": hidden / "zip", "npz": hidden / "images", "png": tmp_path / "cut" / "001000.png"}
+    path = first.get(format_, tmp_path / "cut" / "images-00001000.npz")
+    while not path.exists() or not path.stat().st_size:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "cut" / "019999.png").exists()
+    assert not (tmp_path / "cut").is_file()
+    subprocess.run([*program, str(tmp_path / "cut")], check=True)
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+    assert not hidden.exists()

@@ -14,11 +14,11 @@ ORDER = (  # from the bottom; a unit is a folder or a module of the root
     ("protocols", "device"),
     ("model", "loss", "dataset", "augment", "metric", "records", "tracker"),
     ("game", "evaluation"),
-    ("health",),
+    ("health", "sampling"),
     ("training",),
     ("assembly", "comparison"),
     ("cli", "benchmarking"),
-    ("main", "sample", "evaluate", "compare", "data", "networks", "benchmark", "reproduce"),
+    ("main", "sample", "evaluate", "compare", "data", "networks", "benchmark", "reproduce", "export"),
     ("__main__", "interface"),
 )
 LEVEL = {unit: level for level, units in enumerate(ORDER) for unit in units}

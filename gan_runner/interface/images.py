@@ -13,7 +13,9 @@ from torch import Tensor
 
 from gan_runner.errors import ConfigError
 from gan_runner.records.grid import image_grid
-from gan_runner.sample import save, to_array
+from gan_runner.records.weights import content_hash
+from gan_runner.sampling.formats import SUFFIXES, WRITERS, ignore
+from gan_runner.sampling.source import held, to_array
 from gan_runner.spec import ImageSpec
 
 
@@ -44,28 +46,30 @@ class Images:
     def grid(self) -> np.ndarray:
         """Returns one picture (H', W', C) uint8: a square, or a row for each class. ConfigError if they are none."""
         self.check_drawable()
-        return image_grid(*self.by_class())
+        images, labels, spec = self.by_class()
+        return image_grid(images, spec, labels)
 
     def save(self, out: str | os.PathLike[str]) -> Path:
-        """Writes an .npz file, a .png file with a grid, or a folder with one .png for each image; returns its path."""
+        """Writes an .npz or .zip file, a .png file with a grid, or a folder of .png files; returns its path."""
         path = Path(out)
-        form = {".npz": "npz", ".png": "grid", "": "png"}.get(path.suffix)
-        if form is None:
-            raise ConfigError(f"{path} should end in .npz or .png, or be a folder without an ending.")
+        form = format_of(path)
         if form != "npz":
             self.check_drawable()
-        tensor, spec, labels = self.by_class() if form == "grid" else (self.tensor, self.spec, self.labels)
-        save(path, form, tensor, spec, labels)
+        images = held(*self.by_class()) if form == "grid" else held(self.tensor, self.labels, self.spec)
+        try:
+            WRITERS[form](path, images, {"images": content_hash({"images": {"": self.tensor}})}, ignore)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror or error}.") from error
         return path
 
-    def by_class(self) -> tuple[Tensor, ImageSpec, Tensor | None]:
+    def by_class(self) -> tuple[Tensor, Tensor | None, ImageSpec]:
         """Returns the images for a grid: sorted by class, equally many of each. Images in such an order stay."""
         if self.labels is None:
-            return self.tensor, self.spec, None
+            return self.tensor, None, self.spec
         classes = [(self.labels == label).nonzero().flatten() for label in dict.fromkeys(self.labels.tolist())]
         fewest = min(map(len, classes))
         order = torch.cat([rows[:fewest] for rows in classes])
-        return self.tensor[order], self.spec, self.labels[order]
+        return self.tensor[order], self.labels[order], self.spec
 
     def check_drawable(self) -> None:
         if not self.drawable:
@@ -85,3 +89,11 @@ class Images:
         grid, png = self.grid(), io.BytesIO()
         Image.fromarray(grid.squeeze(2) if grid.shape[2] == 1 else grid).save(png, "png")
         return png.getvalue()
+
+
+def format_of(path: Path) -> str:
+    """Returns the format that the ending of a path stands for. ConfigError if it is none."""
+    for form, suffix in SUFFIXES.items():
+        if suffix == path.suffix:
+            return form
+    raise ConfigError(f"{path} should end in .npz, .png or .zip, or be a folder without an ending.")

@@ -78,7 +78,7 @@ class ConditionalBatchNorm(nn.Module):
         nn.init.zeros_(self.shift.weight)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        shape = (len(x), -1, *(1,) * (x.dim() - 2))
+        shape = (x.shape[0], -1, *(1,) * (x.dim() - 2))
         y: Tensor = self.gain(labels).view(shape) * self.norm(x) + self.shift(labels).view(shape)
         return y
 

@@ -19,7 +19,7 @@ class DiracGenerator(nn.Module):
         self.theta = nn.Parameter(torch.tensor(theta))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.theta.expand(len(z), *self.shape)
+        return self.theta.expand(z.shape[0], *self.shape)
 
 
 class DiracDiscriminator(nn.Module):

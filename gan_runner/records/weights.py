@@ -1,6 +1,7 @@
 """Weights of a run in one safetensors file: the tensors of its networks, and in the header all that rebuilds them.
 
-The header's only entry, `gan_runner`, is JSON with `format`, `config` (as config.yaml), `spec`, `step` and `folder`.
+The header's only entry, `gan_runner`, is JSON with `format`, `config` (as config.yaml), `spec`, `step`,
+`folder` and `data`.
 Names of tensors are those of the network's state dict behind the player: `generator.layers.0.weight`.
 """
 
@@ -34,6 +35,7 @@ class Weights(NamedTuple):
     spec: ImageSpec
     step: int
     folder: str  # name of the run folder
+    data: str | None = None  # hash of the training images, if the run stores one
 
 
 def content_hash(networks: Networks) -> str:
@@ -97,7 +99,9 @@ def parsed(header: Any, tensors: Mapping[str, Tensor]) -> Weights:
         if player not in PLAYERS:
             raise ValueError(f"a tensor {name!r} of neither player")
         networks.setdefault(player, {})[below] = tensor
-    return Weights(networks, header["config"], spec_of(header["spec"]), header["step"], str(header["folder"]))
+    return Weights(
+        networks, header["config"], spec_of(header["spec"]), header["step"], str(header["folder"]), header.get("data")
+    )
 
 
 def spec_of(fields: Mapping[str, Any]) -> ImageSpec:

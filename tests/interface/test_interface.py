@@ -285,7 +285,7 @@ def test_points_make_no_picture(in_tmp: Path):
     assert found._repr_png_() is None
     with pytest.raises(gr.ConfigError, match="these are points"):
         found.save("points.png")
-    with pytest.raises(gr.ConfigError, match=r"should end in \.npz or \.png"):
+    with pytest.raises(gr.ConfigError, match=r"should end in \.npz, \.png or \.zip"):
         found.save("points.gif")
 
 
