@@ -17,7 +17,7 @@ from gan_runner.latent.neighbours import neighbours
 from gan_runner.latent.options import STILLS, VERBS, options_of
 from gan_runner.latent.plane import plane_map
 from gan_runner.latent.project import project
-from gan_runner.latent.truncate import costs, metrics_of, truncate
+from gan_runner.latent.truncate import DEFAULTS, costs, metrics_of, truncate
 from gan_runner.records.console import Terminal, logging_to, show_error, table
 
 __all__ = ["VERBS", "options_of"]
@@ -62,7 +62,8 @@ def write_classes(generator: Generator, options: argparse.Namespace, out: Path) 
 
 def write_truncate(generator: Generator, options: argparse.Namespace, out: Path) -> Path:
     """Writes the images, then prints the metrics of each psi as a table."""
-    path = truncate(generator, options.psi, options.seed, options.count, labels_of(options)).save(out)
+    psi = options.psi or DEFAULTS[generator.prior.distribution]
+    path = truncate(generator, psi, options.seed, options.count, labels_of(options)).save(out)
     metrics = metrics_of(generator) if options.metric is None else options.metric
     if not metrics:
         show_error(
@@ -70,7 +71,7 @@ def write_truncate(generator: Generator, options: argparse.Namespace, out: Path)
             "yellow",
         )
         return path
-    found = list(costs(generator, options.psi, metrics, options.n_fake, options.split))
+    found = list(costs(generator, psi, metrics, options.n_fake, options.split))
     rows = [(f"{cost.psi:g}", *(f"{value:.4g}" for value in cost.values.values())) for cost in found]
     Terminal().show(table(("psi", *found[0].values), rows, numbers=("psi", *found[0].values)))
     return path

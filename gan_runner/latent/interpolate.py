@@ -45,13 +45,11 @@ def interpolate(
     kept = generator.labels(paths, labels)
     if cross and not generator.sampler.conditional:
         raise ConfigError("--cross cannot be: the generator of this run does not use labels.")
+    known = None if kept is None else kept.expand(len(keyframes), -1)
     if cross:
-        classes = generator.labels(paths + len(keyframes) - 1, labels)
-        assert classes is not None
-        codes = classes.unfold(0, paths, 1)
-    else:
-        codes = None if kept is None else kept.expand(len(keyframes), -1)
-    return through(generator, keyframes, codes, frames, loop, fps)
+        in_turn = generator.labels(paths + len(keyframes) - 1, labels)
+        known = None if in_turn is None else in_turn.unfold(0, paths, 1)
+    return through(generator, keyframes, known, frames, loop, fps)
 
 
 def classes(

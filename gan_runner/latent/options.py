@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from gan_runner.latent.directions import FRAMES
-from gan_runner.latent.truncate import PSI
 from gan_runner.records.scores import REPORT
 
 VERBS = {
@@ -57,7 +56,7 @@ def add_own(verbs: dict[str, argparse.ArgumentParser]) -> None:
     interpolate.add_argument("--fps", type=float, default=30.0, help="frames per second (default 30)")
     classes.add_argument("--count", type=int, default=8, help="how many latents (default 8)")
     classes.add_argument("--frames", type=int, default=15, help="from one class to the next (default 15)")
-    truncate.add_argument("--psi", type=values, default=list(PSI), help="0.5,1,inf: in standard deviations, or shares")
+    truncate.add_argument("--psi", type=values, help="0.5,1,inf: deviations of a normal prior, or shares of a uniform")
     truncate.add_argument("--count", type=int, default=8, help="how many images (default 8)")
     truncate.add_argument(
         "--metric", nargs="*", metavar="NAME", help="(default: the run's precision and recall, or density and coverage)"

@@ -36,17 +36,19 @@ def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 
 
 def truncated(latent: Latent, noise: Noise, psi: float) -> Tensor:
-    """Returns latents (B, Z) of the prior without its tails; those of the prior itself for psi=inf.
+    """Returns latents (B, Z) of the prior without its tails; of all of it for psi=inf (normal) or 1 (uniform).
 
     normal: coordinates beyond psi standard deviations are drawn again until none is (Brock et al. 2019). uniform: the
-    interval of every coordinate shrinks about its middle to the share psi, at most 1.
+    interval of every coordinate shrinks about its middle to the share psi.
     """
-    if psi < LEAST:
+    if not psi >= LEAST:
         raise ConfigError(f"--psi={psi:g} must be at least {LEAST}.")
+    if latent.distribution == "uniform" and psi > 1:
+        raise ConfigError(f"--psi={psi:g} is the share of a uniform prior, which is at most 1.")
     z = latent.sample(noise)
     if latent.distribution == "uniform":
         middle = (latent.low + latent.high) / 2
-        return middle + min(psi, 1.0) * (z - middle)
+        return middle + psi * (z - middle)
     generator = noise.scoped("truncated").generator()
     while len(rejected := (z.abs() > psi).nonzero(as_tuple=True)[0]):
         z[z.abs() > psi] = torch.randn(len(rejected), generator=generator, device=z.device)

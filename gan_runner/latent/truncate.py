@@ -19,7 +19,7 @@ from gan_runner.noise import Noise
 from gan_runner.records.scores import REPORT
 from gan_runner.spec import to_levels
 
-PSI = (0.5, 0.75, 1.0, 1.5, 2.0, float("inf"))
+DEFAULTS = {"normal": (0.5, 0.75, 1.0, 1.5, 2.0, float("inf")), "uniform": (0.25, 0.5, 0.75, 1.0)}  # of psi, by prior
 OF_QUALITY_AND_VARIETY = ("PrecisionRecall", "DensityCoverage")  # classes of metrics
 
 
@@ -32,16 +32,17 @@ class Cost(NamedTuple):
 
 def truncate(
     generator: Generator,
-    psi: Sequence[float] = PSI,
+    psi: Sequence[float] | None = None,
     seed: int = 0,
     count: int = 8,
     labels: Sequence[str] | None = None,
     fps: float = 2.0,
 ) -> Film:
-    """Returns a film with a frame for each psi; psi=inf gives the first images of `sample --seed`."""
+    """Returns a film with a frame for each psi (see `truncated`); the largest gives the images of `sample --seed`."""
     generator.check_drawable()
     generator.latents(seed, count)  # checks the count
     classes = generator.labels(count, labels, seed)
+    psi = psi or DEFAULTS[generator.prior.distribution]
 
     def stacks(numbers: Sequence[int]) -> Iterator[np.ndarray]:
         for number in numbers:
@@ -79,7 +80,7 @@ def origin(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pool_of(generator: Generator, psi: float, seed: int) -> Pool:
-    """Returns samples without the tails of the prior; for psi=inf those that the run's metrics are computed from."""
+    """Returns samples without the tails of the prior; for the largest psi those of the run's metrics."""
     sampler = generator.sampler
 
     def read(number: int) -> Chunk:

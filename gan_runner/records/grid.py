@@ -75,6 +75,6 @@ def headed(picture: np.ndarray, titles: Sequence[str], margin: int = 0) -> np.nd
     band = Image.new("L", (width, TITLE + 6))
     for number, title in enumerate(titles):
         part = Image.new("L", (column - 1, TITLE + 6))
-        ImageDraw.Draw(part).text((1, TITLE // 2 + 3), title, fill=255, font=font, anchor="lm")
+        ImageDraw.Draw(part).text((column // 2, TITLE // 2 + 3), title, fill=255, font=font, anchor="mm")
         band.paste(part, (margin + number * column, 0))
     return np.concatenate([np.array(band)[:, :, None].repeat(channels, axis=2), picture])
