@@ -15,6 +15,7 @@ from gan_runner.errors import ConfigError
 from gan_runner.evaluation.sampler import Sampler
 from gan_runner.interface.images import Images
 from gan_runner.interface.isolation import settings_kept
+from gan_runner.interface.latents import LatentSpace
 from gan_runner.records.scores import REPORT
 from gan_runner.spec import ImageSpec
 
@@ -45,7 +46,7 @@ class Evaluated(Mapping[str, float]):
         return f"<table>{''.join(cells)}</table><p>{self.split} split, step {self.step}</p>"
 
 
-class Model:
+class Model(LatentSpace):
     """The generator of a run at one checkpoint, on the CPU."""
 
     def __init__(self, path: Path, checkpoint: str, trust: Sequence[str]):
