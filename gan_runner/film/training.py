@@ -35,9 +35,9 @@ class Filmed:
     pictures: Mapping[int, Callable[[], Picture]]  # step -> (H, W, 3) uint8
     shape: tuple[int, int]  # the largest height and width of its pictures
 
-    def at(self, step: int) -> int:
-        """Returns the last step with a picture up to `step`; the first one if there is none before."""
-        return max((each for each in self.pictures if each <= step), default=min(self.pictures))
+    def at(self, step: int) -> int | None:
+        """Returns the last step with a picture up to `step`; None before the first."""
+        return max((each for each in self.pictures if each <= step), default=None)
 
 
 def of_training(
@@ -45,7 +45,8 @@ def of_training(
 ) -> Film:
     """Returns a film of the fixed samples, a frame for each step at which a run has a picture; runs side by side.
 
-    A run without a picture of this step keeps its last one. origin: samples or checkpoints.
+    A run without a picture of this step keeps its last one, and is black before its first.
+    origin: samples or checkpoints.
     """
     if not folders:
         raise ConfigError("name at least one run folder, such as outputs/default.")
@@ -62,12 +63,13 @@ def of_training(
 
 def frame(run: Filmed, step: int) -> Picture:
     """Returns the picture of a run at a step below its name and its own step; smaller ones are in the middle."""
-    own = run.at(step)
-    picture = run.pictures[own]()
     whole = np.zeros((*run.shape, 3), np.uint8)
-    top, left = (run.shape[0] - picture.shape[0]) // 2, (run.shape[1] - picture.shape[1]) // 2
-    whole[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-    return headed(headed(whole, [f"step {own}"]), [run.name])
+    own = run.at(step)
+    if own is not None:
+        picture = run.pictures[own]()
+        top, left = (run.shape[0] - picture.shape[0]) // 2, (run.shape[1] - picture.shape[1]) // 2
+        whole[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return headed(headed(whole, ["" if own is None else f"step {own}"]), [run.name])
 
 
 def side_by_side(parts: Sequence[Picture]) -> Picture:

@@ -1,5 +1,6 @@
 """Files of films: MP4 as a stream through ffmpeg, GIF and WebP through Pillow. The same frames give the same bytes."""
 
+import contextlib
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,13 +35,14 @@ def write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
         try:
             for frame in chain([first], frames):
                 process.stdin.write(even(frame).tobytes())
-            process.stdin.close()
         except BrokenPipeError:
             pass  # ffmpeg has ended, and its message says why
         except BaseException:
             process.kill()
             raise
         finally:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
             failed = process.wait() != 0
         messages.seek(0)
         if failed:
