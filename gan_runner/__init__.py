@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gan_runner.errors import ConfigError, Diverged, NotWritten, Stopped
+    from gan_runner.film.frames import Film
     from gan_runner.interface.composition import Config, compose
     from gan_runner.interface.frames import curves, ranking, runs
     from gan_runner.interface.images import Images
+    from gan_runner.interface.latents import training_film
     from gan_runner.interface.loading import Evaluated, Model, load
     from gan_runner.interface.training import Interrupted, TrainedRun, train
 
@@ -22,6 +24,7 @@ __all__ = [
     "ConfigError",
     "Diverged",
     "Evaluated",
+    "Film",
     "Images",
     "Interrupted",
     "Model",
@@ -34,13 +37,16 @@ __all__ = [
     "ranking",
     "runs",
     "train",
+    "training_film",
 ]
 
 HOMES = {  # module -> its public names
     "gan_runner.errors": ("ConfigError", "Diverged", "NotWritten", "Stopped"),
+    "gan_runner.film.frames": ("Film",),
     "gan_runner.interface.composition": ("Config", "compose"),
     "gan_runner.interface.frames": ("curves", "ranking", "runs"),
     "gan_runner.interface.images": ("Images",),
+    "gan_runner.interface.latents": ("training_film",),
     "gan_runner.interface.loading": ("Evaluated", "Model", "load"),
     "gan_runner.interface.training": ("Interrupted", "TrainedRun", "train"),
 }

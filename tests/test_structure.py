@@ -19,6 +19,8 @@ ORDER = (  # from the bottom; a unit is a folder or a module of the root
     ("assembly", "comparison"),
     ("cli", "benchmarking"),
     ("main", "sample", "evaluate", "compare", "data", "networks", "benchmark", "reproduce", "export"),
+    ("film",),
+    ("latent",),
     ("__main__", "interface"),
 )
 LEVEL = {unit: level for level, units in enumerate(ORDER) for unit in units}

@@ -29,10 +29,14 @@ class Sampler:
         noises = [Noise((self.seed, "statistics", n), self.batch_size, self.device) for n in range(STATISTICS_BATCHES)]
         estimate_batch_statistics(self.network, ((self.latent.sample(n), self.random_labels(n)) for n in noises))
 
-    @torch.no_grad()
     def draw(self, noise: Noise, labels: Tensor | None) -> Tensor:
         """Returns images (noise.size, C, H, W) float32 in spec.value_range."""
-        images: Tensor = self.network(self.latent.sample(noise), labels)
+        return self.images(self.latent.sample(noise), labels)
+
+    @torch.no_grad()
+    def images(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Returns the images (B, C, H, W) float32 of latents (B, Z)."""
+        images: Tensor = self.network(z, labels)
         return full_precision(images)
 
     def __call__(self, noise: Noise, labels: Tensor | None) -> Tensor:
@@ -50,6 +54,15 @@ class Sampler:
         if chosen is None:
             chosen = torch.arange(number * CHUNK, (number + 1) * CHUNK, device=self.device) % self.spec.num_classes
         return self.draw(noise, chosen), chosen
+
+    def fixed(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """Returns about `count` images of the same noise at every step, and labels: equally many images of each class.
+
+        Estimates the statistics first.
+        """
+        labels = self.rows(count)
+        noise = Noise((self.seed, "fixed", 0), count if labels is None else len(labels), self.device)
+        return self(noise, self.random_labels(noise) if labels is None else labels), labels
 
     @property
     def conditional(self) -> bool:

@@ -18,6 +18,7 @@ from gan_runner.export import exporting
 from gan_runner.export.exporting import KINDS, Exported
 from gan_runner.interface.images import Images, format_of
 from gan_runner.interface.isolation import settings_kept
+from gan_runner.interface.latents import LatentSpace
 from gan_runner.records.identity import show
 from gan_runner.records.scores import REPORT
 from gan_runner.sampling import source
@@ -51,7 +52,7 @@ class Evaluated(Mapping[str, float]):
         return f"<table>{''.join(cells)}</table><p>{self.split} split, step {self.step}</p>"
 
 
-class Model:
+class Model(LatentSpace):
     """The generator of a run at one checkpoint, or of an exported file."""
 
     def __init__(
@@ -59,10 +60,7 @@ class Model:
     ):
         self.path, self.checkpoint, self.trust, self.average = path, checkpoint, tuple(trust), average
         self.trained = sampling.load(path, self.trust, checkpoint, device=device, precision=precision, average=average)
-
-    @property
-    def step(self) -> int:
-        return self.trained.step
+        self.step = self.trained.step
 
     @property
     def sampler(self) -> Sampler:

@@ -22,7 +22,7 @@ class Latent:
         require(
             distribution == "uniform" or (low is None and high is None), "low and high belong to distribution=uniform"
         )
-        self.dim = dim
+        self.dim, self.distribution = dim, distribution
         self.low = -1.0 if low is None else low
         self.high = 1.0 if high is None else high
         require(self.low <= self.high, f"low={self.low} is above high={self.high}; swap them")

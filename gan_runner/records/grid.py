@@ -10,6 +10,7 @@ from torch import Tensor
 from gan_runner.spec import ImageSpec, to_levels
 
 CELL = 32  # pixels: smaller images are enlarged by an integer factor to at least this height
+TITLE, SMALLEST = 14, 8  # pixels of a title's letters, at most and at least
 
 
 def to_pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:
@@ -45,8 +46,13 @@ def named(grid: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 
 def tiled(images: Tensor, spec: ImageSpec, columns: int) -> np.ndarray:
-    factor = max(1, -(-CELL // spec.height))
-    cells = to_pixels(images, spec).repeat(factor, axis=2).repeat(factor, axis=3)
+    return arranged(to_pixels(images, spec), columns)
+
+
+def arranged(cells: np.ndarray, columns: int, least: int = CELL) -> np.ndarray:
+    """Cells (N, C, H, W) uint8 -> one picture (H', W', C), with each cell enlarged to at least `least` pixels."""
+    factor = max(1, -(-least // cells.shape[2]))
+    cells = cells.repeat(factor, axis=2).repeat(factor, axis=3)
     count, channels, height, width = cells.shape
     rows = -(-count // columns)
     grid = np.zeros((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), np.uint8)
@@ -54,3 +60,21 @@ def tiled(images: Tensor, spec: ImageSpec, columns: int) -> np.ndarray:
         top, left = index // columns * (height + 1), index % columns * (width + 1)
         grid[top : top + height, left : left + width] = cell.transpose(1, 2, 0)
     return grid
+
+
+def headed(picture: np.ndarray, titles: Sequence[str], margin: int = 0) -> np.ndarray:
+    """Returns a picture (H, W, C) of equal columns with their titles in white above it.
+
+    margin: pixels at its left that belong to no column. A title that is too long is cut.
+    """
+    _, width, channels = picture.shape
+    column = (width - margin + 1) // len(titles)
+    longest = max(titles, key=len)
+    fitting = (size for size in range(TITLE, SMALLEST, -1) if ImageFont.load_default(size).getlength(longest) <= column)
+    font = ImageFont.load_default(next(fitting, SMALLEST))
+    band = Image.new("L", (width, TITLE + 6))
+    for number, title in enumerate(titles):
+        part = Image.new("L", (column - 1, TITLE + 6))
+        ImageDraw.Draw(part).text((column // 2, TITLE // 2 + 3), title, fill=255, font=font, anchor="mm")
+        band.paste(part, (margin + number * column, 0))
+    return np.concatenate([np.array(band)[:, :, None].repeat(channels, axis=2), picture])

@@ -25,10 +25,7 @@ def fixed_samples(run: Run, average: str = MAIN) -> tuple[Tensor, Tensor | None]
     For a conditional generator each row of the grid shows one class.
     """
     sampler = sampler_of(run, run.averages[named("ema", average)].carry_buffers())
-    labels = sampler.rows(run.settings.grid)
-    size = run.settings.grid if labels is None else len(labels)
-    noise = Noise((run.seed, "fixed", 0), size, run.device.torch)
-    return sampler(noise, sampler.random_labels(noise) if labels is None else labels), labels
+    return sampler.fixed(run.settings.grid)
 
 
 @torch.no_grad()
