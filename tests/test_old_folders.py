@@ -108,6 +108,7 @@ def test_a_setting_that_a_folder_lacks_is_equal_while_it_keeps_the_behaviour_of_
         for part in path:
             node = node[part]
         assert node.pop(last) == value == now_at(now, key)
+    assert lacking["train"].pop("freeze") == {}  # a group of its own, which older folders lack too
     assert differences(lacking, now) == []
     assert identity(lacking) == identity(now)
     other = configure("loss.instance_noise=0.1")

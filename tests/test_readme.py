@@ -78,7 +78,7 @@ def test_every_setting_of_the_readme_exists():
     ]
     names = re.findall(r"`((?:train|model|loss|augment|optimizer|device|dataset|metric)\.[a-z_.]+)`", README)
     assert len(names) > 10
-    for name in names:
+    for name in (each for each in names if each != "dataset.json"):  # a file
         assert any(has(config, name.split(".")) for config in configs), name
 
 
