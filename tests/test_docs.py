@@ -13,6 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from gan_runner import benchmark, compare, data, evaluate, networks, reproduce, sample
+from gan_runner.film import __main__ as film
+from gan_runner.latent import options as latent
 from tests.conftest import Command, configure, real_data, some
 from tests.dataset.pictures import encoded, pixels, write_zip
 
@@ -22,6 +24,8 @@ SHORT = ("train.log_every=1", "train.grid=4", "train.total_steps=2", "metric=[]"
 OPTIONS = {
     "gan_runner.compare": compare.options_of,
     "gan_runner.evaluate": evaluate.options_of,
+    "gan_runner.film": film.options_of,
+    "gan_runner.latent": latent.options_of,
     "gan_runner.reproduce": reproduce.options_of,
     "gan_runner.sample": sample.options_of,
 }

@@ -263,7 +263,7 @@ def test_features_of_a_discriminator_that_compares_images_are_refused(tmp_path: 
 
 def test_the_lines_of_the_map_span_the_prior(points: RunFolder):
     lines = grid(load(points.path))
-    assert lines.shape == (2 * 33, 400, 2)
+    assert lines.shape == (2 * 33, 200, 2)
     assert (lines.min(), lines.max()) == (-3, 3)
     assert (lines[:33, :, 0].std(dim=1) == 0).all()
     assert (lines[33:, :, 1].std(dim=1) == 0).all()
