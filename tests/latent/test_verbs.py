@@ -369,3 +369,24 @@ def test_a_class_that_the_folder_names_is_not_executed(latent, plain, in_tmp: Pa
     for verb in ("interpolate", "neighbours", "truncate"):
         assert latent("run", verb).code == 2
     assert not Path("executed").exists()
+
+
+def test_the_methods_of_a_model_write_what_the_command_writes(latent, plain, in_tmp: Path):
+    model = gr.load(plain.path)
+    films = {
+        "interpolate": model.interpolate(range(2), frames=2),
+        "truncate": model.truncate([1.0]),
+        "neighbours": model.neighbours(count=2, k=2).film,
+        "project": model.project(plain.path / "samples" / "real.png", steps=3).film,
+    }
+    options = {
+        "interpolate": ["--seeds", "0-1", "--frames", 2],
+        "truncate": ["--psi", "1", "--n-fake", 50],
+        "neighbours": ["--count", 2, "--k", 2],
+        "project": ["--image", plain.path / "samples" / "real.png", "--steps", 3],
+    }
+    for verb, film in films.items():
+        assert latent(plain.path, verb, *options[verb], "--out", "command.webp").code == 0
+        assert film.save("method.webp").read_bytes() == Path("command.webp").read_bytes()
+    assert model.truncation_costs([1.0, 2.0]).index.tolist() == [1.0, 2.0]
+    assert len(gr.training_film(plain.path)) == len(list((plain.path / "samples").glob("step-*.png")))
