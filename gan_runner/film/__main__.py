@@ -1,6 +1,7 @@
 """Films of the training: python -m gan_runner.film outputs/NAME [outputs/OTHER ...]."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,9 @@ def main() -> None:
     except ConfigError as error:
         show_error(error)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        show_error("interrupted; no file was written.")
+        sys.exit(128 + signal.SIGINT)
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

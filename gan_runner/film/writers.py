@@ -15,7 +15,7 @@ from PIL import Image
 from gan_runner.errors import ConfigError
 
 MOST_KEPT = 1000  # frames of a GIF or WebP file, all of which Pillow keeps in memory
-ENCODER = (  # one thread, and no version or date in the file: the same bytes from the same ffmpeg
+ENCODER = (  # one thread, and no date in the file: the same bytes from the same ffmpeg
     *("-an", "-c:v", "libx264", "-preset", "medium", "-crf", "16", "-pix_fmt", "yuv420p", "-threads", "1"),
     *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4"),
 )

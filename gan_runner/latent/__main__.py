@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def main() -> None:
     except ConfigError as error:
         show_error(error)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        show_error("interrupted; no file was written.")
+        sys.exit(128 + signal.SIGINT)
 
 
 def write(options: argparse.Namespace) -> None:

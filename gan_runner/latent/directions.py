@@ -12,6 +12,7 @@ from gan_runner.latent.generator import Generator
 from gan_runner.latent.prior import deviation
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
+MOST_EXTENT = 1000  # standard deviations
 FRAMES = 64  # of a film, from one end to the other and back
 
 
@@ -44,6 +45,8 @@ def directions(
         raise ConfigError(f"--count={count} must be between 1 and {len(found)}, the coordinates of z.")
     if not 2 <= steps <= FRAMES // 2 + 1:
         raise ConfigError(f"--steps={steps} must be between 2 and {FRAMES // 2 + 1}.")
+    if not 0 < extent <= MOST_EXTENT:
+        raise ConfigError(f"--extent={extent:g} must be above 0, and at most {MOST_EXTENT}.")
     reach = extent * deviation(generator.prior)
     moves = [reach * (1 - 4 * abs(number / FRAMES - 0.5)) for number in range(FRAMES)]
 

@@ -13,7 +13,7 @@ from gan_runner.film.frames import Film
 from gan_runner.latent.generator import Generator
 from gan_runner.records.points import DOTS, DPI, array, window
 
-LINES, POINTS = 33, 400  # lines of the grid in each direction, and points on a line
+LINES, POINTS = 33, 200  # lines of the grid in each direction, and points on a line
 REACH = 3.0  # of the grid of a normal prior, in standard deviations
 FRAMES = 60  # of a film in which the grid moves to its place
 

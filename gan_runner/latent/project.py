@@ -63,6 +63,8 @@ def project(
     generator.check_drawable()
     if not 1 <= restarts <= CHUNK or steps < 1:
         raise ConfigError(f"--restarts={restarts} must be from 1 to {CHUNK}, and --steps={steps} at least 1.")
+    if not 0 <= weight < math.inf:
+        raise ConfigError(f"--weight={weight:g} must be 0 or more.")
     spec = generator.sampler.spec
     target = photo(image, spec)
     found = features_of(generator, features)

@@ -112,6 +112,16 @@ def test_a_mistake_is_one_sentence(film: Command, folder: RunFolder, arguments: 
     assert words in answer.err
 
 
+def test_an_interrupted_film_leaves_no_file(film, folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(parts: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gan_runner.film.training.side_by_side", interrupt)
+    answer = film(folder.path, "--out", tmp_path / "film.webp")
+    assert (answer.code, answer.err.strip()) == (130, "interrupted; no file was written.")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_is_no_run_or_has_no_pictures_is_named(film: Command, folder: RunFolder, tmp_path: Path):
     assert "is no run folder" in film(tmp_path / "nothing").err
     shutil.copytree(folder.path, tmp_path / "run")

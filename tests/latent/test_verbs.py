@@ -263,7 +263,7 @@ def test_features_of_a_discriminator_that_compares_images_are_refused(tmp_path: 
 
 def test_the_lines_of_the_map_span_the_prior(points: RunFolder):
     lines = grid(load(points.path))
-    assert lines.shape == (2 * 33, 400, 2)
+    assert lines.shape == (2 * 33, 200, 2)
     assert (lines.min(), lines.max()) == (-3, 3)
     assert (lines[:33, :, 0].std(dim=1) == 0).all()
     assert (lines[33:, :, 1].std(dim=1) == 0).all()
@@ -331,7 +331,9 @@ def test_by_default_it_writes_into_the_run_folder(latent, plain: RunFolder, poin
         (["truncate", "--metric", "fif"], "fif"),
         (["directions", "--count", "9"], "--count=9"),
         (["directions", "--steps", "1"], "--steps=1"),
+        (["directions", "--extent", "nan"], "--extent=nan"),
         (["neighbours", "--k", "9999"], "--k=9999"),
+        (["project", "--image", "none.png", "--weight", "-1"], "--weight=-1"),
         (["project", "--image", "none.png"], "--image=none.png"),
         (["project", "--image", "/dev/null", "--steps", "0"], "--steps=0"),
         (["map"], "map is for runs on points"),
@@ -367,3 +369,24 @@ def test_a_class_that_the_folder_names_is_not_executed(latent, plain, in_tmp: Pa
     for verb in ("interpolate", "neighbours", "truncate"):
         assert latent("run", verb).code == 2
     assert not Path("executed").exists()
+
+
+def test_the_methods_of_a_model_write_what_the_command_writes(latent, plain, in_tmp: Path):
+    model = gr.load(plain.path)
+    films = {
+        "interpolate": model.interpolate(range(2), frames=2),
+        "truncate": model.truncate([1.0]),
+        "neighbours": model.neighbours(count=2, k=2).film,
+        "project": model.project(plain.path / "samples" / "real.png", steps=3).film,
+    }
+    options = {
+        "interpolate": ["--seeds", "0-1", "--frames", 2],
+        "truncate": ["--psi", "1", "--n-fake", 50],
+        "neighbours": ["--count", 2, "--k", 2],
+        "project": ["--image", plain.path / "samples" / "real.png", "--steps", 3],
+    }
+    for verb, film in films.items():
+        assert latent(plain.path, verb, *options[verb], "--out", "command.webp").code == 0
+        assert film.save("method.webp").read_bytes() == Path("command.webp").read_bytes()
+    assert model.truncation_costs([1.0, 2.0]).index.tolist() == [1.0, 2.0]
+    assert len(gr.training_film(plain.path)) == len(list((plain.path / "samples").glob("step-*.png")))
