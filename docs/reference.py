@@ -264,15 +264,6 @@ shows the meaning of a scalar beside its chart, and `metrics.jsonl` contains the
 def commands_page() -> str:
     """Returns the commands with their docstrings and options: modules of the root with a `main`, and folders."""
     parts = ["# Commands", "`python -m gan_runner` is the same as `gan-runner`, once `.venv` is activated."]
-<<<<<<< HEAD
-    modules = {path.stem: path.stem for path in PACKAGE.glob("*.py") if path.stem != "__main__"}
-    modules |= {path.parent.name: f"{path.parent.name}.__main__" for path in PACKAGE.glob("*/__main__.py")}
-    for name in sorted(modules, key=lambda name: (name != "main", name)):
-        module = importlib.import_module(f"gan_runner.{modules[name]}")
-        if hasattr(module, "main"):
-            title = "gan_runner" if name == "main" else f"gan_runner.{name}"
-            parts += [f"## {title}", inspect.getdoc(module) or "", options(module)]
-=======
     found = {path.stem: f"gan_runner.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem != "__main__"}
     found |= {path.parent.name: f"gan_runner.{path.parent.name}.__main__" for path in PACKAGE.glob("*/__main__.py")}
     for name, path in sorted(found.items(), key=lambda item: (item[0] != "main", item[0])):
@@ -281,7 +272,6 @@ def commands_page() -> str:
             title = "gan_runner" if name == "main" else f"gan_runner.{name}"
             parts += [f"## {title}", inspect.getdoc(module) or "", options(module)]
             parts += [options(module, "RUN", verb) for verb in getattr(module, "VERBS", ())]
->>>>>>> 4ec1d17128ecd95e1ec55d430746a4674b1586b3
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

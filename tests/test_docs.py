@@ -13,12 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from gan_runner import benchmark, compare, data, evaluate, networks, reproduce, sample
-<<<<<<< HEAD
 from gan_runner.export import __main__ as export
-=======
 from gan_runner.film import __main__ as film
 from gan_runner.latent import options as latent
->>>>>>> 4ec1d17128ecd95e1ec55d430746a4674b1586b3
 from tests.conftest import Command, configure, real_data, some
 from tests.dataset.pictures import encoded, pixels, write_zip
 
@@ -28,12 +25,9 @@ SHORT = ("train.log_every=1", "train.grid=4", "train.total_steps=2", "metric=[]"
 OPTIONS = {
     "gan_runner.compare": compare.options_of,
     "gan_runner.evaluate": evaluate.options_of,
-<<<<<<< HEAD
     "gan_runner.export": export.options_of,
-=======
     "gan_runner.film": film.options_of,
     "gan_runner.latent": latent.options_of,
->>>>>>> 4ec1d17128ecd95e1ec55d430746a4674b1586b3
     "gan_runner.reproduce": reproduce.options_of,
     "gan_runner.sample": sample.options_of,
 }
