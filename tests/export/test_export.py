@@ -43,7 +43,10 @@ FAMILIES = {  # name -> overrides
     ),
     "dcgan of an ACGAN": ("model=dcgan", *NARROW, "loss=acgan"),
     "resnet": ("model=resnet", *NARROW, *COLOUR, "loss=wgan_gp"),
-    "resnet with labels": ("model=resnet", *NARROW, *COLOUR, "loss=wgan_gp", "model.generator.conditioning=norm"),
+    "resnet with labels": (
+        *("model=resnet", *NARROW, *COLOUR, "loss=wgan_gp"),
+        *("model.generator.conditioning=norm", "model.discriminator.conditioning=projection"),
+    ),
     "r3gan_small": (
         *("model=r3gan_small", *COLOUR, "loss=r3gan", "model.generator.width=8", "model.discriminator.width=8"),
         *("model.generator.groups=1", "model.discriminator.groups=1"),
