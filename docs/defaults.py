@@ -66,7 +66,7 @@ HELPS = {  # model, dataset, loss -> why a run fails by default, and settings wi
     ),
 }
 METRICS = ("metric=[classifier_fid,classifier_precision_recall,modes]", "metric.n_fake=2000")
-FEW_CLASSES, FEW_REAL, LITTLE_SPREAD = 5, 0.2, 0.5  # limits of classes, precision and spread below which a run failed
+FEW_CLASSES, FEW_REAL, LITTLE_SPREAD = 5, 0.2, 1 / 3  # limits of classes, precision and spread below which a run failed
 SHOWN, CELL, MARGIN, LINE = 8, 32, 160, 34  # samples of a run; sizes in pixels
 
 
