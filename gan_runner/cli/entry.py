@@ -17,7 +17,7 @@ from gan_runner.cli.sweep import is_elsewhere, of_a_launcher
 from gan_runner.distributed.joining import standing
 from gan_runner.distributed.ranks import started
 from gan_runner.errors import ConfigError, Diverged, EndedElsewhere, NotWritten, RankLost, Stopped, SweepError
-from gan_runner.records.console import keep_files_off_closed_streams, show_error, silence
+from gan_runner.records.console import keep_files_off_closed_streams, logging_to, show_error, silence
 
 ENDINGS = (ConfigError, Diverged, NotWritten, Stopped, EndedElsewhere, RankLost)
 
@@ -56,6 +56,28 @@ def enter_alone(job: Callable[[], None]) -> None:
     if {"-m", "--multirun"} & set(sys.argv):
         end(ConfigError("-m is for sweeps, and this shows one configuration; leave it away."), with_traceback=False)
     enter(job)
+
+
+def enter_plain(act: Callable[[list[str]], object], interrupted: str) -> None:
+    """Calls a command that takes run folders, with its arguments; errors become one sentence and an exit code.
+
+    Its log goes to stderr. interrupted: the sentence after Ctrl-C.
+    """
+    find_users_classes()
+    with_traceback = shows_traceback()
+    try:
+        refuse_torchrun()
+        with logging_to(logging.StreamHandler()):
+            act(sys.argv[1:])
+    except ENDINGS as error:
+        end(error, with_traceback)
+    except KeyboardInterrupt:
+        if with_traceback:
+            raise
+        show_error(interrupted)
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        raise reader_left() from None
 
 
 def refuse_torchrun() -> None:

@@ -5,27 +5,16 @@ command prints the inputs and outputs of each file, with a program that serves i
 """
 
 import argparse
-import logging
-import sys
 from pathlib import Path
 
-from gan_runner.cli.entry import find_users_classes, refuse_torchrun, shows_traceback
-from gan_runner.errors import ConfigError, NotWritten
+from gan_runner.cli.entry import enter_plain
+from gan_runner.errors import ConfigError
 from gan_runner.export.exporting import KINDS, Exported, Request, export, write_only_card
-from gan_runner.records.console import Terminal, logging_to, show_error
+from gan_runner.records.console import Terminal
 
 
 def main() -> None:
-    try:
-        refuse_torchrun()
-        find_users_classes()
-        with logging_to(logging.StreamHandler()):
-            write(options_of(sys.argv[1:]))
-    except (ConfigError, NotWritten) as error:
-        if shows_traceback():
-            raise
-        show_error(error)
-        sys.exit(error.exit_code)
+    enter_plain(lambda typed: write(options_of(typed)), "interrupted; the files that are printed above are there.")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

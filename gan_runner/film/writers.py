@@ -4,7 +4,6 @@ import contextlib
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from gan_runner.errors import ConfigError
+from gan_runner.storage.packages import require_packages
 
 MOST_KEPT = 1000  # frames of a GIF or WebP file, all of which Pillow keeps in memory
 ENCODER = (  # one thread, and no date in the file: the same bytes from the same ffmpeg
@@ -88,11 +88,8 @@ def check_format(out: Path, count: int) -> None:
     """ConfigError unless a film of `count` frames can be written to `out`."""
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"--out={out} should end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
-    if out.suffix == ".mp4" and find_spec("imageio_ffmpeg") is None:
-        raise ConfigError(
-            f"--out={out} needs the package imageio-ffmpeg, which is not installed: pip install imageio-ffmpeg, or use "
-            f".webp or .gif."
-        )
+    if out.suffix == ".mp4":
+        require_packages(f"--out={out}", "imageio_ffmpeg")
     if out.suffix in (".gif", ".webp") and count > MOST_KEPT:
         raise ConfigError(
             f"--out={out} has {count} frames, and a {out.suffix} film is kept in memory, so that {MOST_KEPT} are the "

@@ -1,15 +1,11 @@
 """The latent space of a run's generator: python -m gan_runner.latent outputs/NAME interpolate."""
 
 import argparse
-import logging
-import signal
-import sys
 from pathlib import Path
 
 from torch import Tensor
 
-from gan_runner.cli.entry import refuse_torchrun
-from gan_runner.errors import ConfigError
+from gan_runner.cli.entry import enter_plain
 from gan_runner.film.writers import check_format
 from gan_runner.latent.directions import directions
 from gan_runner.latent.generator import Generator, load, read_latents
@@ -19,22 +15,13 @@ from gan_runner.latent.options import STILLS, VERBS, options_of
 from gan_runner.latent.plane import plane_map
 from gan_runner.latent.project import project
 from gan_runner.latent.truncate import DEFAULTS, costs, metrics_of, truncate
-from gan_runner.records.console import Terminal, logging_to, show_error, table
+from gan_runner.records.console import Terminal, show_error, table
 
 __all__ = ["VERBS", "options_of"]
 
 
 def main() -> None:
-    try:
-        refuse_torchrun()
-        with logging_to(logging.StreamHandler()):  # long operations and warnings, on stderr
-            write(options_of(sys.argv[1:]))
-    except ConfigError as error:
-        show_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        show_error("interrupted; no file was written.")
-        sys.exit(128 + signal.SIGINT)
+    enter_plain(lambda typed: write(options_of(typed)), "interrupted; no file was written.")
 
 
 def write(options: argparse.Namespace) -> None:

@@ -72,7 +72,7 @@ def models_of(config: Mapping[str, Any]) -> dict[str, str]:
 
 def downloaded(place: str) -> Path:
     """Downloads the only exported file of hf://owner/name[@REVISION], or hf://owner/name[@REVISION]/FILE."""
-    require_packages(f"train.from_weights={place}", "huggingface_hub", extra="hub")
+    require_packages(f"train.from_weights={place}", "huggingface_hub")
     from huggingface_hub import hf_hub_download, list_repo_files
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_runner.protocols import Tracked
-from gan_runner.tracker.packages import require_package
+from gan_runner.storage.packages import require_packages
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +28,7 @@ class Mlflow:
 
     def __init__(self, uri: str = "sqlite:///outputs/mlflow.db", experiment: str | None = None):
         """uri: a file, or the address of a server. experiment: None: the study, or gan_runner."""
-        require_package("mlflow")
+        require_packages("tracker=mlflow", "mlflow")
         self.uri, self.experiment = uri, experiment
         self.client: MlflowClient
         self.run_id = ""

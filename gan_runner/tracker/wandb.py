@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from gan_runner.errors import choose
 from gan_runner.protocols import Tracked
-from gan_runner.tracker.packages import require_package
+from gan_runner.storage.packages import require_packages
 
 WAIT = 30  # seconds, at most, to reach the server at the beginning, and to upload the rest at the end
 FLUSH = 1.0  # seconds, at most, until values are in the file: those of the last second are lost by a kill
@@ -18,7 +18,7 @@ class Wandb:
     def __init__(self, project: str = "gan_runner", entity: str | None = None, mode: str = "offline"):
         """project: that of the runs. entity: the user or team; None: that of the login. mode: offline or online."""
         choose("mode", mode, {"offline": None, "online": None})
-        require_package("wandb")
+        require_packages("tracker=wandb", "wandb")
         self.project, self.entity, self.mode = project, entity, mode
         self.run: Any = None
 

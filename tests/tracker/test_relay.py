@@ -221,7 +221,7 @@ def test_the_tracker_is_no_part_of_the_run(command: Command):
 def test_a_mistake_is_a_sentence_before_the_folder_is_made(
     command: Command, monkeypatch: pytest.MonkeyPatch, typed: list[str], sentence: str
 ):
-    monkeypatch.setattr("gan_runner.tracker.packages.find_spec", lambda name: None)
+    monkeypatch.setattr("gan_runner.storage.packages.find_spec", lambda name: None)
     answer = command(*SHORT, *typed)
     assert answer.code == 2
     assert sentence in answer.err
