@@ -269,6 +269,7 @@ def test_a_family_is_exported_in_every_format_with_its_discriminator(tmp_path: P
         served(each.path.parent, each.example, "torch" if each.path.suffix == ".pt2" else "onnxruntime")
 
 
+@pytest.mark.long
 def test_examples_serve_the_files_of_a_generator(run: RunFolder, tmp_path: Path):
     pytest.importorskip("onnxruntime")
     _, files = export(Request(run.path, ["pt2", "onnx"], out=tmp_path))
