@@ -7,7 +7,6 @@ dataset.
 import argparse
 import json
 import logging
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,17 +16,17 @@ from gan_runner.assembly.build import build
 from gan_runner.assembly.objects import make_dataset, make_device, make_evaluator
 from gan_runner.assembly.opened import opened, use_chosen
 from gan_runner.cli.compose import compose
-from gan_runner.cli.entry import find_users_classes, refuse_torchrun, shows_traceback
+from gan_runner.cli.entry import enter_plain, find_users_classes
 from gan_runner.cli.requested_metrics import RequestedMetrics, configured
 from gan_runner.distributed.ranks import ALONE
-from gan_runner.errors import ConfigError, NotWritten
+from gan_runner.errors import ConfigError
 from gan_runner.evaluation.evaluator import subject_of
 from gan_runner.evaluation.foreign import read_images
 from gan_runner.evaluation.selection import Evaluation
 from gan_runner.metric.pools import CHUNK, Chunk, Pool
 from gan_runner.records import checkpoint
 from gan_runner.records.checkpoint import Checkpoint
-from gan_runner.records.console import Terminal, logging_to, show_error, table
+from gan_runner.records.console import Terminal, logging_to, table
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.grid import tiled
 from gan_runner.records.identity import differences
@@ -39,22 +38,17 @@ from gan_runner.training.run import Run
 
 
 def main() -> None:
-    try:
-        refuse_torchrun()
-        find_users_classes()
-        with logging_to(logging.StreamHandler()):  # long operations and warnings, on stderr
-            options = checked(options_of(sys.argv[1:]))
-            found = score_images(options) if options.images is not None else evaluate(options)
-            if options.out is not None:
-                write(options.out, found)
-    except (ConfigError, NotWritten) as error:
-        if shows_traceback():
-            raise
-        show_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        show_error("interrupted; what is printed above is stored.")
-        sys.exit(128 + signal.SIGINT)
+    find_users_classes()
+    with logging_to(logging.StreamHandler()):  # long operations and warnings, on stderr
+        enter_plain(lambda: score(options_of(sys.argv[1:])), "interrupted; what is printed above is stored.")
+
+
+def score(options: argparse.Namespace) -> None:
+    """Scores a run or a folder of images, and writes the values to --out."""
+    options = checked(options)
+    found = score_images(options) if options.images is not None else evaluate(options)
+    if options.out is not None:
+        write(options.out, found)
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from gan_runner.cli.compose import compose
-from gan_runner.cli.entry import refuse_torchrun
+from gan_runner.cli.entry import enter_plain
 from gan_runner.cli.places import CONF, OUTPUTS
 from gan_runner.comparison.published import Judgement, Published, judged, key_of, measured, published
-from gan_runner.errors import ConfigError, NotWritten
-from gan_runner.records.console import Terminal, show_error, table
+from gan_runner.errors import ConfigError
+from gan_runner.records.console import Terminal, table
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.identity import config_hash
 from gan_runner.records.scores import Scores
@@ -24,12 +24,9 @@ HEADS = ("run", "metric", "published", "accepted", "measured", "verdict")
 
 
 def main() -> None:
-    try:
-        refuse_torchrun()
-        sys.exit(reproduce(options_of(sys.argv[1:])))
-    except (ConfigError, NotWritten) as error:
-        show_error(error)
-        sys.exit(error.exit_code)
+    enter_plain(
+        lambda: sys.exit(reproduce(options_of(sys.argv[1:]))), "interrupted; the same command goes on with its runs."
+    )
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

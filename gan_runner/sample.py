@@ -4,7 +4,6 @@ The same command goes on after an interruption, and its files have the same byte
 """
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gan_runner.assembly.trained import make_sampler, use_weights
-from gan_runner.cli.entry import refuse_torchrun
+from gan_runner.cli.entry import enter_plain
 from gan_runner.device import DTYPES, Device
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.placed import Placed, device_of
@@ -32,15 +31,7 @@ SECONDS = 0.2  # between two lines of the progress bar
 
 
 def main() -> None:
-    try:
-        refuse_torchrun()
-        Terminal().show(str(write(options_of(sys.argv[1:]))))
-    except ConfigError as error:
-        show_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        show_error("interrupted; the same command goes on.")
-        sys.exit(128 + signal.SIGINT)
+    enter_plain(lambda: Terminal().show(str(write(options_of(sys.argv[1:])))), "interrupted; the same command goes on.")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

@@ -58,6 +58,30 @@ def enter_alone(job: Callable[[], None]) -> None:
     enter(job)
 
 
+def enter_plain(job: Callable[[], object], interrupted: str, show: Callable[[str], str] = str) -> None:
+    """Calls the function of a command that parses its own arguments; it ends with one sentence and an exit code.
+
+    interrupted: what the command reports on Ctrl-C. show: prepares the text of an error for a terminal.
+    """
+    keep_files_off_closed_streams()
+    with_traceback = shows_traceback()
+    try:
+        refuse_torchrun()
+        job()
+    except (ConfigError, NotWritten) as error:
+        if with_traceback:
+            raise
+        show_error(show(str(error)))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        if with_traceback:
+            raise
+        show_error(interrupted)
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        raise reader_left() from None
+
+
 def refuse_torchrun() -> None:
     """ConfigError if torchrun started the process, for the commands that take run folders."""
     if started() > 1:

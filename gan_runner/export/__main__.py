@@ -9,23 +9,16 @@ import logging
 import sys
 from pathlib import Path
 
-from gan_runner.cli.entry import find_users_classes, refuse_torchrun, shows_traceback
-from gan_runner.errors import ConfigError, NotWritten
+from gan_runner.cli.entry import enter_plain, find_users_classes
+from gan_runner.errors import ConfigError
 from gan_runner.export.exporting import KINDS, Exported, Request, export, write_only_card
-from gan_runner.records.console import Terminal, logging_to, show_error
+from gan_runner.records.console import Terminal, logging_to
 
 
 def main() -> None:
-    try:
-        refuse_torchrun()
-        find_users_classes()
-        with logging_to(logging.StreamHandler()):
-            write(options_of(sys.argv[1:]))
-    except (ConfigError, NotWritten) as error:
-        if shows_traceback():
-            raise
-        show_error(error)
-        sys.exit(error.exit_code)
+    find_users_classes()
+    with logging_to(logging.StreamHandler()):
+        enter_plain(lambda: write(options_of(sys.argv[1:])), "interrupted; the files printed above are complete.")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

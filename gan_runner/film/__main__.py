@@ -1,27 +1,17 @@
 """Films of the training: python -m gan_runner.film outputs/NAME [outputs/OTHER ...]."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
-from gan_runner.cli.entry import refuse_torchrun
-from gan_runner.errors import ConfigError
+from gan_runner.cli.entry import enter_plain
 from gan_runner.film.training import of_training
 from gan_runner.film.writers import check_format
-from gan_runner.records.console import Terminal, show_error
+from gan_runner.records.console import Terminal
 
 
 def main() -> None:
-    try:
-        refuse_torchrun()
-        Terminal().show(str(write(options_of(sys.argv[1:]))))
-    except ConfigError as error:
-        show_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        show_error("interrupted; no file was written.")
-        sys.exit(128 + signal.SIGINT)
+    enter_plain(lambda: Terminal().show(str(write(options_of(sys.argv[1:])))), "interrupted; no file was written.")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

@@ -2,14 +2,12 @@
 
 import argparse
 import logging
-import signal
 import sys
 from pathlib import Path
 
 from torch import Tensor
 
-from gan_runner.cli.entry import refuse_torchrun
-from gan_runner.errors import ConfigError
+from gan_runner.cli.entry import enter_plain
 from gan_runner.film.writers import check_format
 from gan_runner.latent.directions import directions
 from gan_runner.latent.generator import Generator, load, read_latents
@@ -25,16 +23,8 @@ __all__ = ["VERBS", "options_of"]
 
 
 def main() -> None:
-    try:
-        refuse_torchrun()
-        with logging_to(logging.StreamHandler()):  # long operations and warnings, on stderr
-            write(options_of(sys.argv[1:]))
-    except ConfigError as error:
-        show_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        show_error("interrupted; no file was written.")
-        sys.exit(128 + signal.SIGINT)
+    with logging_to(logging.StreamHandler()):  # long operations and warnings, on stderr
+        enter_plain(lambda: write(options_of(sys.argv[1:])), "interrupted; no file was written.")
 
 
 def write(options: argparse.Namespace) -> None:
