@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan_runner.cli.entry import enter_plain
+from gan_runner.cli.plain import enter_plain
 from gan_runner.comparison.curves import AXES, read_curves
 from gan_runner.comparison.page import page
 from gan_runner.comparison.ranking import Comparison, compare

@@ -16,7 +16,7 @@ from gan_runner.assembly.build import build
 from gan_runner.assembly.objects import make_dataset, make_device, make_evaluator
 from gan_runner.assembly.opened import opened, use_chosen
 from gan_runner.cli.compose import compose
-from gan_runner.cli.entry import enter_plain, find_users_classes
+from gan_runner.cli.plain import enter_plain, find_users_classes
 from gan_runner.cli.requested_metrics import RequestedMetrics, configured
 from gan_runner.distributed.ranks import ALONE
 from gan_runner.errors import ConfigError

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gan_runner.cli.compose import compose
-from gan_runner.cli.entry import enter_plain
 from gan_runner.cli.places import CONF, OUTPUTS
+from gan_runner.cli.plain import enter_plain
 from gan_runner.comparison.published import Judgement, Published, judged, key_of, measured, published
 from gan_runner.errors import ConfigError
 from gan_runner.records.console import Terminal, table

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gan_runner.assembly.trained import make_sampler, use_weights
-from gan_runner.cli.entry import enter_plain
+from gan_runner.cli.plain import enter_plain
 from gan_runner.device import DTYPES, Device
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.placed import Placed, device_of

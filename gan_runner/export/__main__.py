@@ -9,7 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
-from gan_runner.cli.entry import enter_plain, find_users_classes
+from gan_runner.cli.plain import enter_plain, find_users_classes
 from gan_runner.errors import ConfigError
 from gan_runner.export.exporting import KINDS, Exported, Request, export, write_only_card
 from gan_runner.records.console import Terminal, logging_to

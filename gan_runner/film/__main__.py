@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gan_runner.cli.entry import enter_plain
+from gan_runner.cli.plain import enter_plain
 from gan_runner.film.training import of_training
 from gan_runner.film.writers import check_format
 from gan_runner.records.console import Terminal

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gan_runner.cli.entry import enter_plain
+from gan_runner.cli.plain import enter_plain
 from gan_runner.film.writers import check_format
 from gan_runner.latent.directions import directions
 from gan_runner.latent.generator import Generator, load, read_latents

@@ -33,7 +33,7 @@ def test_every_command_ends_with_one_sentence(
         raise error
 
     monkeypatch.setattr(module, "options_of", fail)
-    monkeypatch.setattr("gan_runner.cli.entry.silence", lambda: None)  # of the test's own output
+    monkeypatch.setattr("gan_runner.cli.plain.silence", lambda: None)  # of the test's own output
     answer = entry_point(module.main)
     assert answer.code == code
     assert answer.out == ""
