@@ -10,31 +10,30 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gan_runner.cli.plain import enter_plain
 from gan_runner.comparison.curves import AXES, read_curves
 from gan_runner.comparison.page import page
 from gan_runner.comparison.ranking import Comparison, compare
 from gan_runner.comparison.records import Record, Warn, once, read, run_folders
 from gan_runner.comparison.tables import clean, comma_separated, markdown, print_table
 from gan_runner.errors import ConfigError, nearest
-from gan_runner.records.console import Terminal, show_error, silence
+from gan_runner.records.console import Terminal, show_error
 from gan_runner.storage.files import write_atomically
 
 USUAL = ("loss/discriminator", "loss/generator")  # tags that every run has logged
 
 
 def main() -> None:
-    try:
-        options = options_of(sys.argv[1:])
-        records = chosen(options.runs, options.where, warn)
-        found = compare(records, options.by, options.select, options.split)
-        terminal = Terminal()
-        print_table(found, terminal)
-        terminal.show("\nwritten: " + " ".join(clean(path) for path in write(found, options)))
-    except ConfigError as error:
-        show_error(clean(error))
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of the pipe has ended, as `head` does
-        silence()
+    enter_plain(lambda: tabulate(options_of(sys.argv[1:])), "interrupted; the same command begins anew.", clean)
+
+
+def tabulate(options: argparse.Namespace) -> None:
+    """Prints the table of the runs, and writes the three files."""
+    records = chosen(options.runs, options.where, warn)
+    found = compare(records, options.by, options.select, options.split)
+    terminal = Terminal()
+    print_table(found, terminal)
+    terminal.show("\nwritten: " + " ".join(clean(path) for path in write(found, options)))
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

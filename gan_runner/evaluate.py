@@ -6,6 +6,8 @@ dataset.
 
 import argparse
 import json
+import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from gan_runner.assembly.build import build
 from gan_runner.assembly.objects import make_dataset, make_device, make_evaluator
 from gan_runner.assembly.opened import opened, use_chosen
 from gan_runner.cli.compose import compose
-from gan_runner.cli.entry import enter_plain
+from gan_runner.cli.plain import enter_plain, find_users_classes
 from gan_runner.cli.requested_metrics import RequestedMetrics, configured
 from gan_runner.distributed.ranks import ALONE
 from gan_runner.errors import ConfigError
@@ -24,7 +26,7 @@ from gan_runner.evaluation.selection import Evaluation
 from gan_runner.metric.pools import CHUNK, Chunk, Pool
 from gan_runner.records import checkpoint
 from gan_runner.records.checkpoint import Checkpoint
-from gan_runner.records.console import Terminal, table
+from gan_runner.records.console import Terminal, logging_to, table
 from gan_runner.records.folder import RunFolder
 from gan_runner.records.grid import tiled
 from gan_runner.records.identity import differences
@@ -36,11 +38,14 @@ from gan_runner.training.run import Run
 
 
 def main() -> None:
-    enter_plain(measure, "interrupted; what is printed above is stored.")
+    find_users_classes()
+    with logging_to(logging.StreamHandler()):  # long operations and warnings, on stderr
+        enter_plain(lambda: score(options_of(sys.argv[1:])), "interrupted; what is printed above is stored.")
 
 
-def measure(arguments: list[str]) -> None:
-    options = checked(options_of(arguments))
+def score(options: argparse.Namespace) -> None:
+    """Scores a run or a folder of images, and writes the values to --out."""
+    options = checked(options)
     found = score_images(options) if options.images is not None else evaluate(options)
     if options.out is not None:
         write(options.out, found)

@@ -172,7 +172,7 @@ def train(
             run = build(config, ranks)
             run.device.choose_threads(rehearse(run), None if run.settings.fresh else recorded_threads(folder))
             check_search(run.settings.select_by, run.evaluator.better if run.evaluator is not None else {})
-            begun = start_from(run, source) if source else []  # other ranks get the first one's state
+            begun = start_from(run, source, config["model"]) if source else []  # other ranks get the first one's state
             tracker = make_tracker(config) if ranks.first else None
             stack.enter_context(folder.claim(config, run.settings.fresh))
             stack.enter_context(log_file(folder.path / "train.log") if ranks.first else contextlib.nullcontext())

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gan_runner.cli.compose import compose
-from gan_runner.cli.entry import enter_plain
 from gan_runner.cli.places import CONF, OUTPUTS
+from gan_runner.cli.plain import enter_plain
 from gan_runner.comparison.published import Judgement, Published, judged, key_of, measured, published
 from gan_runner.errors import ConfigError
 from gan_runner.records.console import Terminal, table
@@ -24,7 +24,9 @@ HEADS = ("run", "metric", "published", "accepted", "measured", "verdict")
 
 
 def main() -> None:
-    enter_plain(lambda typed: sys.exit(reproduce(options_of(typed))), "interrupted; the same command goes on.")
+    enter_plain(
+        lambda: sys.exit(reproduce(options_of(sys.argv[1:]))), "interrupted; the same command goes on with its runs."
+    )
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

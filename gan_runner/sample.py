@@ -4,6 +4,7 @@ The same command goes on after an interruption, and its files have the same byte
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gan_runner.assembly.trained import make_sampler, use_weights
-from gan_runner.cli.entry import enter_plain
+from gan_runner.cli.plain import enter_plain
 from gan_runner.device import DTYPES, Device
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.placed import Placed, device_of
@@ -30,7 +31,7 @@ SECONDS = 0.2  # between two lines of the progress bar
 
 
 def main() -> None:
-    enter_plain(lambda typed: Terminal().show(str(write(options_of(typed)))), "interrupted; the same command goes on.")
+    enter_plain(lambda: Terminal().show(str(write(options_of(sys.argv[1:])))), "interrupted; the same command goes on.")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

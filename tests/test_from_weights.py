@@ -107,8 +107,24 @@ def test_networks_of_another_kind_are_refused_before_a_folder_is_made(command: C
     refused = command(*TRAIN, *other, f"train.from_weights={source}", "name=begun", "dataset=synthetic")
     assert refused.code == 2
     assert "no layer fits" in refused.err
-    assert "MLPGenerator" in refused.err
+    assert "use those, as model.generator.widths=[16,16]" in refused.err
     assert not (OUTPUTS / "begun").exists()
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(command: Command, monkeypatch: pytest.MonkeyPatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    class ConnectError(Exception):
+        """Derives from nothing of the standard library, as that of the hub's HTTP client."""
+
+    def fail(repository: str, revision: str | None) -> list[str]:
+        raise ConnectError("Name or service not known")
+
+    monkeypatch.setattr(hub, "list_repo_files", fail)
+    refused = command(*TRAIN, "train.from_weights=hf://owner/name", "name=begun")
+    assert refused.code == 2
+    assert "cannot be downloaded (Name or service not known); check the name and the network" in refused.err
+    assert "Traceback" not in refused.err
 
 
 def test_an_exported_average_is_generator_and_average(command: Command, source: Path):

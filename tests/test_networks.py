@@ -220,7 +220,7 @@ def test_a_reader_that_leaves_ends_the_command(show: Command, monkeypatch: pytes
         raise BrokenPipeError
 
     monkeypatch.setattr("gan_runner.networks.view", left)
-    monkeypatch.setattr("gan_runner.cli.entry.silence", lambda: None)
+    monkeypatch.setattr("gan_runner.cli.plain.silence", lambda: None)
     answer = show("device=cpu")
     assert (answer.code, answer.err) == (128 + signal.SIGPIPE, "")
 

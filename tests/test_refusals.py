@@ -136,6 +136,12 @@ TOGETHER: list[tuple[list[str], list[str]]] = [
     (["model.generator._target_=nowhere.Network"], ["model.generator", "nowhere"]),
     (["model.generator._target_=gan_runner.model.mlp.Nothing"], ["model.generator", "Nothing"]),
     (["~dataset", "+dataset._target_=gan_runner.spec.Batch", "+dataset.images=1"], ["no ImageDataset"]),
+    (["train.freeze=2"], ["train.freeze=2 should be of type Mapping[str, int], typed as train.freeze.NAME=VALUE"]),
+    (["train.freeze=null"], ["train.freeze=null should be of type Mapping[str, int]"]),
+    (
+        ["train.ema_half_life_images=[100,inf]"],
+        ["train.ema_half_life_images=[100, inf] should have finite numbers"],
+    ),
     (["train.total_steps={_target_: gan_runner.schedule.Schedule}"], ["train.total_steps", "of type int | None"]),
     (["loss=acgan", "loss.weight={_target_: gan_runner.schedule.Schedule}"], ["loss.weight", "of type float"]),
     (["model.discriminator.conditioning=classifier", "model.generator.conditioning=one_hot"], ["choose loss=acgan"]),

@@ -95,12 +95,15 @@ def unknown_settings(target: type, settings: Config, path: str, runtime: set[str
     for key, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):
             mistakes.append(f"{path}.{key}={value} should be a finite number.")
+        elif isinstance(value, list) and any(isinstance(item, float) and not math.isfinite(item) for item in value):
+            mistakes.append(f"{path}.{key}={value} should have finite numbers alone.")
         elif key in own and not convert(value, hints.get(key))[1]:
             default = parameters[key].default
             usual = (
                 f"; its default is {spelt(default)}" if value is None and default is not parameters[key].empty else ""
             )
-            mistakes.append(f"{path}.{key}={spelt(value)} should be of type {spell(hints[key])}{usual}.")
+            way = f", typed as {path}.{key}.NAME=VALUE" if typing.get_origin(hints[key]) is Mapping else ""
+            mistakes.append(f"{path}.{key}={spelt(value)} should be of type {spell(hints[key])}{way}{usual}.")
     return mistakes
 
 
@@ -138,7 +141,7 @@ def convert(value: Any, hint: Any) -> tuple[Any, bool]:
         return items, fits and (not fixed or len(items) == len(arguments))
     if hint is type(None):
         return value, value is None
-    return value, origin not in (list, tuple, Sequence)
+    return value, origin not in (list, tuple, Sequence, Mapping)
 
 
 def convert_union(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, bool]:

@@ -13,6 +13,7 @@ from gan_runner.game.player import Player
 from gan_runner.nn.blocks import blocks, freeze
 from gan_runner.noise import Noise
 from gan_runner.records.folder import RunFolder
+from gan_runner.records.identity import show
 from gan_runner.records.source import Source, read_source
 from gan_runner.spec import ImageSpec
 from gan_runner.training.run import Run
@@ -51,8 +52,11 @@ def source_of(config: Mapping[str, Any], folder: RunFolder) -> tuple[Source | No
     return None if resumes else source, source.hash
 
 
-def start_from(run: Run, source: Source) -> list[str]:
-    """Gives the networks and averages of a new run the weights of the source; returns lines on what became of them."""
+def start_from(run: Run, source: Source, models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Gives the networks and averages of a new run the weights of the source; returns lines on what became of them.
+
+    models: the settings of each player's network in this run.
+    """
     players = {player.name: player for player in (run.generator, run.discriminator)}
     lines = [f"weights    {source.title} ({source.hash[:12]}...)"]
     fits = False
@@ -65,9 +69,20 @@ def start_from(run: Run, source: Source) -> list[str]:
         outcomes = taken(kind, player_name, average.carry_buffers(), source, run.real.spec)
         lines += [f"  {name:13} {row}" for row in rows_of(outcomes)]
     if not fits:
-        theirs = ", ".join(f"model.{name}={kind}" for name, kind in source.models.items())
-        raise ConfigError(f"train.from_weights: no layer fits; the networks of {source.title} are {theirs}.")
+        raise ConfigError(f"train.from_weights: no layer fits; {unlike(source, models)}.")
     return lines
+
+
+def unlike(source: Source, models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns the settings that differ, as they are typed to get the networks of the source."""
+    theirs = []
+    for player, settings in source.models.items():
+        own = models[player]
+        keys = settings.keys() if settings["_target_"] == own["_target_"] else ["_target_"]
+        theirs += [f"model.{player}.{key}={show(settings[key])}" for key in keys if settings[key] != own.get(key)]
+    if not theirs:
+        return f"{source.title} has the same networks, but images of another shape; use the same dataset"
+    return f"{source.title} has other networks; use those, as {' '.join(theirs)}"
 
 
 def taken(kind: str, player: str, network: nn.Module, source: Source, spec: ImageSpec) -> list[Outcome]:

@@ -13,11 +13,12 @@ from hydra.types import RunMode
 
 import gan_runner.cli.help  # noqa: F401 (registers the resolver that conf/config.yaml uses)
 from gan_runner.cli.compose import explained, use_loader
+from gan_runner.cli.plain import find_users_classes, reader_left, shows_traceback
 from gan_runner.cli.sweep import is_elsewhere, of_a_launcher
 from gan_runner.distributed.joining import standing
 from gan_runner.distributed.ranks import started
 from gan_runner.errors import ConfigError, Diverged, EndedElsewhere, NotWritten, RankLost, Stopped, SweepError
-from gan_runner.records.console import keep_files_off_closed_streams, logging_to, show_error, silence
+from gan_runner.records.console import keep_files_off_closed_streams, show_error
 
 ENDINGS = (ConfigError, Diverged, NotWritten, Stopped, EndedElsewhere, RankLost)
 
@@ -58,38 +59,6 @@ def enter_alone(job: Callable[[], None]) -> None:
     enter(job)
 
 
-def enter_plain(act: Callable[[list[str]], object], interrupted: str) -> None:
-    """Calls a command that takes run folders, with its arguments; errors become one sentence and an exit code.
-
-    Its log goes to stderr. interrupted: the sentence after Ctrl-C.
-    """
-    find_users_classes()
-    with_traceback = shows_traceback()
-    try:
-        refuse_torchrun()
-        with logging_to(logging.StreamHandler()):
-            act(sys.argv[1:])
-    except ENDINGS as error:
-        end(error, with_traceback)
-    except KeyboardInterrupt:
-        if with_traceback:
-            raise
-        show_error(interrupted)
-        sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:
-        raise reader_left() from None
-
-
-def refuse_torchrun() -> None:
-    """ConfigError if torchrun started the process, for the commands that take run folders."""
-    if started() > 1:
-        raise ConfigError("torchrun is for python -m gan_runner; start this command without it.")
-
-
-def shows_traceback() -> bool:
-    return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
-
-
 def raised_in(job: Callable[[], None], error: Exception) -> bool:
     """Whether `job` raised the error. Otherwise Hydra raised it because of the typed arguments.
 
@@ -106,23 +75,6 @@ def end(error: BaseException, with_traceback: bool) -> None:
     if sentence and standing().is_first_to_report(sentence):
         show_error(sentence)
     sys.exit(getattr(error, "exit_code", ConfigError.exit_code))
-
-
-def reader_left() -> SystemExit:
-    """Returns the end of a command whose reader has ended, as `head` does: no message, the exit code of a shell."""
-    silence()
-    return SystemExit(128 + signal.SIGPIPE)
-
-
-def find_users_classes() -> None:
-    """Adds the working directory and the folder of --config-dir to sys.path, for the user's own classes."""
-    for flag, value in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
-        if flag in ("--config-dir", "-cd"):
-            sys.path.append(os.path.abspath(value))
-        elif flag.startswith("--config-dir="):
-            sys.path.append(os.path.abspath(flag.split("=", 1)[1]))
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
 
 
 def job_number() -> int:

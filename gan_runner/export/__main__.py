@@ -7,14 +7,16 @@ command prints the inputs and outputs of each file, with a program that serves i
 import argparse
 from pathlib import Path
 
-from gan_runner.cli.entry import enter_plain
+from gan_runner.cli.plain import enter_plain, find_users_classes
 from gan_runner.errors import ConfigError
 from gan_runner.export.exporting import KINDS, Exported, Request, export, write_only_card
-from gan_runner.records.console import Terminal
+from gan_runner.records.console import Terminal, logging_to
 
 
 def main() -> None:
-    enter_plain(lambda typed: write(options_of(typed)), "interrupted; the files that are printed above are there.")
+    find_users_classes()
+    with logging_to(logging.StreamHandler()):
+        enter_plain(lambda: write(options_of(sys.argv[1:])), "interrupted; the files printed above are complete.")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

@@ -1,16 +1,17 @@
 """Films of the training: python -m gan_runner.film outputs/NAME [outputs/OTHER ...]."""
 
 import argparse
+import sys
 from pathlib import Path
 
-from gan_runner.cli.entry import enter_plain
+from gan_runner.cli.plain import enter_plain
 from gan_runner.film.training import of_training
 from gan_runner.film.writers import check_format
 from gan_runner.records.console import Terminal
 
 
 def main() -> None:
-    enter_plain(lambda typed: Terminal().show(str(write(options_of(typed)))), "interrupted; no file was written.")
+    enter_plain(lambda: Terminal().show(str(write(options_of(sys.argv[1:])))), "interrupted; no file was written.")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

@@ -10,7 +10,7 @@ from typing import Any
 from gan_runner import evaluate as evaluation
 from gan_runner import sample as sampling
 from gan_runner.assembly.trained import check_count
-from gan_runner.cli.entry import refuse_torchrun
+from gan_runner.cli.plain import refuse_torchrun
 from gan_runner.cli.requested_metrics import RequestedMetrics
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.sampler import Sampler

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_runner.cli.entry import refuse_torchrun
+from gan_runner.cli.plain import refuse_torchrun
 from gan_runner.comparison.tables import scored
 from gan_runner.errors import ConfigError, Stopped
 from gan_runner.interface.composition import Config

@@ -1,11 +1,13 @@
 """The latent space of a run's generator: python -m gan_runner.latent outputs/NAME interpolate."""
 
 import argparse
+import logging
+import sys
 from pathlib import Path
 
 from torch import Tensor
 
-from gan_runner.cli.entry import enter_plain
+from gan_runner.cli.plain import enter_plain
 from gan_runner.film.writers import check_format
 from gan_runner.latent.directions import directions
 from gan_runner.latent.generator import Generator, load, read_latents
@@ -21,7 +23,8 @@ __all__ = ["VERBS", "options_of"]
 
 
 def main() -> None:
-    enter_plain(lambda typed: write(options_of(typed)), "interrupted; no file was written.")
+    with logging_to(logging.StreamHandler()):  # long operations and warnings, on stderr
+        enter_plain(lambda: write(options_of(sys.argv[1:])), "interrupted; no file was written.")
 
 
 def write(options: argparse.Namespace) -> None:

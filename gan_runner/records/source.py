@@ -23,7 +23,7 @@ class Source(NamedTuple):
     """The networks of another run. Those that it lacks are not in `networks`."""
 
     networks: Mapping[str, State]  # generator, discriminator, ema -> state dict
-    models: Mapping[str, str]  # player -> name of its class
+    models: Mapping[str, Mapping[str, Any]]  # player -> its settings
     spec: ImageSpec
     title: str
 
@@ -65,16 +65,15 @@ def from_checkpoint(path: Path, place: str) -> Source:
         raise ConfigError(f"train.from_weights={place}: {path} is no checkpoint of gan_runner ({why}).") from error
 
 
-def models_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the class name of each player."""
-    return {name: str(config["model"][name]["_target_"]).rpartition(".")[2] for name in ("generator", "discriminator")}
+def models_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Returns the settings of each player's network."""
+    return {name: dict(config["model"][name]) for name in ("generator", "discriminator")}
 
 
 def downloaded(place: str) -> Path:
     """Downloads the only exported file of hf://owner/name[@REVISION], or hf://owner/name[@REVISION]/FILE."""
     require_packages(f"train.from_weights={place}", "huggingface_hub")
     from huggingface_hub import hf_hub_download, list_repo_files
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     parts = place.removeprefix(HUB).split("/", 2)
     if len(parts) < 2:
@@ -87,6 +86,11 @@ def downloaded(place: str) -> Path:
             there = ", ".join(names) or "none"
             raise ConfigError(f"train.from_weights={place} should name one {SUFFIX} file; there are {there}.")
         return Path(hf_hub_download(repository, names[0], revision=at))
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # of the hub's HTTP client, whose package depends on the version of huggingface_hub
         why = checkpoint.reason(error)
-        raise ConfigError(f"train.from_weights={place} cannot be downloaded ({why}).") from error
+        raise ConfigError(
+            f"train.from_weights={place} cannot be downloaded ({why}); check the name and the network, or give the "
+            f"path of a downloaded file."
+        ) from error
