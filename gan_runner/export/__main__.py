@@ -5,6 +5,8 @@ command prints the inputs and outputs of each file, with a program that serves i
 """
 
 import argparse
+import logging
+import sys
 from pathlib import Path
 
 from gan_runner.cli.plain import enter_plain, find_users_classes

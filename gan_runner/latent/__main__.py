@@ -17,7 +17,7 @@ from gan_runner.latent.options import STILLS, VERBS, options_of
 from gan_runner.latent.plane import plane_map
 from gan_runner.latent.project import project
 from gan_runner.latent.truncate import DEFAULTS, costs, metrics_of, truncate
-from gan_runner.records.console import Terminal, show_error, table
+from gan_runner.records.console import Terminal, logging_to, show_error, table
 
 __all__ = ["VERBS", "options_of"]
 

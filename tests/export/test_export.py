@@ -189,7 +189,7 @@ def test_a_package_that_is_not_installed_is_named(run: RunFolder, monkeypatch: p
     from gan_runner.storage import packages
 
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name == "onnxruntime" else name)
-    with pytest.raises(ConfigError, match="--format onnx needs the package onnxruntime, .*pip install onnxruntime"):
+    with pytest.raises(ConfigError, match=r"--format onnx needs the package onnxruntime, .*pip install onnxruntime"):
         export(Request(run.path))
 
 
