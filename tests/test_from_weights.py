@@ -201,8 +201,9 @@ class Hub(BaseHTTPRequestHandler):
         self.answer(b"")
 
     def do_GET(self) -> None:
-        listing = {"id": "owner/name", "siblings": [{"rfilename": "model.safetensors"}, {"rfilename": "README.md"}]}
-        self.answer(json.dumps(listing).encode() if "/api/" in self.path else self.content)
+        names = ("model.safetensors", "README.md")
+        listing = [{"type": "file", "path": name, "oid": "1", "size": len(self.content)} for name in names]
+        self.answer(json.dumps(listing).encode() if "/tree/" in self.path else self.content)
 
     def answer(self, body: bytes) -> None:
         known = self.path.startswith(("/api/models/owner/name", "/owner/name/resolve/main/model.safetensors"))
