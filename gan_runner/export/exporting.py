@@ -126,7 +126,7 @@ def folder_for(request: Request) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out={out} cannot be made ({error.strerror or error}); name another folder.") from error
+        raise ConfigError(f"--out={out} cannot be written ({error.strerror or error}); name another folder.") from error
     if is_foreign(out / CARD):
         raise ConfigError(f"--out={out} has a {CARD} that is no model card of gan_runner; name another folder.")
     return out

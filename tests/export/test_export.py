@@ -91,7 +91,7 @@ def test_an_out_that_is_no_folder_is_named(command: Command, run: RunFolder, tmp
     (tmp_path / "file").write_text("")
     answer = command(run.path, "--format", "safetensors", "--out", tmp_path / "file")
     assert answer.code == 2
-    assert answer.err == f"--out={tmp_path / 'file'} cannot be made (File exists); name another folder.\n"
+    assert answer.err == f"--out={tmp_path / 'file'} cannot be written (File exists); name another folder.\n"
 
 
 def test_files_are_checked_reported_and_have_a_card(command: Command, run: RunFolder, tmp_path: Path):
