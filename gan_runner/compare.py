@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan_runner.cli.plain import enter_plain
+from gan_runner.cli.plain import enter_plain, path
 from gan_runner.comparison.curves import AXES, read_curves
 from gan_runner.comparison.page import page
 from gan_runner.comparison.ranking import Comparison, compare
@@ -51,7 +51,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--split", help="of the metric: test (default where there is one) or validation")
     parser.add_argument("--tag", nargs="+", help=f"curves (default: the metric, {' '.join(USUAL)})")
     parser.add_argument("--axis", choices=AXES, default="steps", help="of the curves at first")
-    parser.add_argument("--out", type=Path, help="folder for the files (default: the one that the runs are in)")
+    parser.add_argument("--out", type=path, help="folder for the files (default: the one that the runs are in)")
     return parser.parse_args(arguments)
 
 

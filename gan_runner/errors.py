@@ -38,12 +38,13 @@ class NotWritten(Exception):
 
     exit_code = 2
 
-    def __init__(self, folder: object, error: OSError):
+    def __init__(self, folder: object, error: OSError, then: str = "goes on from the last checkpoint"):
+        """then: what the same command does next time."""
         reason = f"{folder} cannot be written: {error.strerror or error}"
-        way_out = "make room, or allow it, and the same command goes on from the last checkpoint"
+        way_out = f"make room, or allow it, and the same command {then}"
         if isinstance(error, FileNotFoundError):
             reason, way_out = f"{folder} is gone, or a part of it", "put it back, or the same command begins anew"
-        super().__init__(folder, error)  # the constructor's arguments, so that another process can unpickle it
+        super().__init__(folder, error, then)  # the constructor's arguments, so that another process can unpickle it
         self.sentence = f"{reason}; {way_out}."
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from gan_runner.assembly.build import build
 from gan_runner.assembly.objects import make_dataset, make_device, make_evaluator
 from gan_runner.assembly.opened import opened, use_chosen
 from gan_runner.cli.compose import compose
-from gan_runner.cli.plain import enter_plain, find_users_classes
+from gan_runner.cli.plain import enter_plain, find_users_classes, path
 from gan_runner.cli.requested_metrics import RequestedMetrics, configured
 from gan_runner.distributed.ranks import ALONE
 from gan_runner.errors import ConfigError
@@ -55,7 +55,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m gan_runner.evaluate", description="Metrics of a finished run, or of a folder of images."
     )
-    parser.add_argument("run", type=Path, nargs="?", help="a run folder: outputs/NAME")
+    parser.add_argument("run", type=path, nargs="?", help="a run folder: outputs/NAME")
     parser.add_argument("--checkpoint", default="last", help="last (default), best, all or a step")
     parser.add_argument("--metric", nargs="+", metavar="NAME", help="choices of the group metric (default: the run's)")
     parser.add_argument("--split", default=REPORT, help="of real images: test (default), validation or train")
@@ -64,9 +64,9 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings such as metric.fid.weights="
     )
-    parser.add_argument("--images", type=Path, help="score these instead: a folder of images, or an npz file")
+    parser.add_argument("--images", type=path, help="score these instead: a folder of images, or an npz file")
     parser.add_argument("--dataset", help="with --images and without a run: what they are compared with, as mnist")
-    parser.add_argument("--out", type=Path, help="also write the values with their protocols to this json file")
+    parser.add_argument("--out", type=path, help="also write the values with their protocols to this json file")
     parser.add_argument("--trust", action="append", default=[], help="a class of your own that may be built")
     return parser.parse_args(arguments)
 
@@ -142,7 +142,7 @@ def evaluations(
             evaluation = take_metrics(run, requested.split)
             assert evaluation is not None  # `configured` refuses a run without metrics
             report(run.clock.steps, evaluation)
-            with storing(folder.path):
+            with storing(folder.path, "computes the metrics anew"):
                 left_out = store(folder, run, evaluation)
             yield run.clock.steps, evaluation, left_out
 

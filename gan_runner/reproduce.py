@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_runner.cli.compose import compose
 from gan_runner.cli.places import CONF, OUTPUTS
-from gan_runner.cli.plain import enter_plain
+from gan_runner.cli.plain import enter_plain, path
 from gan_runner.comparison.published import Judgement, Published, judged, key_of, measured, published
 from gan_runner.errors import ConfigError
 from gan_runner.records.console import Terminal, table
@@ -36,7 +36,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("experiment", help="experiment=NAME, a recipe with published numbers")
     parser.add_argument("settings", nargs="*", help="seeds=0,1,2 and other settings, such as device.precision=bf16")
-    parser.add_argument("--out", type=Path, help="the record (default: outputs/reproduce/NAME.json)")
+    parser.add_argument("--out", type=path, help="the record (default: outputs/reproduce/NAME.json)")
     parser.add_argument("--dry-run", action="store_true", help="train nothing; judge the existing runs")
     return parser.parse_args(arguments)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gan_runner.assembly.trained import make_sampler, use_weights
-from gan_runner.cli.plain import enter_plain
+from gan_runner.cli.plain import enter_plain, path
 from gan_runner.device import DTYPES, Device
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.placed import Placed, device_of
@@ -36,7 +36,7 @@ def main() -> None:
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gan_runner.sample", description="Images from a run's generator.")
-    parser.add_argument("run", type=Path, help=f"a run folder: outputs/NAME, or a {SUFFIX} file of gan_runner.export")
+    parser.add_argument("run", type=path, help=f"a run folder: outputs/NAME, or a {SUFFIX} file of gan_runner.export")
     parser.add_argument("--count", type=int, default=64, help="how many images (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     parser.add_argument(
@@ -44,7 +44,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--checkpoint", default="last", help="last (default), best or a step")
     parser.add_argument("--average", help="half-life in images, of a run with several averages (default: the first)")
-    parser.add_argument("--out", type=Path, help="a file, or a folder for png and --shard (default: in the run folder)")
+    parser.add_argument("--out", type=path, help="a file, or a folder for png and --shard (default: in the run folder)")
     parser.add_argument("--format", choices=WRITERS, default="grid", help="default grid; zip: png files and labels")
     parser.add_argument("--shard", type=int, help="with --format npz: a folder of files with so many images each")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 or auto")
@@ -148,6 +148,7 @@ def default_path(run: Path, request: Request, network: str) -> Path:
 def save(model: Trained, out: Path, request: Request, report: Report = ignore) -> None:
     """Writes the images. ConfigError if the request does not fit the model, or the files cannot be written."""
     check(request, model.sampler.spec)
+    check_suffix(out, request)
     classes = requested_classes(model.sampler, request.labels)
     count = request.count
     if request.format == "grid":
@@ -170,6 +171,16 @@ def check(request: Request, spec: ImageSpec) -> None:
     if request.format != "npz" and (spec.value_range is None or spec.channels not in (1, 3)):
         made = "points" if spec.value_range is None else f"images of {spec.channels} channels"
         raise ConfigError(f"--format={request.format} makes pictures, but this run makes {made}; use --format npz.")
+
+
+def check_suffix(out: Path, request: Request) -> None:
+    """ConfigError if the suffix of --out is that of another format: the file would not be what its name says."""
+    named = {suffix: name for name, suffix in SUFFIXES.items() if suffix}
+    if named.get(out.suffix, request.format) != request.format:
+        raise ConfigError(
+            f"--out={out} names --format {named[out.suffix]}, but the images are written as --format "
+            f"{request.format}; change one of them."
+        )
 
 
 def about(model: Trained, request: Request) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gan_runner.cli.sentences import one_sentence
 from gan_runner.dataset.images import ImageDataset
-from gan_runner.model.mlp import MLPDiscriminator
+from gan_runner.model.mlp import MLPDiscriminator, MLPGenerator
 from tests.conftest import SMALL, Command
 from tests.dataset.pictures import encoded, pixels, write_folder
 
@@ -46,6 +46,13 @@ class Squashed(MLPDiscriminator):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return super().forward(images, labels).sigmoid()
+
+
+class Positive(MLPGenerator):
+    """With a sigmoid in the place of the tanh."""
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return super().forward(z, labels) / 2 + 0.5
 
 
 class WithBatchNorm(nn.Module):
@@ -136,6 +143,12 @@ def test_a_sigmoid_too_many_is_noticed(command: Command):
     answer = command(*FEW, f"model.discriminator._target_={HERE}.Squashed")
     assert "advice: model.discriminator=Squashed gives scores from 0 to 1 alone" in answer.out
     assert "scores from 0 to 1" not in command(*FEW, "name=plain").out
+
+
+def test_a_generator_of_positive_values_is_noticed(command: Command):
+    answer = command(*FEW, f"model.generator._target_={HERE}.Positive")
+    assert "advice: model.generator=Positive makes no value below 0, as a sigmoid does" in answer.out
+    assert "makes no value below 0" not in command(*FEW, "name=plain").out
 
 
 def test_classes_without_a_training_image_are_named(command: Command):

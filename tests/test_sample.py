@@ -1,12 +1,14 @@
 """Images from a run folder: the same bytes for the same seed, and nothing executed that the folder names."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +45,7 @@ def sample(entry_point: Command) -> Command:
 
 @pytest.mark.parametrize("format_", ["grid", "png", "npz"])
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(sample, folder, tmp_path: Path, format_: str):
-    outs = {name: tmp_path / name for name in ("one.npz", "again.npz", "other.npz")}
+    outs = {name: tmp_path / name for name in ("one", "again", "other")}
     for name, out in outs.items():
         assert sample(folder.path, "--format", format_, "--out", out, "--seed", int(name[:2] == "ot")).code == 0
     read = [
@@ -90,6 +92,51 @@ def test_by_default_a_grid_in_the_run_folder(sample, folder):
     path = folder.path / "samples" / "seed-0-step-00000004.png"
     assert answer.out.strip() == str(path)
     assert Image.open(path).size == (8 * 33 - 1, 8 * 33 - 1)
+
+
+@pytest.mark.parametrize(
+    ("out", "format_", "named"), [("a.npz", "grid", "npz"), ("a.png", "zip", "grid"), ("a.zip", "png", "zip")]
+)
+def test_a_file_is_not_named_as_another_format(sample, folder, tmp_path: Path, out: str, format_: str, named: str):
+    answer = sample(folder.path, "--format", format_, "--out", tmp_path / out)
+    assert answer.code == 2
+    assert f"{out} names --format {named}, but the images are written as --format {format_}; change" in answer.err
+    assert not (tmp_path / out).exists()
+
+
+def test_an_empty_path_is_refused(sample, folder, in_tmp: Path):
+    answer = sample(folder.path, "--out", "")
+    assert answer.code == 2
+    assert "argument --out: it is empty; name a file or a folder" in answer.err
+    assert list(in_tmp.iterdir()) == []
+
+
+@pytest.fixture
+def forbidden(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Forbids the user, who may be root, to read a path."""
+
+    def forbid(path: Path) -> None:
+        allowed, load = os.access, torch.load
+        monkeypatch.setattr(os, "access", lambda each, mode: each != path and allowed(each, mode))
+
+        def refuse(each: Path, **options: object) -> object:
+            if each == path:
+                raise PermissionError(13, "Permission denied", str(each))
+            return load(each, **options)
+
+        monkeypatch.setattr(torch, "load", refuse)
+
+    return forbid
+
+
+@pytest.mark.parametrize("part", [".", "config.yaml", "checkpoints", "checkpoints/step-00000004.pt"])
+def test_what_may_not_be_read_is_named_and_no_older_checkpoint_takes_its_place(
+    sample, stranger: Path, forbidden, part: str
+):
+    forbidden(stranger / part)
+    answer = sample(stranger)
+    assert answer.code == 2
+    assert answer.err == f"{stranger / part} cannot be read (permission denied); allow it, or copy the run folder.\n"
 
 
 def test_a_step_can_be_chosen(sample, folder, tmp_path: Path):

@@ -86,6 +86,22 @@ def a_sigmoid_too_many(run: Run) -> Iterator[str]:
         )
 
 
+def a_generator_of_half_the_range(run: Run) -> Iterator[str]:
+    """Generates from latents of growing scale: only a sigmoid keeps all images in the upper half of [-1, 1]."""
+    network, spec = run.generator.network, run.real.spec
+    if spec.value_range is None or spec.value_range[0] >= 0 or run.objective.semi_supervised:
+        return
+    z = run.latent.sample(run.batches.noise("probe", 2, 8))
+    labels = torch.zeros(8, dtype=torch.long, device=run.device.torch) if spec.num_classes else None
+    with torch.no_grad(), evaluating(network) as images:
+        found = torch.cat([images(scale * z, labels).float() for scale in (1, 100, 10_000)])
+    if found.min() >= 0 and found.unique().numel() > 1:
+        yield (
+            f"model.generator={type(network).__name__} makes no value below 0, as a sigmoid does, and the data go from "
+            f"{spec.value_range[0]:g} to {spec.value_range[1]:g}; a tanh at its end makes all of them."
+        )
+
+
 def classes_without_images(run: Run) -> Iterator[str]:
     labels, spec = run.real.labels, run.real.spec
     if labels is None or not getattr(run.generator.network, "conditional", False):
@@ -124,6 +140,7 @@ ADVICE = (
     threads_that_spin,
     bf16_in_software,
     a_sigmoid_too_many,
+    a_generator_of_half_the_range,
     classes_without_images,
     metrics_to_take,
     momentum_with_clipping,

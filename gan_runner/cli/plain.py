@@ -1,13 +1,22 @@
 """Start and end of the commands that parse their own arguments; imports no library, so that they start at once."""
 
+import argparse
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from gan_runner.distributed.ranks import started
 from gan_runner.errors import ConfigError, NotWritten
 from gan_runner.records.console import keep_files_off_closed_streams, show_error, silence
+
+
+def path(text: str) -> Path:
+    """The type of options that are paths: an empty text, as of a shell variable that is not set, is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a file or a folder")
+    return Path(text)
 
 
 def enter_plain(job: Callable[[], object], interrupted: str, show: Callable[[str], str] = str) -> None:

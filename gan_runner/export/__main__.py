@@ -7,9 +7,8 @@ command prints the inputs and outputs of each file, with a program that serves i
 import argparse
 import logging
 import sys
-from pathlib import Path
 
-from gan_runner.cli.plain import enter_plain, find_users_classes
+from gan_runner.cli.plain import enter_plain, find_users_classes, path
 from gan_runner.errors import ConfigError
 from gan_runner.export.exporting import KINDS, Exported, Request, export, write_only_card
 from gan_runner.records.console import Terminal, logging_to
@@ -25,7 +24,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m gan_runner.export", description="Files of a trained run that other programs load."
     )
-    parser.add_argument("run", type=Path, help="a run folder: outputs/NAME")
+    parser.add_argument("run", type=path, help="a run folder: outputs/NAME")
     parser.add_argument(
         "--format", nargs="+", default=KINDS, metavar="NAME", help=f"of {', '.join(KINDS)} (default: all)"
     )
@@ -34,7 +33,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--licence", help="for the model card: mit, apache-2.0, ... (default: none is chosen)")
     parser.add_argument("--checkpoint", default="last", help="last (default), best or a step")
     parser.add_argument("--average", help="half-life in images, of a run with several averages (default: the first)")
-    parser.add_argument("--out", type=Path, help="a folder (default: export in the run folder)")
+    parser.add_argument("--out", type=path, help="a folder (default: export in the run folder)")
     parser.add_argument("--trust", action="append", default=[], help="a class of your own that may be built")
     return parser.parse_args(arguments)
 

@@ -22,7 +22,9 @@ from gan_runner.sampling.formats import write_grid
 from gan_runner.sampling.source import by_class, generated, requested_classes
 from gan_runner.storage.files import write_atomically
 
+CARD = "README.md"
 PICTURE = "samples.png"
+LIBRARY = "gan_runner"
 SAMPLES = 64
 GROUPS = ("model", "loss", "dataset", "optimizer", "augment")
 IN_PROTOCOL = ("n_real", "n_fake", "n_train", "features", "features_hash", "weights", "precision")
@@ -74,9 +76,14 @@ def write_card(
         count = SAMPLES if labels is None else len(labels)
         write_grid(out / PICTURE, generated(sampler, 0, count, labels), {})
     text = "\n\n".join(part for part in (header(facts), *body(facts)) if part) + "\n"
-    path = out / "README.md"
+    path = out / CARD
     write_atomically(path, lambda file: file.write(text.encode()))
     return path
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether there is a file that `write_card` has not written, and must not replace."""
+    return path.is_file() and f"library_name: {LIBRARY}" not in path.read_text(encoding="utf-8", errors="replace")
 
 
 def check_licence(licence: str | None) -> None:
@@ -89,7 +96,7 @@ def header(facts: Facts) -> str:
     name = facts.weights.folder
     dataset = facts.choice("dataset")
     content: dict[str, Any] = {
-        "library_name": "gan_runner",
+        "library_name": LIBRARY,
         "license": facts.licence or "other",
         "tags": list(dict.fromkeys(("gan", *(facts.choice(group) for group in ("model", "loss", "dataset"))))),
     }

@@ -1,5 +1,6 @@
 """Export of a trained run: every file is loaded again by the library that serves it, and compared."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from gan_runner.assembly.trained import make_sampler, use_weights
 from gan_runner.assembly.trial import UNFIT, first_line
 from gan_runner.errors import ConfigError, NotExported
 from gan_runner.evaluation.sampler import Sampler
-from gan_runner.export.card import File, check_licence, write_card
+from gan_runner.export.card import CARD, File, check_licence, is_foreign, write_card
 from gan_runner.export.formats import FORMATS
 from gan_runner.export.functions import TOLERANCE, Function, of_discriminator, of_generator
 from gan_runner.export.serving import example, signature
@@ -24,6 +25,8 @@ from gan_runner.storage.packages import require_packages
 SAFETENSORS = "safetensors"
 OF_MACHINE = ("root", "path", "cache_dir")  # settings that name places on this machine
 KINDS = (*FORMATS, SAFETENSORS)
+
+log = logging.getLogger(__name__)
 
 
 class Exported(NamedTuple):
@@ -68,8 +71,7 @@ def export(request: Request, report: Callable[[Exported], None] = lambda made: N
     model = load(request)
     out = folder_for(request)
     made: list[Exported] = []
-    with storing(out):
-        out.mkdir(parents=True, exist_ok=True)
+    with storing(out, "exports it again"):
         for name in request.formats:
             for file in write_safetensors(model, out) if name == SAFETENSORS else write_functions(model, out, name):
                 report(file)
@@ -80,12 +82,21 @@ def export(request: Request, report: Callable[[Exported], None] = lambda made: N
 def write_only_card(request: Request) -> Path:
     model = load(request)
     out = folder_for(request)
-    with storing(out):
-        out.mkdir(parents=True, exist_ok=True)
+    with storing(out, "exports it again"):
         return card(request, model, out, [])
 
 
 def card(request: Request, model: Model, out: Path, made: Sequence[Exported]) -> Path:
+    """Writes the model card; warns about files of an earlier export, which may be of another network."""
+    suffixes = (SUFFIX, *(form.suffix for form in FORMATS.values()))
+    there = {path.name for player in ("generator", "discriminator", "model") for path in out.glob(f"{player}.*")}
+    earlier = sorted(name for name in there - {each.path.name for each in made} if name.endswith(suffixes))
+    if earlier:
+        log.warning(
+            "%s has %s of an earlier export, which the new card does not list; remove or export again",
+            out,
+            ", ".join(earlier),
+        )
     files = [File(each.path.name, each.signature, each.example, each.difference) for each in made]
     return write_card(out, request.run, model.weights, model.sampler, files, request.licence)
 
@@ -105,10 +116,19 @@ def load(request: Request) -> Model:
 
 
 def folder_for(request: Request) -> Path:
-    """Returns the folder of the files. A link in the run folder may lead out of it: it is removed."""
+    """Makes the folder of the files, and returns it. ConfigError if it cannot be one, or has a README of its own.
+
+    A link in the run folder may lead out of it: it is removed.
+    """
     out = request.out or request.run / "export"
     if request.out is None and out.is_symlink():
         out.unlink()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out={out} cannot be written ({error.strerror or error}); name another folder.") from error
+    if is_foreign(out / CARD):
+        raise ConfigError(f"--out={out} has a {CARD} that is no model card of gan_runner; name another folder.")
     return out
 
 

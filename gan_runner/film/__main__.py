@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gan_runner.cli.plain import enter_plain
+from gan_runner.cli.plain import enter_plain, path
 from gan_runner.film.training import of_training
 from gan_runner.film.writers import check_format
 from gan_runner.records.console import Terminal
@@ -18,13 +18,13 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m gan_runner.film", description="The fixed samples of runs over their training, side by side."
     )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="run folders: outputs/NAME")
+    parser.add_argument("runs", type=path, nargs="+", metavar="run", help="run folders: outputs/NAME")
     parser.add_argument(
         "--from", choices=["samples", "checkpoints"], default="samples", dest="origin", help="default samples"
     )
     parser.add_argument("--fps", type=float, default=10.0, help="frames per second (default 10)")
     parser.add_argument(
-        "--out", type=Path, help=".mp4, .gif or .webp, or a strip as .png (default: film.webp in the first run folder)"
+        "--out", type=path, help=".mp4, .gif or .webp, or a strip as .png (default: film.webp in the first run folder)"
     )
     parser.add_argument("--trust", action="append", default=[], help="a class of your own that may be built")
     return parser.parse_args(arguments)

@@ -120,7 +120,8 @@ class Model(LatentSpace):
 
         metrics: choices of the group metric; None: those of the run. settings: as metric.fid.weights=FILE.
         """
-        requested = RequestedMetrics(metrics, split, n_fake, n_real, settings)
+        names = None if metrics is None else as_list("metrics", metrics)
+        requested = RequestedMetrics(names, split, n_fake, n_real, settings)
         checkpoint = "best" if self.checkpoint == "best" else str(self.step)
         with settings_kept():
             ((step, found, left_out),) = evaluation.evaluations(self.path, self.trust, checkpoint, requested)
@@ -140,8 +141,9 @@ class Model(LatentSpace):
         Each has its path, its largest difference from this model over 64 images, and, for pt2 and onnx, its signature
         and an example. gr.ConfigError if a file gives other images, or the network cannot be exported.
         """
+        names = tuple(as_list("formats", formats))
         with settings_kept():
-            return exporting.export(self.request(out, licence, tuple(formats), discriminator))[1]
+            return exporting.export(self.request(out, licence, names, discriminator))[1]
 
     def card(self, out: str | os.PathLike[str] | None = None, licence: str | None = None) -> Path:
         """Writes the model card of `python -m gan_runner.export --card`; returns its path."""
@@ -164,6 +166,13 @@ class Model(LatentSpace):
     def __repr__(self) -> str:
         made = "x".join(map(str, self.spec.shape))
         return f"Model({str(self.path)!r}): step {self.step}, makes {made}"
+
+
+def as_list(name: str, value: Sequence[str]) -> Sequence[str]:
+    """Returns the value. ConfigError for a text, whose letters would be taken for names."""
+    if isinstance(value, str):
+        raise ConfigError(f"{name}={value!r} should be a list: {name}=[{value!r}].")
+    return value
 
 
 def as_text(labels: Sequence[int | str] | None) -> list[str] | None:

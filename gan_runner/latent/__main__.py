@@ -32,7 +32,8 @@ def write(options: argparse.Namespace) -> None:
     if options.out is not None:
         check_format(options.out, 1)
     generator = load(options.run, options.checkpoint, options.trust, options.average)
-    name = f"{options.verb}-step-{generator.step:08d}{'.png' if options.verb in STILLS else '.webp'}"
+    average = f"average-{options.average}-" if options.average else ""
+    name = f"{options.verb}-{average}step-{generator.step:08d}{'.png' if options.verb in STILLS else '.webp'}"
     Terminal().show(str(WRITERS[options.verb](generator, options, options.out or options.run / "samples" / name)))
 
 

@@ -40,10 +40,10 @@ class Generator:
         """ConfigError if its images are no pictures."""
         check_drawable(self.sampler.spec, "; the verb map shows points in the plane")
 
-    def latents(self, seed: int, count: int) -> Tensor:
-        """Returns (count, Z): the latents of the first images of `sample --seed`."""
+    def latents(self, seed: int, count: int, setting: str = "--count") -> Tensor:
+        """Returns (count, Z): the latents of the first images of `sample --seed`. setting: the name of `count`."""
         if not 1 <= count <= CHUNK:
-            raise ConfigError(f"the number of images of a seed, {count}, must be between 1 and {CHUNK}.")
+            raise ConfigError(f"{setting}={count} must be between 1 and {CHUNK}.")
         return self.prior.sample(self.noise(seed))[:count]
 
     def noise(self, seed: int) -> Noise:

@@ -36,12 +36,12 @@ def interpolate(
     generator.check_drawable()
     if latents is not None and paths > 1:
         raise ConfigError(f"--paths={paths} is for seeds; --latents are one path.")
+    if len(seeds if latents is None else latents) < 2:
+        raise ConfigError("interpolate needs two seeds or latents, or more, such as --seeds 0-7 or 0,3,9.")
     if latents is not None:
         keyframes = latents[:, None]
     else:
-        keyframes = torch.stack([generator.latents(seed, paths) for seed in seeds])
-    if len(keyframes) < 2:
-        raise ConfigError("interpolate needs two seeds or latents, or more, such as --seeds 0-7 or 0,3,9.")
+        keyframes = torch.stack([generator.latents(seed, paths, "--paths") for seed in seeds])
     kept = generator.labels(paths, labels)
     if cross and not generator.sampler.conditional:
         raise ConfigError("--cross cannot be: the generator of this run does not use labels.")

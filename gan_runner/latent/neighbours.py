@@ -45,6 +45,8 @@ def neighbours(
         raise ConfigError("neighbours cannot be: this dataset has no fixed training images.")
     if reason:
         raise ConfigError(f"--features={features} {reason}.")
+    if n_train < 1:
+        raise ConfigError(f"--n-train={n_train} must be at least 1.")
     there = min(n_train, evaluator.dataset.splits["train"])
     if not 1 <= k <= there:
         raise ConfigError(f"--k={k} must be between 1 and {there}, the training images that are searched.")

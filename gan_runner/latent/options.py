@@ -1,8 +1,8 @@
 """The options of `python -m gan_runner.latent`, a parser for each verb."""
 
 import argparse
-from pathlib import Path
 
+from gan_runner.cli.plain import path
 from gan_runner.latent.directions import FRAMES
 from gan_runner.records.scores import REPORT
 
@@ -25,7 +25,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m gan_runner.latent", description="Pictures and films of the latent space of a run's generator."
     )
-    parser.add_argument("run", type=Path, help="a run folder: outputs/NAME")
+    parser.add_argument("run", type=path, help="a run folder: outputs/NAME")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb", title="verbs")
     added = {verb: verbs.add_parser(verb, help=text, description=f"{text}.") for verb, text in VERBS.items()}
     for verb, each in added.items():
@@ -43,7 +43,7 @@ def add_shared(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("--checkpoint", default="last", help="last (default), best or a step")
     parser.add_argument("--average", help="half-life in images, of a run with several averages (default: the first)")
     formats = f".mp4, .gif, .webp or .png (default: {default} in the run folder)"
-    parser.add_argument("--out", type=Path, help=formats)
+    parser.add_argument("--out", type=path, help=formats)
     parser.add_argument("--trust", action="append", default=[], help="a class of your own that may be built")
 
 
@@ -73,12 +73,12 @@ def add_further(verbs: dict[str, argparse.ArgumentParser]) -> None:
     directions.add_argument("--steps", type=int, default=9, help=f"columns of a strip, at most {FRAMES // 2 + 1}")
     directions.add_argument("--extent", type=float, default=5.0, help="to either side, in standard deviations (5)")
     for verb in ("interpolate", "directions"):
-        verbs[verb].add_argument("--latents", type=Path, help="an .npz file of project, in place of seeds")
+        verbs[verb].add_argument("--latents", type=path, help="an .npz file of project, in place of seeds")
     neighbours.add_argument("--count", type=int, default=8, help="how many samples (default 8)")
     neighbours.add_argument("--k", type=int, default=8, help="how many training images of each (default 8)")
     neighbours.add_argument("--features", default="pixels", choices=["pixels", "classifier"], help="default pixels")
     neighbours.add_argument("--n-train", type=int, default=50_000, help="training images that are searched (50000)")
-    project.add_argument("--image", type=Path, required=True, help="a picture file; its middle is taken")
+    project.add_argument("--image", type=path, required=True, help="a picture file; its middle is taken")
     project.add_argument("--restarts", type=int, default=4, help="descents from different latents (default 4)")
     project.add_argument("--steps", type=int, default=300, help="of the descent (default 300)")
     project.add_argument(
@@ -90,14 +90,20 @@ def add_further(verbs: dict[str, argparse.ArgumentParser]) -> None:
 def numbers(text: str) -> list[int]:
     """0-7 or 0,3,9 -> a list of seeds."""
     found: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        found += range(int(first), int(last) + 1)[: MOST_SEEDS + 1] if dash else [int(part)]
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            found += range(int(first), int(last) + 1)[: MOST_SEEDS + 1] if dash else [int(part)]
+    except ValueError:
+        found = []
     if not 1 <= len(found) <= MOST_SEEDS:
-        raise argparse.ArgumentTypeError(f"{text} should be 1 to {MOST_SEEDS} seeds, such as 0-7 or 0,3,9")
+        raise argparse.ArgumentTypeError(f"{text!r} should be 1 to {MOST_SEEDS} seeds, such as 0-7 or 0,3,9")
     return found
 
 
 def values(text: str) -> list[float]:
     """0.5,1,inf -> a list of numbers."""
-    return [float(part) for part in text.split(",")]
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} should be numbers with commas between, such as 0.5,1,inf") from None

@@ -130,8 +130,14 @@ def set_aside_after(folder: Path, step: int) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Loads one checkpoint to the CPU. Unpickles only tensors and plain values."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    """Loads one checkpoint to the CPU. Unpickles only tensors and plain values.
+
+    ConfigError if the file may not be read: it is not damaged, and an older one must not take its place.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise ConfigError(f"{path} cannot be read (permission denied); allow it, or copy the run folder.") from error
     steps, state = upgrades(path, content["format"]), content["state"]
     for step in steps:
         state = step(state, content["config"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class RunFolder:
 
     def read_config(self) -> dict[str, Any] | None:
         """Returns the configuration that the run was started with, or None if the folder holds no run."""
+        self.check_readable()
         if not self.config.exists():
             if self.has_checkpoint:
                 raise self.unreadable("is missing beside its checkpoints")
@@ -56,13 +58,22 @@ class RunFolder:
         return stored
 
     def check_inside(self) -> None:
-        """ConfigError if a link leads out of the folder, which may come from an untrusted source."""
+        """ConfigError if it may not be read, or a link leads out of it: it may come from an untrusted source."""
+        self.check_readable()
         home = self.path.resolve()
         for path in (self.config, self.path / "samples", self.checkpoints, *self.checkpoints.glob("*.pt")):
             if not path.resolve().is_relative_to(home):
                 raise ConfigError(
                     f"{path} leads out of the run folder, to {path.resolve()}; put the thing itself there."
                 )
+
+    def check_readable(self) -> None:
+        """ConfigError if the user may not read a part of the folder that is there."""
+        for path in (self.path, self.checkpoints, self.config):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                mode = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
+                if path.exists() and not os.access(path, mode):
+                    raise ConfigError(f"{path} cannot be read (permission denied); allow it, or copy the run folder.")
 
     def unreadable(self, what: str) -> ConfigError:
         return ConfigError(f"{self.config} {what}; put it back, or start the run over with train.fresh=true.")

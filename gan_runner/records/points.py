@@ -17,6 +17,7 @@ ARROWS = 24  # arrows from latents to generated points
 FEW = 10  # expected points in a bin; with fewer, p / (p + q) is too noisy to draw
 DOTS = 2000  # maximum number of real points drawn
 MARGIN = 0.15  # margin around the data, as a share of their width
+OF_A_POINT = 4.0  # width of the frame if all data are 0: the Dirac-GAN starts at 1 and circles with radius 1.4
 REAL, FAKE, SCORE, BEST = "0.1", "tab:green", "tab:blue", "tab:orange"  # the first three as in the paper of 2014
 
 
@@ -65,7 +66,7 @@ def picture(scene: Scene) -> np.ndarray:
 def window(real: Tensor) -> tuple[np.ndarray, float]:
     """Returns the center and half width of a square frame around the data and the origin, where generators start."""
     low, high = real.amin(dim=0).clamp(max=0), real.amax(dim=0).clamp(min=0)
-    width = float((high - low).max()) or 1.0
+    width = float((high - low).max()) or OF_A_POINT
     return array((low + high) / 2), width * (0.5 + MARGIN)
 
 

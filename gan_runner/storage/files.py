@@ -10,12 +10,15 @@ from gan_runner.errors import NotWritten
 
 
 @contextlib.contextmanager
-def storing(folder: Path) -> Iterator[None]:
-    """A context that turns OSError into NotWritten, which the command prints as one sentence without a traceback."""
+def storing(folder: Path, *then: str) -> Iterator[None]:
+    """A context that turns OSError into NotWritten, which the command prints as one sentence without a traceback.
+
+    then: what the same command does next time, if it does not go on from a checkpoint.
+    """
     try:
         yield
     except OSError as error:
-        raise NotWritten(folder, error) from error
+        raise NotWritten(folder, error, *then) from error
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object], durable: bool = True) -> None:

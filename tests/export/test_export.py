@@ -69,6 +69,31 @@ def command(entry_point: Command) -> Command:
     return partial(entry_point, main)
 
 
+def test_a_readme_of_the_user_is_not_replaced(command: Command, run: RunFolder, tmp_path: Path):
+    (tmp_path / "README.md").write_text("# My project\n")
+    answer = command(run.path, "--format", "safetensors", "--out", tmp_path)
+    assert answer.code == 2
+    assert answer.err.endswith("README.md that is no model card of gan_runner; name another folder.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    (tmp_path / "README.md").unlink()
+    assert command(run.path, "--card", "--out", tmp_path).code == 0
+    assert command(run.path, "--card", "--out", tmp_path).code == 0  # a card of its own is replaced
+
+
+def test_files_that_a_new_card_does_not_list_are_named(command: Command, run: RunFolder, tmp_path: Path):
+    assert command(run.path, "--format", "safetensors", "--out", tmp_path / "x").code == 0
+    answer = command(run.path, "--card", "--licence", "mit", "--out", tmp_path / "x")
+    assert answer.code == 0
+    assert "has model.safetensors of an earlier export, which the new card does not list" in answer.err
+
+
+def test_an_out_that_is_no_folder_is_named(command: Command, run: RunFolder, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    answer = command(run.path, "--format", "safetensors", "--out", tmp_path / "file")
+    assert answer.code == 2
+    assert answer.err == f"--out={tmp_path / 'file'} cannot be written (File exists); name another folder.\n"
+
+
 def test_files_are_checked_reported_and_have_a_card(command: Command, run: RunFolder, tmp_path: Path):
     answer = command(run.path, "--format", "pt2", "safetensors", "--discriminator", "--out", tmp_path / "x")
     assert answer.code == 0, answer.err

@@ -278,6 +278,19 @@ def test_a_wrong_request_for_samples_is_refused(in_tmp: Path, named: Any, senten
         train().load().sample(**named)
 
 
+def test_a_wrong_argument_is_a_sentence(in_tmp: Path):
+    model = train().load()
+    with pytest.raises(gr.ConfigError, match=r"metrics='pixel_fid' should be a list: metrics=\['pixel_fid'\]"):
+        model.evaluate("pixel_fid")
+    with pytest.raises(gr.ConfigError, match=r"formats='pt2' should be a list"):
+        model.export("pt2")
+    with pytest.raises(gr.ConfigError, match="names --format zip, but the images are written as --format npz"):
+        model.save("fakes.zip", 10, shard=5)
+    with pytest.raises(gr.ConfigError, match="interpolate needs two seeds"):
+        model.interpolate([])
+    assert not Path("fakes.zip").exists()
+
+
 def test_points_make_no_picture(in_tmp: Path):
     images = train("dataset=ring8", "model=toy", "model.generator.widths=[8]", "model.discriminator.widths=[8]").load()
     found = images.sample(10)

@@ -390,3 +390,33 @@ def test_the_methods_of_a_model_write_what_the_command_writes(latent, plain, in_
         assert film.save("method.webp").read_bytes() == Path("command.webp").read_bytes()
     assert model.truncation_costs([1.0, 2.0]).index.tolist() == [1.0, 2.0]
     assert len(gr.training_film(plain.path)) == len(list((plain.path / "samples").glob("step-*.png")))
+
+
+# ---- refusals and names of files
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("interpolate", "--seeds", "a-b"),
+            "argument --seeds: 'a-b' should be 1 to 100000 seeds, such as 0-7 or 0,3,9",
+        ),
+        (("truncate", "--psi", "a"), "argument --psi: 'a' should be numbers with commas between, such as 0.5,1,inf"),
+        (("interpolate", "--paths", "0"), "--paths=0 must be between 1 and 256."),
+        (("truncate", "--count", "0"), "--count=0 must be between 1 and 256."),
+        (("neighbours", "--n-train", "0"), "--n-train=0 must be at least 1."),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_option(latent: Command, plain: RunFolder, arguments, sentence: str):
+    answer = latent(plain.path, *arguments)
+    assert answer.code == 2
+    assert answer.err.splitlines()[-1].endswith(sentence)
+
+
+def test_a_chosen_average_has_files_of_its_own(latent: Command, tmp_path: Path):
+    run = train_in(tmp_path / "run", *OVERRIDES, "train.ema_half_life_images=[10,1000]")
+    for average in ((), ("--average", "1000")):
+        assert latent(run.path, "interpolate", "--seeds", "0-1", "--frames", "1", *average).code == 0
+    names = {path.name for path in (run.path / "samples").glob("interpolate-*")}
+    assert names == {"interpolate-step-00000004.webp", "interpolate-average-1000-step-00000004.webp"}

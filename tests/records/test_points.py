@@ -131,3 +131,9 @@ def test_a_discriminator_of_a_held_generator_becomes_the_best_one():
     edges = np.linspace(-0.55, 2.05, 27)
     drawn = plot.best(np.exp(shown.log_density(x).numpy()), plot.histogram(shown.fake, edges))
     np.testing.assert_allclose(drawn, known, atol=0.07)
+
+
+def test_the_frame_of_data_at_0_has_the_circle_of_the_dirac_gan():
+    middle, half = plot.window(torch.zeros(5, 1))
+    assert middle.tolist() == [0]
+    assert 2**0.5 < half < 4
