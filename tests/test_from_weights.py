@@ -171,6 +171,7 @@ WRONG = {
     "a hostile pickle": (hostile, "more than tensors and plain values"),
     "a text": (lambda: written("text.pt", b"weights"), "no checkpoint of gan_runner"),
     "weights of another program": (foreign, "no checkpoint of gan_runner"),
+    "an exported program": (lambda: written("a.pt2", b"PK"), "a.pt2 is for other programs, without layers; it should"),
     "half a file": (lambda: written("half.safetensors", b"\x10\x00\x00"), "half.safetensors"),
 }
 

@@ -200,3 +200,11 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_package(choice: str, p
     hydra_says = f"In 'hydra/config': Could not find 'hydra/{choice}'\n\nAvailable options:\n\tbasic"
     sentence = f"hydra/{choice.replace('/', '=')} is not installed; make install brings it, or pip install {package}."
     assert one_sentence(ValueError(hydra_says)) == sentence
+
+
+@pytest.mark.parametrize("typed", ["train.freeze=[1,2]", "optimizer=[1]", "loss.adversarial=[]"])
+def test_a_list_in_the_place_of_a_node_is_told_the_settings(command: Command, typed: str):
+    answer = command(*FEW, typed)
+    assert answer.code == 2
+    assert "Error merging" not in answer.err
+    assert answer.err.count("\n") == 1

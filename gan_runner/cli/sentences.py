@@ -34,6 +34,9 @@ def one_sentence(error: BaseException, settings: Callable[[], Iterable[str]] = n
     if unknown:
         inner = re.search(r"full_key: ([\w.]+)", str(error.__cause__))  # the key within an overriding dictionary
         return unknown_setting(inner[1] if inner else unknown[1], list(settings()))
+    merged = re.match(r"Error merging override ([\w.]+)=", text)
+    if merged:  # a list or a value in the place of a node
+        return f"{merged[1]} has settings of its own; set one of them, as {merged[1]}.NAME=VALUE."
     plugin = re.search(r"Could not (?:find|load) '(hydra/(?:launcher|sweeper))/([^']+)'", text)
     if plugin and plugin[2] in PLUGINS:
         package = PLUGINS[plugin[2]]

@@ -15,6 +15,7 @@ from gan_runner.storage.packages import require_packages
 
 HUB = "hf://"
 KINDS = f"a run folder, a checkpoint (.pt), a file of python -m gan_runner.export ({SUFFIX}), or {HUB}owner/name"
+FOR_OTHERS = (".pt2", ".onnx")  # exported programs
 
 State = Mapping[str, Tensor]
 
@@ -43,6 +44,8 @@ def read_source(place: str) -> Source:
         return from_checkpoint(found[-1], place)
     if not path.is_file():
         raise ConfigError(f"train.from_weights={place} is not there; it should be {KINDS}.")
+    if path.suffix in FOR_OTHERS:
+        raise ConfigError(f"train.from_weights={place} is for other programs, without layers; it should be {KINDS}.")
     return from_exported(path, place) if path.suffix == SUFFIX else from_checkpoint(path, place)
 
 
