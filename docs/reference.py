@@ -87,7 +87,7 @@ def home() -> str:
 
 
 def within_site(text: str) -> str:
-    return text.replace("](docs/", "](")
+    return text.replace("](docs/", "](").replace("](tour.ipynb)", "](tour.md)")
 
 
 def overview() -> str:
