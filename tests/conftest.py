@@ -183,4 +183,5 @@ def entry_point(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[st
 def command(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, entry_point: Command) -> Command:
     """The command that trains, in an empty working directory."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)  # of the pages, in the directory of another test
     return partial(entry_point, main)

@@ -208,6 +208,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def answer(self, body: bytes) -> None:
         known = self.path.startswith(("/api/models/owner/name", "/owner/name/resolve/main/model.safetensors"))
+        body = body if known else b'{"error": "Repository not found"}'
         self.send_response(200 if known else 404)
         self.send_header("X-Repo-Commit", "0" * 40)
         self.send_header("ETag", '"1"')
@@ -232,6 +233,7 @@ def test_a_file_of_a_hub_is_downloaded_by_the_hubs_own_client(source: Path, tmp_
     root = str(Path(__file__).parents[1])
     address = f"http://127.0.0.1:{server.server_port}"
     env = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": root, "NO_PROXY": "*"}
+    env["HYDRA_FULL_ERROR"] = "0"
 
     def train(place: str) -> subprocess.CompletedProcess[str]:
         words = (*TRAIN, f"train.from_weights={place}", "train.total_steps=1", "name=begun")

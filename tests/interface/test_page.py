@@ -20,7 +20,7 @@ def test_the_page_names_every_function_and_exception():
 
 @pytest.mark.long  # trains four runs
 def test_the_examples_of_the_page_run(in_tmp: Path):
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
     code = "\n".join(BLOCKS).replace('"train.total_steps=200"', '"train.total_steps=200", "device=cpu"')
     page = in_tmp / "page.py"
     page.write_text(code)
