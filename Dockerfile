@@ -19,9 +19,9 @@ COPY gan_runner /src/gan_runner
 RUN pip install --constraint /src/constraints.txt /src
 
 RUN useradd --create-home --uid 10001 gan \
-    && install --directory --owner=gan --group=gan /work /work/outputs /work/data /work/cache
+    && install --directory --owner=gan --group=gan /gan /gan/outputs /gan/data /gan/cache
 USER gan
-WORKDIR /work
-ENV GAN_RUNNER_DATA=/work/data GAN_RUNNER_CACHE=/work/cache MPLCONFIGDIR=/tmp/matplotlib
-VOLUME ["/work/outputs", "/work/data", "/work/cache"]
+WORKDIR /gan
+ENV GAN_RUNNER_DATA=/gan/data GAN_RUNNER_CACHE=/gan/cache MPLCONFIGDIR=/gan/cache/matplotlib
+VOLUME ["/gan/outputs", "/gan/data", "/gan/cache"]
 ENTRYPOINT ["gan-runner"]

@@ -37,7 +37,7 @@ def write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
                 process.stdin.write(even(frame).tobytes())
         except BrokenPipeError:
             pass  # ffmpeg has ended, and its message says why
-        except BaseException:
+        except BaseException:  # Ctrl-C too: ffmpeg would wait for more frames, or finish a cut film
             process.kill()
             raise
         finally:

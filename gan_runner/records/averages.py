@@ -4,7 +4,6 @@ With several half-lives the first average is the main one: its checkpoint entry 
 Those of another average end in its half-life: ema/100000, classifier_fid/100000.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from gan_runner.errors import ConfigError
@@ -36,9 +35,3 @@ def average_of(setting: Any, half_life: str) -> str:
 def named(name: str, average: str) -> str:
     """Returns the name of an entry or a value of this average."""
     return f"{name}/{average}" if average else name
-
-
-def plain(name: str, names: Sequence[str]) -> str:
-    """Returns a value's name without its average. names: the averages of the run."""
-    before, _, average = name.rpartition("/")
-    return before if before and average in names else name

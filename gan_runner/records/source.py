@@ -2,8 +2,10 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -20,7 +22,8 @@ FOR_OTHERS = (".pt2", ".onnx")  # exported programs
 State = Mapping[str, Tensor]
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """The networks of another run. Those that it lacks are not in `networks`."""
 
     networks: Mapping[str, State]  # generator, discriminator, ema -> state dict
@@ -28,7 +31,7 @@ class Source(NamedTuple):
     spec: ImageSpec
     title: str
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """The hash of all weights, independent of the path."""
         return content_hash(self.networks)
