@@ -60,7 +60,7 @@ def report(config: Mapping[str, Any], picture: Path) -> Iterator[str | Table]:
     yield from (f"left out  {sentence}" for sentence in data.left_out)
     if data.labels is not None:
         yield from counts(data)
-    if spec.value_range is not None and spec.channels in (1, 3):
+    if spec.drawable:
         with storing(OUTPUTS):
             picture.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(grid(train).squeeze()).save(picture)

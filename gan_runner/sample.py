@@ -168,9 +168,10 @@ def check(request: Request, spec: ImageSpec) -> None:
         raise ConfigError(f"--count={request.count} must be at least 1.")
     if request.shard is not None and (request.format != "npz" or request.shard < 1):
         raise ConfigError(f"--shard={request.shard} should be 1 or more, and is for --format npz.")
-    if request.format != "npz" and (spec.value_range is None or spec.channels not in (1, 3)):
-        made = "points" if spec.value_range is None else f"images of {spec.channels} channels"
-        raise ConfigError(f"--format={request.format} makes pictures, but this run makes {made}; use --format npz.")
+    if request.format != "npz" and not spec.drawable:
+        raise ConfigError(
+            f"--format={request.format} makes pictures, but this run makes {spec.kind}; use --format npz."
+        )
 
 
 def check_suffix(out: Path, request: Request) -> None:

@@ -37,6 +37,16 @@ class ImageSpec:
         return [(self.class_names[i : i + 1] or (str(i),))[0] for i in labels.tolist()]
 
     @property
+    def drawable(self) -> bool:
+        """Whether the images are gray or colour pictures."""
+        return self.value_range is not None and self.channels in (1, 3)
+
+    @property
+    def kind(self) -> str:
+        """What the data are, for a sentence."""
+        return "points" if self.value_range is None else f"images of {self.channels} channels"
+
+    @property
     def size(self) -> int:
         """The number of values in one image."""
         return self.channels * self.height * self.width

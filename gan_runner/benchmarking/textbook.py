@@ -20,7 +20,7 @@ from gan_runner.training.run import Run
 def unfit(run: Run) -> str | None:
     """Returns a sentence on why this run has no textbook loop; None if it has one."""
     spec = run.real.spec
-    if spec.value_range is None or spec.channels not in (1, 3) or run.real.endless:
+    if not spec.drawable or run.real.endless:
         return "the textbook loop is left out: it reads pictures, and these data are none."
     if type(run.objective) is not Objective:
         name = type(run.objective).__name__

@@ -30,14 +30,18 @@ def configured(requested: RequestedMetrics, config: Mapping[str, Any]) -> dict[s
     """Returns the run's configuration with the requested metrics. ConfigError if --set changes its result."""
     found = copy.deepcopy({**config, "metric": metrics(requested, config["metric"])})
     found["train"] |= {"select_by": None, "patience": None}
-    if os.environ.get("GAN_RUNNER_CACHE"):  # the cache of this machine; the run may come from another machine
-        found["metric"]["cache_dir"] = os.environ["GAN_RUNNER_CACHE"]
+    found["metric"]["cache_dir"] = cache_folder(found)
     for setting in requested.set:
         assign(found, setting)
     changed = differences(config, found)
     if changed:
         raise ConfigError(f"--set would make another run of it: {'; '.join(changed)}.")
     return found
+
+
+def cache_folder(config: Mapping[str, Any]) -> Any:
+    """Returns the cache of this machine; the run may come from another one."""
+    return os.environ.get("GAN_RUNNER_CACHE") or config["metric"].get("cache_dir")
 
 
 def assign(config: dict[str, Any], setting: str) -> None:

@@ -24,7 +24,7 @@ def read_images(path: Path, spec: ImageSpec) -> torch.Tensor:
 
     They have the size and the channels of the dataset. path: a folder, a zip archive, or an npz file.
     """
-    if spec.value_range is None or spec.channels not in (1, 3):
+    if not spec.drawable:
         raise ConfigError("--images are pictures, and the dataset has none.")
     form = Form(spec.height, spec.width, spec.channels, "exact")
     read = arrays if path.suffix == ".npz" else files

@@ -55,7 +55,7 @@ class Facts(NamedTuple):
 
     @property
     def drawable(self) -> bool:
-        return self.weights.spec.value_range is not None and self.weights.spec.channels in (1, 3)
+        return self.weights.spec.drawable
 
     def choice(self, group: str) -> str:
         """Returns the choice of a group, or the class if the choice is not recorded."""

@@ -102,8 +102,9 @@ def call(function: Function, form: str) -> str:
 
 def shown(function: Function, form: str, spec: ImageSpec) -> list[str]:
     """Returns the lines that use the outputs: a picture of the images, in a format that needs no library."""
-    if function.player == "discriminator" or spec.value_range is None or spec.channels not in (1, 3):
+    if function.player == "discriminator" or not spec.drawable:
         return [f"print({', '.join(function.outputs)})"]
+    assert spec.value_range is not None  # it is drawable
     low, high = spec.value_range
     scaled = f"(images - {low:g}) * {255 / (high - low):g}".replace("- -", "+ ")
     kind, suffix = ("P5", "pgm") if spec.channels == 1 else ("P6", "ppm")

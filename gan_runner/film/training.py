@@ -139,6 +139,5 @@ def fixed_grid(name: str, config: dict[str, Any], path: Path) -> Picture:
 
 def check_drawable(spec: ImageSpec, hint: str) -> None:
     """ConfigError if the images of a run are no gray or colour pictures."""
-    if spec.value_range is None or spec.channels not in (1, 3):
-        made = "points" if spec.value_range is None else f"images of {spec.channels} channels"
-        raise ConfigError(f"this run makes {made}, which are no pictures{hint}.")
+    if not spec.drawable:
+        raise ConfigError(f"this run makes {spec.kind}, which are no pictures{hint}.")

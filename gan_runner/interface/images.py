@@ -73,12 +73,13 @@ class Images:
 
     def check_drawable(self) -> None:
         if not self.drawable:
-            made = "points" if self.spec.value_range is None else f"images of {self.spec.channels} channels"
-            raise ConfigError(f"these are {made}, which make no picture; use np.asarray, or save them as .npz.")
+            raise ConfigError(
+                f"these are {self.spec.kind}, which make no picture; use np.asarray, or save them as .npz."
+            )
 
     @property
     def drawable(self) -> bool:
-        return self.spec.value_range is not None and self.spec.channels in (1, 3)
+        return self.spec.drawable
 
     def __repr__(self) -> str:
         return f"Images: {len(self)} of {'x'.join(map(str, self.spec.shape))}"

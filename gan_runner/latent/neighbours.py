@@ -1,6 +1,5 @@
 """The nearest training images of samples."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_runner.assembly.objects import make_dataset
+from gan_runner.cli.requested_metrics import cache_folder
 from gan_runner.errors import ConfigError
 from gan_runner.evaluation.evaluator import Evaluator, subject_of
 from gan_runner.film.frames import Film
@@ -66,11 +66,6 @@ def neighbours(
 def evaluator_of(config: Mapping[str, Any]) -> Evaluator:
     """Returns the real images and feature extractors of a run, on the CPU, without a metric."""
     dataset = make_dataset(config)
-    cache = Cache(cache_folder(config))
+    cache = Cache(str(cache_folder(config) or ""))
     subject = subject_of(dataset, players=False)
     return Evaluator({}, dataset, subject, cache, 0, torch.device("cpu"), "fp32", [])
-
-
-def cache_folder(config: Mapping[str, Any]) -> str:
-    """Returns the cache of this machine; the run may come from another one."""
-    return os.environ.get("GAN_RUNNER_CACHE") or str(config["metric"]["cache_dir"] or "")

@@ -146,7 +146,7 @@ class Reporter:
     def picture(self, tag: str, name: str, images: torch.Tensor, labels: torch.Tensor | None = None) -> None:
         """Logs a grid of images, if the data are gray or colour images."""
         spec = self.run.real.spec
-        if spec.value_range is not None and spec.channels in (1, 3):
+        if spec.drawable:
             grid = image_grid(images, spec, labels)
             with self.writing():
                 self.logger.image(tag, name, self.run.clock.steps, grid)
