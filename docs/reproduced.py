@@ -72,6 +72,8 @@ def section(stated: Published) -> Iterator[str]:
     yield f"{stated.source}. {protocol}. {stated.cost}\n"
     for reason in dict.fromkeys(claim.reason for claim in stated.claims):
         yield f"- accepted: {reason}"
+    for attempt in stated.tried:
+        yield f"- tried: {attempt}"
     yield ""
 
 

@@ -96,6 +96,7 @@ class Published:
     claims: Sequence[Claim]
     cost_hours: float | None = None  # on one core, for all runs and seeds; None for trainings that need a GPU
     operations: float | None = None  # of the whole training on a GPU, as torch counts them
+    tried: Sequence[str] = ()  # where a number was missed: what was tried to find the reason, and the result
 
     @property
     def cost(self) -> str:
