@@ -178,7 +178,8 @@ def show(row: Row, pictures: list[Path]) -> None:
     """Pastes the first samples of a run into the picture of its cell: a row for each loss, a block for each seed."""
     path = IMAGES / f"defaults_{row.cell}.png"
     width = MARGIN + len(SEEDS) * (SHOWN * CELL + 8)
-    picture = Image.open(path) if path.exists() else blank((width, LINE * len(LOSSES)))
+    picture = Image.open(path) if path.exists() else Image.new("L", (width, LINE * len(LOSSES)), 255)
+    label(picture)
     if pictures:
         grid = np.asarray(Image.open(pictures[-1]).convert("L"))
         side = next(size for size in (64, 56, 32, 28) if (grid.shape[0] + 1) % (size + 1) == 0)
@@ -199,12 +200,12 @@ def places(grid: np.ndarray, side: int) -> Iterator[tuple[int, int]]:
             yield top, first + column * (side + 1)
 
 
-def blank(size: tuple[int, int]) -> Image.Image:
-    picture = Image.new("L", size, 255)
-    font = ImageFont.load_default(size=14)
+def label(picture: Image.Image) -> None:
+    """Writes the names of the losses into the left margin."""
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
+    draw.rectangle((0, 0, MARGIN - 1, picture.height), fill=255)
     for number, loss in enumerate(LOSSES):
-        ImageDraw.Draw(picture).text((4, number * LINE + CELL // 2), loss, fill=0, font=font, anchor="lm")
-    return picture
+        draw.text((4, number * LINE + CELL // 2), loss, fill=0, font=font, anchor="lm")
 
 
 # ---- the page
