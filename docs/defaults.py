@@ -47,7 +47,10 @@ HELPS = {  # model, dataset, loss -> why a run fails by default, and settings wi
     ),
     ("mlp", "mnist", "dragan"): ("its learning rate is 1e-4; it needs more steps", "train.total_steps=6000"),
     ("mlp", "mnist", "roth"): ("the penalty is large at first; it needs more steps", "train.total_steps=5000"),
-    ("mlp", "mnist", "wgan"): ("its learning rate is 5e-5; it needs more steps", "train.total_steps=4000"),
+    ("mlp", "mnist", "wgan"): (
+        "its learning rate of 5e-5 is made for long trainings",
+        "optimizer.lr=5e-4 train.total_steps=1500",
+    ),
     ("dcgan", "digits", "wgan"): ("its learning rate is 5e-5; it needs more steps", "train.total_steps=2000"),
     **{
         ("dcgan", "digits", loss): (
@@ -55,6 +58,16 @@ HELPS = {  # model, dataset, loss -> why a run fails by default, and settings wi
             "train.total_steps=1500",
         )
         for loss in ("wgan_gp", "wgan_lp", "acgan_wgan_gp")
+    },
+    ("dcgan", "mnist", "began"): (
+        "as with `mlp`",
+        "optimizer.lr=5e-4 loss.adversarial.rate=0.01 loss.adversarial.gamma=0.7 model.discriminator.width=8 "
+        "train.total_steps=2500",
+    ),
+    ("dcgan", "mnist", "roth"): ("the penalty is large at first; it needs more steps", "train.total_steps=1500"),
+    **{
+        ("dcgan", "mnist", loss): ("its learning rate of 1e-4 is made for long trainings", "optimizer.lr=5e-4")
+        for loss in ("dragan", "wgan_gp", "wgan_lp", "acgan_wgan_gp")
     },
     ("dcgan", "digits", "dragan"): (
         "without batch norm, the small first weights of DCGAN's discriminator learn slowly at a rate of 1e-4",
