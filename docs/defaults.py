@@ -65,6 +65,10 @@ HELPS = {  # model, dataset, loss -> why a run fails by default, and settings wi
         "train.total_steps=2500",
     ),
     ("dcgan", "mnist", "roth"): ("the penalty is large at first; it needs more steps", "train.total_steps=1500"),
+    ("dcgan", "mnist", "zero_gp"): (
+        "the penalty, of weight 10, slows the discriminator",
+        "loss.penalties.gradient.weight=1",
+    ),
     **{
         ("dcgan", "mnist", loss): ("its learning rate of 1e-4 is made for long trainings", "optimizer.lr=5e-4")
         for loss in ("dragan", "wgan_gp", "wgan_lp", "acgan_wgan_gp")
