@@ -52,6 +52,7 @@ def test_the_page_is_that_of_the_records():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text() == module.page()
+    assert "- tried: twice as long, 214" in module.section(replace(STATED, tried=["twice as long, 214"]))
 
 
 CLAIM = Claim("parzen", 225, Interval(215, 235), "made up", certain=True)
