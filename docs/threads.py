@@ -1,7 +1,7 @@
-"""Measures speed by number of threads, for docs/benchmarks.md: python docs/threads.py.
+"""Measures speed by number of threads, for docs/benchmarks.md: python docs/threads.py ["MLP on digits" ...].
 
 Trains MLPs and DCGANs with the default number of threads, with one and with two, five times each in turns, on an idle
-machine and beside a process that keeps one core busy.
+machine and beside a process that keeps one core busy. Arguments limit the measurement to the networks of these names.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ NETWORKS = {
     "DCGAN on 32x32 images": ("model=dcgan", "dataset=synthetic"),
 }
 THREADS = {"default": None, "one": "1", "two": "2"}
-ROUNDS, SECONDS = 5, 3
+ROUNDS, SECONDS = 5, 10
 QUIET = ("device=cpu", f"train.total_seconds={SECONDS}", "train.sample_every=100000", "train.checkpoint_every=100000")
 
 
@@ -50,13 +50,13 @@ def speed(overrides: tuple[str, ...], threads: str | None) -> float:
 def main() -> None:
     out = sys.stdout
     out.write("| network | beside | default | one thread | two threads | default / best |\n|---|---|---|---|---|---|\n")
-    for name, overrides in NETWORKS.items():
+    for name in sys.argv[1:] or NETWORKS:
         for busy in (False, True):
             found: dict[str, list[float]] = {key: [] for key in THREADS}
             with beside(busy):
                 for number in range(ROUNDS):
                     for key in list(THREADS)[:: 1 if number % 2 else -1]:
-                        found[key].append(speed(overrides, THREADS[key]))
+                        found[key].append(speed(NETWORKS[name], THREADS[key]))
             median = {key: statistics.median(values) for key, values in found.items()}
             shares = [median[key] for key in THREADS]
             row = " | ".join(f"{value:,.0f}" for value in shares)
