@@ -24,7 +24,8 @@ python -m gan_runner.reproduce experiment=fgan_mixture
 ```
 
 It trains the missing runs in `outputs/reproduce`, computes the metrics by the published protocol, writes a record and
-prints a verdict for each number:
+prints a verdict for each number. Finished runs of an existing record (`--out`) are kept, so that several machines or
+several days can complete it. A verdict is one of:
 
 - *reproduced*: within the accepted interval, which was set before the training
 - *short*: outside the interval

@@ -54,26 +54,28 @@ def reproduce(options: argparse.Namespace) -> int:
     settings = [each for each in options.settings if not each.startswith("seeds=")]
     seeds = seeds_of(options.settings, stated)
     out = options.out or OUTPUTS / STUDY / f"{stated.recipe}.json"
-    accept = accepted(out, stated)
+    known = json.loads(out.read_text()) if out.is_file() else {}
+    # the intervals of an existing record were fixed before its runs
+    accept = known.get("accept", [list(claim.accept) for claim in stated.claims])
+    if known.get("settings") == settings:
+        seeds = sorted({*seeds, *known["seeds"]})
+    hashes = hashes_of(stated, seeds, settings)
+    kept = {
+        key: entry
+        for key, entry in known.get("runs", {}).items()
+        if entry["finished"] and entry["config_hash"] == hashes.get(key)
+    }
     for run in stated.runs:
         for seed in seeds:
-            overrides = stated.overrides(run, seed, settings)
-            config = compose(overrides)
-            code = 0 if options.dry_run else train(stated, config, overrides, name_of(stated, run, seed, settings))
-            write(out, record_of(stated, seeds, settings) | {"accept": accept})
+            name, overrides = name_of(stated, run, seed, settings), stated.overrides(run, seed, settings)
+            there = (OUTPUTS / STUDY / name).exists() or key_of(run, seed) not in kept
+            code = train(stated, compose(overrides), overrides, name) if there and not options.dry_run else 0
+            write(out, record_of(stated, seeds, settings, kept) | {"accept": accept})
             if code:
                 return code
-    record = record_of(stated, seeds, settings) | {"accept": accept}
-    show(stated, judged(stated, record, hashes_of(stated, seeds, settings)), out)
+    record = record_of(stated, seeds, settings, kept) | {"accept": accept}
+    show(stated, judged(stated, record, hashes), out)
     return 0
-
-
-def accepted(out: Path, stated: Published) -> list[list[float | None]]:
-    """Returns the intervals of an existing record, which were fixed before its runs; else those of conf/published."""
-    if out.is_file():
-        known: list[list[float | None]] = json.loads(out.read_text())["accept"]
-        return known
-    return [list(claim.accept) for claim in stated.claims]
 
 
 def seeds_of(settings: Sequence[str], stated: Published) -> list[int]:
@@ -122,8 +124,10 @@ def hashes_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) 
     }
 
 
-def record_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) -> dict[str, Any]:
-    """Returns the record of the runs that exist so far."""
+def record_of(
+    stated: Published, seeds: Sequence[int], settings: Sequence[str], kept: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the record of the runs that exist so far. kept: entries of finished runs whose folder may be elsewhere."""
     folders = {
         key_of(run, seed): RunFolder(OUTPUTS / STUDY / name_of(stated, run, seed, settings))
         for run in stated.runs
@@ -133,7 +137,10 @@ def record_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) 
         "recipe": stated.recipe,
         "settings": list(settings),
         "seeds": list(seeds),
-        "runs": {key: measured(folder, stated.claims) for key, folder in folders.items() if folder.path.exists()},
+        "runs": {
+            **kept,
+            **{key: measured(folder, stated.claims) for key, folder in folders.items() if folder.path.exists()},
+        },
     }
 
 

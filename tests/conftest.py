@@ -1,11 +1,13 @@
 """Fixtures and helpers for a composed configuration, a run, and a finished run folder."""
 
+import importlib.util
 import json
 import os
 import sys
 from collections.abc import Callable, Container, Mapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -68,6 +70,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     torch.set_num_threads(1)
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("no CUDA GPU on this machine")
+
+
+def of_docs(name: str) -> ModuleType:
+    """The module docs/NAME.py, which may import its neighbours."""
+    path = Path(__file__).parents[1] / "docs" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look there
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        spec.loader.exec_module(module)
+    return module
 
 
 def configure(*overrides: str) -> dict[str, Any]:

@@ -1,17 +1,15 @@
 """The script of the measured tables, made short; the memory of the data path at full length."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import of_docs
 from tests.dataset.pictures import encoded, pixels, write_zip
 
-SPEC = importlib.util.spec_from_file_location("benchmarks", Path(__file__).parents[1] / "docs" / "benchmarks.py")
-benchmarks = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(benchmarks)
+benchmarks = of_docs("benchmarks")
 
 
 @pytest.mark.long

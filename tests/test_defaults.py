@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import train_in
+from tests.conftest import of_docs, train_in
 
 NEAR = "health/neighbour_ratio"
 
@@ -34,3 +34,13 @@ def test_mnist_by_default_does_not_collapse(tmp_path, real_mnist, loss: str, see
     ratios, alarms = neighbour_ratios(tmp_path, *typed)
     assert min(ratios) > 0.4
     assert alarms == []
+
+
+def test_the_page_is_that_of_the_records_and_names_a_setting_for_each_failure():
+    defaults = of_docs("defaults")
+    assert defaults.PAGE.read_text() == defaults.page()
+    found = defaults.RECORDS.read()
+    failing = [row for row in defaults.rows() if defaults.failing(found, row)]
+    assert failing
+    for row in failing:
+        assert defaults.outcome(found["runs"][row.helped]) == "digits", row.name

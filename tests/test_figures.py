@@ -1,6 +1,5 @@
 """The script that makes the figures of docs/losses.md, made short."""
 
-import importlib.util
 import math
 import re
 import shlex
@@ -10,12 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import LOSSES, NEED_CLASSES, Command
+from tests.conftest import LOSSES, NEED_CLASSES, Command, of_docs
 
 DOCS = Path(__file__).parents[1] / "docs"
-SPEC = importlib.util.spec_from_file_location("figures", DOCS / "figures.py")
-figures = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(figures)
+figures = of_docs("figures")
 
 
 @pytest.fixture(autouse=True)

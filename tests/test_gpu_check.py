@@ -1,6 +1,5 @@
 """The script behind `make gpu`, made short, on a CPU."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,12 +10,10 @@ import torch
 
 from gan_runner.assembly.build import build
 from gan_runner.cli.compose import compose
+from tests.conftest import of_docs
 
 ROOT = Path(__file__).parents[1]
-SPEC = importlib.util.spec_from_file_location("gpu", ROOT / "docs" / "gpu.py")
-gpu = importlib.util.module_from_spec(SPEC)
-sys.modules["gpu"] = gpu  # its dataclass looks there
-SPEC.loader.exec_module(gpu)
+gpu = of_docs("gpu")
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:

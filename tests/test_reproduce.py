@@ -1,6 +1,5 @@
 """Published numbers: each can be run; verdicts are recomputed from numbers and intervals."""
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from gan_runner.errors import ConfigError
 from gan_runner.records.identity import config_hash
 from gan_runner.records.scores import Scores
 from gan_runner.reproduce import hashes_of
-from tests.conftest import Command, configure, make_run, untrained_inception
+from tests.conftest import Command, configure, make_run, of_docs, untrained_inception
 
 RECIPES = sorted(path.stem for path in (CONF / "published").glob("*.yaml"))
 RECORDS = Path(__file__).parents[1] / "docs" / "results" / "reproduced"
@@ -48,9 +47,7 @@ def test_what_was_published_belongs_to_runs_that_compose_and_metrics_that_they_t
 
 
 def test_the_page_is_that_of_the_records():
-    spec = importlib.util.spec_from_file_location("reproduced", RECORDS.parents[1] / "reproduced.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = of_docs("reproduced")
     assert module.PAGE.read_text() == module.page()
     assert "- tried: twice as long, 214" in module.section(replace(STATED, tried=["twice as long, 214"]))
 
@@ -152,10 +149,26 @@ def test_what_cannot_be_reproduced_is_refused(arguments: list[str], sentence: st
 
 def test_a_record_keeps_the_intervals_that_stood_before_its_runs(tmp_path: Path):
     out = tmp_path / "gan_2014_mnist.json"
-    out.write_text(json.dumps({"accept": [[200, 250]]}))
+    out.write_text(json.dumps({"accept": [[200, 250]], "settings": [], "seeds": [0], "runs": {}}))
     options = reproduce.options_of(["experiment=gan_2014_mnist", "--dry-run", "--out", str(out)])
     assert reproduce.reproduce(options) == 0
     assert json.loads(out.read_text())["accept"] == [[200, 250]]
+
+
+def test_a_finished_run_of_the_record_is_trained_again_only_if_its_settings_changed(in_tmp: Path):
+    out = Path("gan_2014_mnist.json")
+    arguments = ["experiment=gan_2014_mnist", "seeds=1", "--dry-run", "--out", str(out)]
+    (stale, current) = hashes_of(published(CONF / "published", "gan_2014_mnist"), [0, 1], []).values()
+    runs = {
+        "0": {"config_hash": current, "finished": True},
+        "1": {"config_hash": current, "finished": True, "values": {}},
+    }
+    assert stale != current
+    out.write_text(json.dumps({"accept": [[200, 250]], "settings": [], "seeds": [0], "runs": runs}))
+    assert reproduce.reproduce(reproduce.options_of(arguments)) == 0
+    record = json.loads(out.read_text())
+    assert record["seeds"] == [0, 1]
+    assert record["runs"] == {"1": runs["1"]}
 
 
 def photographs(folder: Path) -> Path:

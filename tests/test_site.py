@@ -1,13 +1,11 @@
 """The site: generated pages say everything once and completely, and nothing in it comes from another host."""
 
-import importlib.util
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from omegaconf import OmegaConf
@@ -17,7 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR
 from gan_runner.cli.compose import composed
 from gan_runner.cli.places import choices_of
 from gan_runner.records import tags
-from tests.conftest import SMALL, train_in
+from tests.conftest import SMALL, of_docs, train_in
 from tests.training.test_session import COMMON, OWN
 
 ROOT = Path(__file__).parents[1]
@@ -33,14 +31,6 @@ SOMETIMES = {  # logged by some runs only
     *("schedule/gradient", "schedule/instance_noise", "schedule/momentum/generator"),
     *("augment/probability", "scale/generator", "scale/discriminator"),
 }
-
-
-def of_docs(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 settings = of_docs("settings")
