@@ -127,7 +127,7 @@ def hashes_of(stated: Published, seeds: Sequence[int], settings: Sequence[str]) 
 def record_of(
     stated: Published, seeds: Sequence[int], settings: Sequence[str], kept: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns the record of the runs that exist so far. kept: entries of finished runs whose folder may be elsewhere."""
+    """Returns the record of the runs that exist so far. kept: entries of finished runs that may have no folder here."""
     folders = {
         key_of(run, seed): RunFolder(OUTPUTS / STUDY / name_of(stated, run, seed, settings))
         for run in stated.runs
