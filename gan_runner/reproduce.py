@@ -38,7 +38,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("settings", nargs="*", help="seeds=0,1,2 and other settings, such as device.precision=bf16")
     parser.add_argument("--out", type=path, help="the record (default: outputs/reproduce/NAME.json)")
     parser.add_argument("--dry-run", action="store_true", help="train nothing; judge the existing runs")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)  # settings may follow an option
 
 
 def recipe_of(options: argparse.Namespace) -> str:
@@ -57,9 +57,8 @@ def reproduce(options: argparse.Namespace) -> int:
     known = json.loads(out.read_text()) if out.is_file() else {}
     # the intervals of an existing record were fixed before its runs
     accept = known.get("accept", [list(claim.accept) for claim in stated.claims])
-    if known.get("settings") == settings:
-        seeds = sorted({*seeds, *known["seeds"]})
-    hashes = hashes_of(stated, seeds, settings)
+    recorded = sorted({*seeds, *(known["seeds"] if known.get("settings") == settings else ())})
+    hashes = hashes_of(stated, recorded, settings)
     kept = {
         key: entry
         for key, entry in known.get("runs", {}).items()
@@ -68,12 +67,12 @@ def reproduce(options: argparse.Namespace) -> int:
     for run in stated.runs:
         for seed in seeds:
             name, overrides = name_of(stated, run, seed, settings), stated.overrides(run, seed, settings)
-            there = (OUTPUTS / STUDY / name).exists() or key_of(run, seed) not in kept
-            code = train(stated, compose(overrides), overrides, name) if there and not options.dry_run else 0
-            write(out, record_of(stated, seeds, settings, kept) | {"accept": accept})
+            elsewhere = key_of(run, seed) in kept and not (OUTPUTS / STUDY / name).exists()
+            code = 0 if elsewhere or options.dry_run else train(stated, compose(overrides), overrides, name)
+            write(out, record_of(stated, recorded, settings, kept) | {"accept": accept})
             if code:
                 return code
-    record = record_of(stated, seeds, settings, kept) | {"accept": accept}
+    record = record_of(stated, recorded, settings, kept) | {"accept": accept}
     show(stated, judged(stated, record, hashes), out)
     return 0
 

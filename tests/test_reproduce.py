@@ -155,20 +155,24 @@ def test_a_record_keeps_the_intervals_that_stood_before_its_runs(tmp_path: Path)
     assert json.loads(out.read_text())["accept"] == [[200, 250]]
 
 
-def test_a_finished_run_of_the_record_is_trained_again_only_if_its_settings_changed(in_tmp: Path):
-    out = Path("gan_2014_mnist.json")
-    arguments = ["experiment=gan_2014_mnist", "seeds=1", "--dry-run", "--out", str(out)]
-    (stale, current) = hashes_of(published(CONF / "published", "gan_2014_mnist"), [0, 1], []).values()
-    runs = {
-        "0": {"config_hash": current, "finished": True},
-        "1": {"config_hash": current, "finished": True, "values": {}},
-    }
-    assert stale != current
-    out.write_text(json.dumps({"accept": [[200, 250]], "settings": [], "seeds": [0], "runs": runs}))
-    assert reproduce.reproduce(reproduce.options_of(arguments)) == 0
-    record = json.loads(out.read_text())
-    assert record["seeds"] == [0, 1]
-    assert record["runs"] == {"1": runs["1"]}
+def test_a_finished_run_of_the_record_is_trained_again_only_if_its_settings_changed(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out, trained = Path("gan_2014_mnist.json"), []
+    monkeypatch.setattr(reproduce, "train", lambda stated, config, overrides, name: trained.append(name) or 0)
+    hashes = hashes_of(published(CONF / "published", "gan_2014_mnist"), [0, 1, 2], [])
+    runs = {key: {"config_hash": hashes[key], "finished": True, "values": {}} for key in ("0", "2")}
+    changed = {"config_hash": "changed", "finished": True, "values": {}}
+    out.write_text(
+        json.dumps({"accept": [[200, 250]], "settings": [], "seeds": [0, 1, 2], "runs": {**runs, "1": changed}})
+    )
+    typed = ("experiment=gan_2014_mnist", "--out", str(out))
+    for seeds, expected in (("seeds=0", []), ("seeds=0,1,2", ["gan_2014_mnist-1"])):
+        assert reproduce.reproduce(reproduce.options_of([*typed, seeds])) == 0
+        assert trained == expected
+        record = json.loads(out.read_text())
+        assert record["seeds"] == [0, 1, 2]
+        assert record["runs"] == runs
 
 
 def photographs(folder: Path) -> Path:
