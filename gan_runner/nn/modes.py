@@ -9,12 +9,14 @@ from torch import Tensor, nn
 @contextmanager
 def restoring_buffers(network: nn.Module) -> Iterator[None]:
     """Restores the buffers afterwards, which forward passes in training mode change (batch norm, spectral norm)."""
-    kept = [buffer.clone() for buffer in network.buffers()]
+    tables = [module._buffers for module in network.modules() if module._buffers]
+    kept = [{name: buffer.clone() for name, buffer in table.items() if buffer is not None} for table in tables]
     try:
         yield
     finally:
-        for buffer, value in zip(network.buffers(), kept, strict=True):
-            buffer.copy_(value)
+        for table, values in zip(tables, kept, strict=True):
+            for name, value in values.items():
+                table[name].copy_(value)  # type: ignore[union-attr]
 
 
 @contextmanager

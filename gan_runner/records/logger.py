@@ -123,7 +123,7 @@ class Logger:
         """Writes a grid (H, W, C) uint8 to TensorBoard and to samples/NAME.png."""
         png = io.BytesIO()
         picture = Image.fromarray(grid.squeeze(2) if grid.shape[2] == 1 else grid)
-        picture.save(png, "png")
+        picture.save(png, "png", compress_level=1)  # 5 to 25 % larger files in a quarter of the time
         path = self.folder / "samples" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, lambda file: file.write(png.getvalue()), durable=False)
