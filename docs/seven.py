@@ -2,7 +2,7 @@
 
 python docs/seven.py measure        sets the steps of each loss to what SECONDS allow; needs an idle machine
 python docs/seven.py run            trains the missing runs with one thread; `run WGAN 0`: only this loss and seed
-python docs/seven.py page           writes docs/seven.md and its pictures from the records
+python docs/seven.py page           writes docs/seven.md, its pictures and the table of the README from the records
 
 Budgets are in steps, so that the load of the machine does not change results. Each run is evaluated every EVERY real
 images; records are in docs/results/seven.json.
@@ -24,6 +24,7 @@ from study import IMAGES, Records, trained, two_digits
 import gan_runner as gr
 
 HERE = Path(__file__).parent
+PAGE, README = HERE / "seven.md", HERE.parent / "README.md"
 RECORDS = Records("seven")
 SAMPLES, CURVES = IMAGES / "seven.png", IMAGES / "seven_curves.png"
 SEEDS = (0, 1, 2, 3, 4)
@@ -134,25 +135,39 @@ features of a classifier of MNIST; precision and recall are `classifier_precisio
 means over the seeds, with their standard deviation. `docs/results/seven.json` has the command and every value. This
 page is generated from that file by `python docs/seven.py page`.
 """
+BEGIN, END = "<!-- table of docs/seven.py -->", "<!-- end of the table -->"  # in the README
 HEADS = ("loss", "steps", "distance, equal time", "precision", "recall", "distance, equal images", "runs")
 
 
 def page(only: Sequence[str]) -> None:
-    found = RECORDS.read()["runs"]
-    runs = {title: [found[row.name] for row in chosen([title]) if row.name in found] for title in LOSSES}
-    runs = {title: each for title, each in runs.items() if each}
+    for path, text in pages().items():
+        path.write_text(text)
+    draw(results())
+
+
+def pages() -> dict[Path, str]:
+    """Returns the text of docs/seven.md, and that of the README with its table."""
+    runs = results()
     parts = [HEAD.format(seconds=SECONDS), *table(runs), ""]
     parts += ["![Samples: a row for each loss, in the order of the table](images/seven.png)", ""]
     parts += ["## Does the estimate fall as the samples get better?", "", *correlations(runs), ""]
     parts += ["![Distance and estimate against real images](images/seven_curves.png)"]
-    (HERE / "seven.md").write_text("\n".join(parts) + "\n")
-    draw(runs)
+    before, rest = README.read_text().split(BEGIN)
+    within = "\n".join([BEGIN, *table(runs), "", END])
+    return {PAGE: "\n".join(parts) + "\n", README: before + within + rest.split(END)[1]}
+
+
+def results() -> dict[str, list[dict[str, Any]]]:
+    """Returns title -> the records of its runs."""
+    found = RECORDS.read()["runs"]
+    runs = {title: [found[row.name] for row in chosen([title]) if row.name in found] for title in LOSSES}
+    return {title: each for title, each in runs.items() if each}
 
 
 def table(runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
     yield f"| {' | '.join(HEADS)} |"
     yield "|---" * len(HEADS) + "|"
-    common = min(run["at"][-1] for each in runs.values() for run in each)
+    common = max(set.intersection(*(set(run["at"]) for each in runs.values() for run in each)))
     for title, each in runs.items():
         ends = [spread([run[name][-1] for run in each]) for name in VALUES]
         equal = spread([run[VALUES[0]][run["at"].index(common)] for run in each])
@@ -179,16 +194,22 @@ def correlations(runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
 
 
 def draw(runs: dict[str, list[dict[str, Any]]]) -> None:
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for number, (title, each) in enumerate(runs.items()):
-        for axis, name in zip(axes, (VALUES[0], "estimate"), strict=True):
-            for run in each:
-                if name in run:
-                    label = title if run is each[0] else None
-                    axis.plot(run["at"], run[name], color=f"C{number}", alpha=0.7, lw=1.2, label=label)
-    for axis, label in zip(axes, ("distance (classifier_fid)", "estimate of the loss"), strict=True):
-        axis.set(xlabel="real images", ylabel=label, yscale="log")
-        axis.legend(fontsize=8)
+    """Draws the distance of all losses, and the estimate of each loss that has one, without its first mean.
+
+    In the first steps the estimate can be far from all later values.
+    """
+    estimating = [title for title, each in runs.items() if "estimate" in each[0]]
+    figure, axes = plt.subplots(1, 1 + len(estimating), figsize=(14, 3.6), layout="constrained")
+    for title, color in zip(runs, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False):
+        for number, run in enumerate(runs[title]):
+            axes[0].plot(run["at"], run[VALUES[0]], color=color, alpha=0.7, lw=1.2, label=None if number else title)
+            if title in estimating:
+                axis = axes[1 + estimating.index(title)]
+                axis.plot(run["at"][1:], run["estimate"][1:], color=color, alpha=0.7, lw=1.2)
+    axes[0].set(xlabel="real images", title="distance (classifier_fid)", yscale="log")
+    axes[0].legend(fontsize=7)
+    for axis, title in zip(axes[1:], estimating, strict=True):
+        axis.set(xlabel="real images", title=f"estimate, {title}")
     figure.savefig(CURVES, dpi=110)
 
 
