@@ -6,6 +6,7 @@ python docs/reproduced.py
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from gan_runner.cli.places import CONF
 from gan_runner.comparison.published import Judgement, Published, judged, published
@@ -52,11 +53,14 @@ def page() -> str:
 
 
 def judgements(stated: Published) -> list[Judgement]:
+    record = record_of(stated)
+    hashes = hashes_of(stated, record["seeds"], record["settings"]) if record else {}
+    return judged(stated, record, hashes)
+
+
+def record_of(stated: Published) -> dict[str, Any] | None:
     path = RECORDS / f"{stated.recipe}.json"
-    if not path.exists():
-        return judged(stated, None, {})
-    record = json.loads(path.read_text())
-    return judged(stated, record, hashes_of(stated, record["seeds"], record["settings"]))
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def row(recipe: str, each: Judgement) -> str:
@@ -73,6 +77,8 @@ def section(stated: Published) -> Iterator[str]:
     yield f"{stated.source}. {protocol}. {stated.cost}\n"
     for reason in dict.fromkeys(claim.reason for claim in stated.claims):
         yield f"- accepted: {reason}"
+    if (record := record_of(stated)) and record["settings"]:
+        yield f"- run with: `{' '.join(record['settings'])}`"
     for attempt in stated.tried:
         yield f"- tried: {attempt}"
     yield ""
