@@ -90,6 +90,7 @@ class Session:
     def start(self, purge_from: int) -> None:
         step = self.clock.steps
         self.relay.open(step)
+        self.stopwatch.start()
         for sentence in self.origin.advice:
             log.warning("advice: %s", sentence)
         if step == purge_from > 0 and self.clock.sample_is_due:
@@ -100,7 +101,6 @@ class Session:
             self.reporter.log_start()
         if self.checkpoints.saved is None and (self.settings.on_divergence == "rollback" or self.settings.from_weights):
             self.save()  # a rollback needs a checkpoint, and the source of the weights may be gone later
-        self.stopwatch.start()
 
     # ---- the loop
 

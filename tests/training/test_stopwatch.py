@@ -1,14 +1,10 @@
 """Seconds of training, by a clock that the test moves."""
 
-import itertools
-from pathlib import Path
-
 import pytest
 
 from gan_runner.training import stopwatch
-from gan_runner.training.reporting import Reporter
 from gan_runner.training.stopwatch import Pace, Stopwatch
-from tests.conftest import SMALL, make_run, train_in
+from tests.conftest import SMALL, make_run
 
 
 def test_what_is_paused_is_no_time_of_training_and_images_are_those_since_the_mark(monkeypatch: pytest.MonkeyPatch):
@@ -36,13 +32,6 @@ def test_what_is_paused_is_no_time_of_training_and_images_are_those_since_the_ma
     watch.start()
     train(1.0)
     assert run.clock.seconds == 7
-
-
-def test_the_pictures_of_the_start_are_no_time_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    ticks = itertools.count()
-    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: next(ticks) / 1000)
-    monkeypatch.setattr(Reporter, "log_start", lambda reporter: list(itertools.islice(ticks, 50_000)))
-    assert 0 < train_in(tmp_path / "run", *SMALL, "train.total_steps=2").read_summary()["seconds"] < 50
 
 
 def test_the_time_left_is_that_of_the_last_minutes_and_unknown_at_first():
