@@ -1,5 +1,6 @@
 """The position of a run: its counters, and the values computed from them."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -28,6 +29,9 @@ class Clock:
         self.warmed = 0  # warm-up updates of the discriminator done, before the first generator update
         self.rollbacks = 0  # returns to a checkpoint after a divergence
         self.seconds = 0.0  # training time over all sessions; set by the stopwatch
+        steps = self.steps_until(settings.end)
+        self.end_step = math.inf if steps is None else steps
+        self.end_seconds = settings.total_seconds or math.inf
         self.length = self.steps_until(settings.schedule_end)  # generator updates; a resume keeps the first value
 
     def now(self) -> Now:
@@ -73,8 +77,11 @@ class Clock:
 
     def progress(self) -> float:
         """Returns the share of the run that is done; 1 or more at its end."""
-        end = self.settings.end
-        return end.progress(self.steps, self.images if end.total_images else 0, self.seconds)  # at every step
+        return self.settings.end.progress(self.steps, self.images, self.seconds)
+
+    def is_over(self) -> bool:
+        """Whether `progress` is 1 or more after the warm-up, in the least time, since it is asked at every step."""
+        return self.steps >= self.end_step or self.seconds >= self.end_seconds
 
     def ended_by(self) -> str:
         """Returns the setting that ends the run, with its value."""

@@ -32,12 +32,7 @@ class End(NamedTuple):
 
     def progress(self, steps: int, images: int, seconds: float) -> float:
         """Returns the share of the run that is done; 1 or more at its end, 0 if there is no total."""
-        share = steps / self.total_steps if self.total_steps else 0.0  # written out: it is called at every step
-        if self.total_images:
-            share = max(share, images / self.total_images)
-        if self.total_seconds:
-            share = max(share, seconds / self.total_seconds)
-        return share
+        return max(self.shares(steps, images, seconds).values(), default=0.0)
 
     def shares(self, steps: int, images: int, seconds: float) -> dict[str, float]:
         """Returns the share that is done of each total that is set, by the name of the setting."""

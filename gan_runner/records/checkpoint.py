@@ -90,13 +90,18 @@ def step_of(path: Path) -> int:
     return int(match[1])
 
 
-def save(folder: Path, step: int, config: Mapping[str, Any], state: dict[str, Any], keep: int) -> Path:
-    """Writes step-NNNNNNNN.pt atomically, then removes all but the newest `keep`."""
-    folder.mkdir(exist_ok=True)
-    path = folder / f"step-{step:08d}.pt"
+def packed(config: Mapping[str, Any], state: dict[str, Any]) -> memoryview:
+    """Returns the content of a checkpoint's file."""
     buffer = io.BytesIO()  # torch.save to a file would hide the error of a full disk behind another one
     torch.save({"format": FORMAT, "config": dict(config), "state": state}, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    return buffer.getbuffer()
+
+
+def save(folder: Path, step: int, content: memoryview, keep: int) -> Path:
+    """Writes step-NNNNNNNN.pt atomically, then removes all but the newest `keep`. content: from `packed`."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"step-{step:08d}.pt"
+    write_atomically(path, lambda file: file.write(content))
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
     return path

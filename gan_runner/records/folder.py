@@ -140,9 +140,7 @@ class RunFolder:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         text = json.dumps(summary, indent=2) + "\n"
-        write_atomically(
-            self.summary, lambda file: file.write(text.encode()), durable=summary.get("status") != "running"
-        )
+        write_atomically(self.summary, lambda file: file.write(text.encode()))
 
 
 class FolderOfAnother(RunFolder):

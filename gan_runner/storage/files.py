@@ -24,22 +24,27 @@ def storing(folder: Path, *then: str) -> Iterator[None]:
 def write_atomically(path: Path, write: Callable[[BinaryIO], object], durable: bool = True) -> None:
     """Calls write(file) on a temporary file, then renames it to `path`: a reader sees all of the content or none.
 
-    durable: False saves time; after a crash of the machine there may be the old content.
+    durable: False leaves the flush to the disk to the caller, or to the system.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:  # includes KeyboardInterrupt: no temporary file stays behind
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    if not durable:
-        return
-    handle = os.open(path.parent, os.O_RDONLY)
+    if durable:
+        flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Flushes a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -58,20 +58,25 @@ class Evaluations:
         self.run, self.reporter, self.checkpoints = run, reporter, checkpoints
         self.ranks, self.scores = run.device.ranks, reporter.scores
 
-    def is_missing(self) -> bool:
-        """Returns True if the evaluation due at this step is not in the log: superseded, or interrupted."""
-        step = self.run.clock.steps
+    def lacks(self) -> tuple[bool, bool]:
+        """Returns whether the evaluation due at this step is absent from the log, and whether from the state.
+
+        The first: it was superseded, or interrupted. The second: the process ended before it saved what it had logged.
+        """
+        step, by = self.run.clock.steps, self.run.settings.select_by
         due = step > 0 and self.run.clock.evaluation_is_due and self.run.evaluator is not None
         absent = due and self.ranks.first and not self.reporter.logger.holds(step, "protocol")
-        return bool(*self.ranks.highest(absent))
+        unsaved = self.scores.step("last") != step or (by is not None and self.run.selection.evaluated != step)
+        from_log, from_state = self.ranks.highest(absent, due and self.ranks.first and unsaved)
+        return bool(from_log), bool(from_state)
 
-    def evaluate(self) -> None:
-        """Computes metrics on the split for selection, and updates the best checkpoint."""
+    def evaluate(self, logged: bool = False) -> None:
+        """Computes metrics on the split for selection, and updates the best checkpoint. logged: the log has them."""
         if self.run.evaluator is None:
             return
         self.checkpoints.check_health()
         evaluation = self.take()
-        self.record(evaluation, "last")
+        self.record(evaluation, "last", logged)
         self.select(evaluation)
 
     def take(self, split: str | None = None) -> Evaluation:
@@ -82,7 +87,7 @@ class Evaluations:
         self.ranks.broadcast(lambda: evaluation.values, evaluation.values.update)
         return evaluation
 
-    def record(self, evaluation: Evaluation, which: str) -> None:
+    def record(self, evaluation: Evaluation, which: str, logged: bool = False) -> None:
         """Stores the values; also logs them if `which` is last. which: last, or best (networks loaded from best.pt)."""
         evaluator, step, tags = self.run.evaluator, self.run.clock.steps, evaluation.tags()
         assert evaluator is not None
@@ -92,15 +97,18 @@ class Evaluations:
         log.info(textwrap.fill(f"step {step}  {listed}", WIDTH, subsequent_indent="  "))
         if which != "last":
             return
+        new = self.scores.stamp(evaluation.split, evaluation.protocols)
+        if logged:
+            return
         if evaluation.split == REPORT != evaluator.selection:  # already logged with the selection split
             tags = {tag: value for tag, value in tags.items() if not is_of_one_split(tag.removeprefix("metric/"))}
         self.reporter.score(tags, evaluation.protocols)
         with self.reporter.writing():
-            self.show(evaluation)
+            if new:
+                self.reporter.text("protocol", protocol_text(self.scores.protocols()))
+            self.draw(evaluation)
 
-    def show(self, evaluation: Evaluation) -> None:
-        if self.scores.stamp(evaluation.split, evaluation.protocols):
-            self.reporter.text("protocol", protocol_text(self.scores.protocols()))
+    def draw(self, evaluation: Evaluation) -> None:
         step, real = self.run.clock.steps, self.run.real
         for name, (images, columns) in evaluation.pictures.items():
             grid = tiled(real.decode(images), real.spec, columns)

@@ -1,6 +1,7 @@
 """The reports of a run: log lines, pictures, health verdicts, and a summary with the final status."""
 
 import contextlib
+import copy
 import logging
 import os
 import socket
@@ -21,6 +22,7 @@ from gan_runner.records.grid import image_grid
 from gan_runner.records.identity import config_hash
 from gan_runner.records.logger import Logger, Silence, verbatim
 from gan_runner.records.scores import Scores, finite
+from gan_runner.storage.background import Background
 from gan_runner.storage.files import storing
 from gan_runner.training.run import Run
 from gan_runner.training.showcase import fixed_samples, scene
@@ -59,12 +61,17 @@ class Reporter:
         self.last: dict[str, float] = {}
         self.scores = Scores()
         self.pace = Pace()
+        self.background = Background()
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Ends all ranks with a one-sentence error if the operating system refuses a write to the first rank."""
+    def writing(self) -> Iterator[Background]:
+        """Ends all ranks with a one-sentence error if the operating system refuses a write to the first rank.
+
+        That includes a write in the background which has failed since the last call.
+        """
         with self.ranks.ending_together(), storing(self.folder.path):
-            yield
+            self.background.check()
+            yield self.background
 
     def go_on_from(self, summary: Mapping[str, Any]) -> None:
         """Takes over the values and scores of the previous sessions."""
@@ -75,7 +82,7 @@ class Reporter:
         """Opens the logs; entries of earlier sessions at or after step `purge_from` become invalid."""
         with self.writing():
             self.folder.write_config(self.config)
-            self.summarize("running")
+            self.folder.write_summary(self.summary("running"))
             self.logger = Logger(self.folder.path, purge_from) if self.ranks.first else Silence()
 
     def log_start(self) -> None:
@@ -165,33 +172,35 @@ class Reporter:
         """Writes the final status. If this fails after an error that ended the run, that error is raised instead."""
         try:
             with storing(self.folder.path):
-                self.logger.close()
-                self.summarize(status)
-                if status in SUCCESS:
-                    self.logger.conclude(SUCCESS[status])
+                try:
+                    self.background.close()
+                finally:
+                    self.logger.close()
+                    self.folder.write_summary(self.summary(status))
+                    if status in SUCCESS:
+                        self.logger.conclude(SUCCESS[status])
         except NotWritten:
             if status == "completed":
                 raise
 
-    def summarize(self, status: str) -> None:
+    def summary(self, status: str) -> dict[str, Any]:
+        """Returns the content of summary.json, which later steps do not change."""
         run, clock = self.run, self.run.clock
-        self.folder.write_summary(
-            {
-                "status": status,
-                "process": f"{os.getpid()} on {socket.gethostname()}",
-                "steps": clock.steps,
-                "rollbacks": clock.rollbacks,
-                "images": clock.images,
-                "seconds": round(clock.seconds, 3),
-                "images_per_second": round(clock.images / clock.seconds, 1) if clock.seconds else None,
-                "peak_memory_mb": round(run.device.peak_memory_mb(), 1),
-                "seed": run.seed,
-                "config_hash": self.config_hash,
-                "command": self.origin.command,
-                "last": finite(self.last),
-                "metrics": self.scores.content,
-                "evaluations_without_gain": run.selection.without_gain,
-                "verdicts": [verdict.summary() for verdict in run.health.verdicts()],
-                "environment": self.environment,
-            }
-        )
+        return {
+            "status": status,
+            "process": f"{os.getpid()} on {socket.gethostname()}",
+            "steps": clock.steps,
+            "rollbacks": clock.rollbacks,
+            "images": clock.images,
+            "seconds": round(clock.seconds, 3),
+            "images_per_second": round(clock.images / clock.seconds, 1) if clock.seconds else None,
+            "peak_memory_mb": round(run.device.peak_memory_mb(), 1),
+            "seed": run.seed,
+            "config_hash": self.config_hash,
+            "command": self.origin.command,
+            "last": finite(self.last),
+            "metrics": copy.deepcopy(self.scores.content),
+            "evaluations_without_gain": run.selection.without_gain,
+            "verdicts": [verdict.summary() for verdict in run.health.verdicts()],
+            "environment": self.environment,
+        }

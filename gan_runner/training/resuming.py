@@ -48,6 +48,7 @@ class Checkpoints:
 
     def load(self) -> bool:
         """Loads the newest checkpoint. Returns False if there is none."""
+        self.wait()
         with self.ranks.ending_together():
             loaded = self.ranks.first and checkpoint.load_latest(self.folder, self.restore)
             if loaded:
@@ -59,6 +60,7 @@ class Checkpoints:
         return bool(on_any)
 
     def load_best(self) -> None:
+        self.wait()
         with self.ranks.ending_together():
             if self.ranks.first:
                 self.run.load_state(checkpoint.load(self.folder / checkpoint.BEST).state)
@@ -91,25 +93,37 @@ class Checkpoints:
     # ---- writing
 
     def save(self) -> None:
-        """Saves a checkpoint. Flushes the logs to the disk first, so that a resume from it misses no log entry."""
+        """Begins to save a checkpoint, which is written while the training goes on.
+
+        The logs are flushed to the disk first, so that a resume from it misses no log entry.
+        """
         step = self.run.clock.steps
         if self.saved == step:
             return
         self.check_health()
-        with self.reporter.writing():
-            self.reporter.logger.sync()
+        with self.reporter.writing() as background:
             if self.ranks.first:
-                state, keep = self.run.state(), self.run.settings.keep_checkpoints
-                checkpoint.save(self.folder, step, self.config, state, keep)
+                content = checkpoint.packed(self.config, self.run.state())
+                summary = self.reporter.summary("running")
+                background.begin(lambda: self.store(step, content, summary))
         self.saved = step
-        with self.reporter.writing():
-            self.reporter.summarize("running")
+
+    def store(self, step: int, content: memoryview, summary: Mapping[str, Any]) -> None:
+        self.reporter.logger.sync()
+        checkpoint.save(self.folder, step, content, self.run.settings.keep_checkpoints)
+        self.reporter.folder.write_summary(summary)
+
+    def wait(self) -> None:
+        """Waits until the checkpoint is on the disk."""
+        with self.reporter.writing() as background:
+            background.wait()
 
     def outdate(self) -> None:
         """Marks the newest checkpoint as older than the state of the run."""
         self.saved = None
 
     def keep_as_best(self) -> None:
+        self.wait()
         with self.reporter.writing():
             if self.ranks.first:
                 checkpoint.keep_as_best(self.folder, self.run.clock.steps)

@@ -95,8 +95,9 @@ class Session:
             log.warning("advice: %s", sentence)
         if step == purge_from > 0 and self.clock.sample_is_due:
             self.sample()  # the purge also invalidates the logged picture of this step
-        if self.evaluations.is_missing():
-            self.evaluate()
+        absent, unsaved = self.evaluations.lacks()
+        if absent or unsaved:
+            self.evaluate(logged=not absent)
         if step == 0:
             self.reporter.log_start()
         if self.checkpoints.saved is None and (self.settings.on_divergence == "rollback" or self.settings.from_weights):
@@ -107,7 +108,7 @@ class Session:
     def loop(self) -> None:
         while True:
             try:
-                while self.clock.warming_up and not self.finished():
+                while self.clock.warming_up and self.clock.progress() < 1:
                     self.warm_up()
                 while not self.finished():
                     self.advance()
@@ -117,10 +118,11 @@ class Session:
                 self.roll_back(error)
 
     def finished(self) -> bool:
-        return self.clock.progress() >= 1 or self.out_of_patience()
+        return self.clock.is_over() or self.out_of_patience()
 
     def out_of_patience(self) -> bool:
-        return self.settings.end.out_of_patience(self.run.selection.without_gain)
+        patience = self.settings.patience
+        return patience is not None and self.run.selection.without_gain >= patience
 
     def advance(self) -> None:
         """Does one step, then the logs, samples, checkpoints and evaluations that are due."""
@@ -183,10 +185,12 @@ class Session:
         self.evaluations.report()
         self.evaluations.log_best()
         self.run.health.conclude(step, self.reporter.last)
+        self.checkpoints.wait()
         self.relay.send(step, again=True)
 
     def stop(self, signum: int) -> None:
         self.save()
+        self.checkpoints.wait()
         self.relay.send(self.clock.steps, again=True)
         name = signal.Signals(signum).name
         raise Stopped(signum, f"stopped by {name} at step {self.clock.steps}; the same command goes on from there.")
@@ -226,10 +230,11 @@ class Session:
     def save(self) -> None:
         with self.timed("save"):
             self.checkpoints.save()
-        with self.stopwatch.paused():
-            self.relay.send(self.clock.steps - 1)  # of this step an evaluation may follow
+        if self.relay.tracker is not None and self.reporter.background.succeeds():
+            with self.stopwatch.paused():
+                self.relay.send(self.clock.steps - 1)  # of this step an evaluation may follow
 
-    def evaluate(self) -> None:
-        """Evaluates the networks; this does not count as training time."""
+    def evaluate(self, logged: bool = False) -> None:
+        """Evaluates the networks; this does not count as training time. logged: the log has the values."""
         with self.timed("evaluate"), self.stopwatch.paused():
-            self.evaluations.evaluate()
+            self.evaluations.evaluate(logged)

@@ -12,7 +12,7 @@ CONFIG = {"seed": 0}
 
 
 def save(folder: Path, step: int, **state: object) -> None:
-    checkpoint.save(folder, step, CONFIG, {"step": step, **state}, keep=2)
+    checkpoint.save(folder, step, checkpoint.packed(CONFIG, {"step": step, **state}), keep=2)
 
 
 def newest(folder: Path) -> dict:
@@ -47,7 +47,7 @@ def test_a_copy_of_the_chosen_step_stays_when_newer_ones_push_it_out(tmp_path: P
 
 def test_what_lies_past_a_step_is_set_aside_and_the_step_itself_stays(tmp_path: Path):
     for step in (4, 5, 6, 7):
-        checkpoint.save(tmp_path, step, CONFIG, {"step": step}, keep=4)
+        checkpoint.save(tmp_path, step, checkpoint.packed(CONFIG, {"step": step}), keep=4)
     checkpoint.set_aside_after(tmp_path, 5)
     assert names(tmp_path) == [*(f"step-0000000{n}.pt" for n in (4, 5)), *(f"step-0000000{n}.damaged" for n in (6, 7))]
     assert newest(tmp_path)["step"] == 5

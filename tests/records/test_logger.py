@@ -1,4 +1,6 @@
+import io
 import json
+import os
 import time
 from pathlib import Path
 
@@ -10,10 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from gan_runner.comparison.records import hyperparameters
 from gan_runner.records.grid import image_grid, tiled
-from gan_runner.records.logger import Logger
+from gan_runner.records.logger import Logger, record
 from gan_runner.spec import ImageSpec
 
 
@@ -26,6 +29,13 @@ def log(folder: Path, purge_from: int, steps: range, value: float) -> None:
     for step in steps:
         logger.scalars(step, {"loss/generator": value, "loss/discriminator": step / 2})
     logger.close()
+
+
+@pytest.mark.parametrize("length", [0, 1, 13, 4096])
+def test_a_record_is_that_of_tensorboards_own_writer(length: int):
+    data, file = os.urandom(length), io.BytesIO()
+    RecordWriter(file).write(data)
+    assert record(data) == file.getvalue()
 
 
 def test_numbers_reach_tensorboard_and_the_jsonl_file_alike(tmp_path: Path):
