@@ -18,7 +18,7 @@ from gan_runner.protocols import DataDependent
 from gan_runner.records.averages import averages
 from gan_runner.spec import Batch, ImageSpec
 
-SHOWN = 10_000  # training images, at most, that a network may be initialised from
+SHOWN = 60_000  # training images, at most, that a network may be initialised from: all of MNIST's
 FLOAT = 4  # bytes
 COPIES = 5  # arrays of the size of the weights: weights, gradients, two moments of Adam, moving average
 

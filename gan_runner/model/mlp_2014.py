@@ -10,7 +10,7 @@ from gan_runner.model.latent import Latent
 from gan_runner.model.layers import Maxout, ToRange, ToUnit
 from gan_runner.spec import Batch, ImageSpec
 
-EXTREME = 1e-3  # mean pixels are clamped to [EXTREME, 1 - EXTREME] before their logit is computed
+EXTREME = 1e-7  # mean pixels are clamped to [EXTREME, 1 - EXTREME] before their logit is computed, as in pylearn2
 GENERATOR_BOUND, DISCRIMINATOR_BOUND = 0.05, 0.005  # uniform initial weights, from the authors' files
 
 

@@ -162,7 +162,14 @@ def test_the_data_dependent_beginning_is_part_of_a_run():
     run = make_run("model=mlp_2014", "device=cpu")
     mean = run.real.decode(run.real.images).mean(dim=0)
     first = run.generator.network(torch.zeros(1, 100))[0]
-    assert_close(first, mean.clamp(-1 + 2e-3, 1 - 2e-3), atol=1e-4, rtol=0)
+    assert_close(first, mean, atol=1e-5, rtol=0)
+
+
+def test_a_pixel_that_is_always_black_begins_there():
+    """Pylearn2's init_sigmoid_bias_from_marginals clips means to [1e-7, 1 - 1e-7]: no speckles in the margin."""
+    generator = Generator2014(GRAY28, Latent(100))
+    generator.initialize(Batch(torch.full((2, 1, 28, 28), -1.0)))
+    assert_close(generator.last.bias, torch.full((784,), -16.118), atol=1e-3, rtol=0)
 
 
 def test_maxout_is_the_largest_piece():
