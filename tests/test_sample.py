@@ -151,6 +151,8 @@ def test_it_works_while_the_run_is_training(sample, tmp_path: Path, monkeypatch:
 
     def between(run: Run) -> dict:
         if run.clock.steps == 3:
+            while not RunFolder(tmp_path / "run").has_checkpoint:
+                time.sleep(0.01)
             answers.append(sample(tmp_path / "run"))
         return step(run)
 

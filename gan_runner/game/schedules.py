@@ -1,5 +1,7 @@
 """All schedules of a run."""
 
+import logging
+
 from gan_runner.errors import ConfigError
 from gan_runner.game.clock import Clock
 from gan_runner.game.player import Player
@@ -7,6 +9,8 @@ from gan_runner.game.settings import Settings
 from gan_runner.loss.objective import Objective
 from gan_runner.protocols import Augmentation
 from gan_runner.schedule import Progress, Schedule
+
+log = logging.getLogger(__name__)
 
 
 class Schedules:
@@ -62,6 +66,11 @@ class Schedules:
                 f"{name} ends at step {length}, the length that this run was started with; to train longer, "
                 f"begin a new run and give the schedule its own length with {name}.steps=..."
             )
+
+    def announce_end(self, step: int) -> None:
+        """Says which schedules end at this step, although the run goes on until train.total_seconds."""
+        for name in self.over_the_run():
+            log.info("%s ended at step %d, as long as the run would be without train.total_seconds", name, step)
 
     def over_the_run(self) -> list[str]:
         """Returns the settings whose schedules run over the whole run."""

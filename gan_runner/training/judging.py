@@ -58,17 +58,15 @@ class Evaluations:
         self.run, self.reporter, self.checkpoints = run, reporter, checkpoints
         self.ranks, self.scores = run.device.ranks, reporter.scores
 
-    def lacks(self) -> tuple[bool, bool]:
-        """Returns whether the evaluation due at this step is absent from the log, and whether from the state.
-
-        The first: it was superseded, or interrupted. The second: the process ended before it saved what it had logged.
-        """
+    def make_up(self) -> None:
+        """Evaluates at a resume if the evaluation of this step is due and was superseded, interrupted or not saved."""
         step, by = self.run.clock.steps, self.run.settings.select_by
         due = step > 0 and self.run.clock.evaluation_is_due and self.run.evaluator is not None
         absent = due and self.ranks.first and not self.reporter.logger.holds(step, "protocol")
         unsaved = self.scores.step("last") != step or (by is not None and self.run.selection.evaluated != step)
-        from_log, from_state = self.ranks.highest(absent, due and self.ranks.first and unsaved)
-        return bool(from_log), bool(from_state)
+        missing, lost = self.ranks.highest(absent, due and self.ranks.first and unsaved)
+        if missing or lost:
+            self.evaluate(logged=not missing)
 
     def evaluate(self, logged: bool = False) -> None:
         """Computes metrics on the split for selection, and updates the best checkpoint. logged: the log has them."""

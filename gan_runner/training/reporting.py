@@ -85,6 +85,11 @@ class Reporter:
             self.folder.write_summary(self.summary("running"))
             self.logger = Logger(self.folder.path, purge_from) if self.ranks.first else Silence()
 
+    def supersede(self, step: int) -> None:
+        """Makes entries at or after this step invalid."""
+        with self.writing():
+            self.logger.supersede(step)
+
     def log_start(self) -> None:
         """Logs the configuration, the command, advice and real samples for TensorBoard at the start of a run."""
         evaluator, real = self.run.evaluator, self.run.real

@@ -95,9 +95,8 @@ class Session:
             log.warning("advice: %s", sentence)
         if step == purge_from > 0 and self.clock.sample_is_due:
             self.sample()  # the purge also invalidates the logged picture of this step
-        absent, unsaved = self.evaluations.lacks()
-        if absent or unsaved:
-            self.evaluate(logged=not absent)
+        with self.stopwatch.paused():
+            self.evaluations.make_up()
         if step == 0:
             self.reporter.log_start()
         if self.checkpoints.saved is None and (self.settings.on_divergence == "rollback" or self.settings.from_weights):
@@ -121,8 +120,7 @@ class Session:
         return self.clock.is_over() or self.out_of_patience()
 
     def out_of_patience(self) -> bool:
-        patience = self.settings.patience
-        return patience is not None and self.run.selection.without_gain >= patience
+        return self.settings.end.out_of_patience(self.run.selection.without_gain)
 
     def advance(self) -> None:
         """Does one step, then the logs, samples, checkpoints and evaluations that are due."""
@@ -139,8 +137,7 @@ class Session:
         if self.clock.evaluation_is_due:
             self.evaluate()
         if step == self.clock.length and not self.finished():
-            for name in self.run.schedules.over_the_run():
-                log.info("%s ended at step %d, as long as the run would be without train.total_seconds", name, step)
+            self.run.schedules.announce_end(step)
         self.share_signals()
 
     def warm_up(self) -> None:
@@ -180,8 +177,7 @@ class Session:
         if not self.clock.evaluation_is_due:
             self.evaluate()
         if self.out_of_patience():
-            name, patience = self.settings.select_by, self.settings.patience
-            log.info("stopped early: no better %s in %d evaluations", name, patience)
+            log.info("stopped early: no better %s in %d evaluations", self.settings.select_by, self.settings.patience)
         self.evaluations.report()
         self.evaluations.log_best()
         self.run.health.conclude(step, self.reporter.last)
@@ -206,8 +202,7 @@ class Session:
             "%s Rolled back to step %d, with other noise from there on (%d of %d).",
             *(error, self.clock.steps, number, MAX_ROLLBACKS),
         )
-        with self.reporter.writing():
-            self.reporter.logger.supersede(self.clock.steps + 1)
+        self.reporter.supersede(self.clock.steps + 1)
         self.relay.rewind()
         self.stopwatch.mark()
 
@@ -234,7 +229,7 @@ class Session:
             with self.stopwatch.paused():
                 self.relay.send(self.clock.steps - 1)  # of this step an evaluation may follow
 
-    def evaluate(self, logged: bool = False) -> None:
-        """Evaluates the networks; this does not count as training time. logged: the log has the values."""
+    def evaluate(self) -> None:
+        """Evaluates the networks; this does not count as training time."""
         with self.timed("evaluate"), self.stopwatch.paused():
-            self.evaluations.evaluate(logged)
+            self.evaluations.evaluate()
