@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class Background:
-    """Does one write at a time on a thread of its own. Its error is raised by the next call of any method."""
+    """Does one write at a time on a thread of its own. All methods but `succeeds` raise its error, once."""
 
     def __init__(self) -> None:
         self.pool = ThreadPoolExecutor(1, "writes")  # starts the thread at the first write

@@ -120,3 +120,14 @@ def test_a_clock_that_was_set_back_does_not_bring_superseded_numbers_back(tmp_pa
     log(tmp_path, 6, range(6, 8), 3.0)
     expected = [(1, 1.0), (2, 1.0), (3, 1.0), (4, 2.0), (5, 2.0), (6, 3.0), (7, 3.0)]
     assert [(event.step, event.value) for event in board(tmp_path).Scalars("loss/generator")] == expected
+
+
+def test_pictures_are_flushed_with_the_next_sync_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    flushed: list[Path] = []
+    monkeypatch.setattr("gan_runner.records.logger.flush", flushed.append)
+    logger = Logger(tmp_path, None)
+    logger.image("samples/fixed", "one", 1, np.zeros((4, 4, 1), np.uint8))
+    assert flushed == []
+    logger.sync()
+    logger.sync()
+    assert flushed == [tmp_path / "samples" / "one.png"]
